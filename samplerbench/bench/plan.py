@@ -1,0 +1,119 @@
+"""From what was asked for to the list of cells."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..diffusion.grid import TimeGrid
+from ..diffusion.schedule import NoiseSchedule
+from ..errors import UserError, unknown
+from ..plugins import Registered, Registry
+from ..sampler import Sampler
+
+__all__ = ["DTYPES", "Axis", "Cell", "RunConfig", "plan_cells"]
+
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+Axis = Literal["nfe", "steps"]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What a run was asked to do; checked when made.
+
+    Attributes:
+        samplers: specs such as 'ddim:eta=0.5'.
+        axis: whether `values` are budgets of evaluations (`nfe`) or grid steps (`steps`).
+        samples: how many samples a cell draws, with indices 0..samples-1.
+        batch_size: None picks 128 on a CPU, 512 on a GPU.
+    """
+
+    samplers: tuple[str, ...]
+    values: tuple[int, ...] = (5, 10, 20, 50)
+    axis: Axis = "nfe"
+    model: str = "fashion-mnist"
+    samples: int = 1024
+    seed: int = 0
+    batch_size: int | None = None
+    device: str = "auto"
+    dtype: str = "float32"
+    extractor: str | None = None
+    extractor_weights: Path | None = None
+    reference: Path | None = None
+    plugins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.samplers:
+            raise UserError("no sampler was named; try --samplers ddim,dpm")
+        if not self.values:
+            raise UserError(f"no {self.axis} was given")
+        for value in self.values:
+            if value < 1:
+                raise UserError(f"{self.axis} is at least 1, got {value}")
+        if self.samples < 2:
+            raise UserError(f"samples is at least 2 (a covariance needs two), got {self.samples}")
+        if not 0 <= self.seed < 2**64:
+            raise UserError(f"seed is at least 0 and below 2^64, got {self.seed}")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UserError(f"batch-size is at least 1, got {self.batch_size}")
+        if self.dtype not in DTYPES:
+            raise unknown("dtype", self.dtype, DTYPES)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One sampler on one budget (or number of steps). Where `grid` is None it cannot be run, for `reason`; `details` is
+    a plugin's traceback.
+    """
+
+    sampler: Sampler
+    origin: Registered
+    value: int
+    axis: Axis
+    grid: TimeGrid | None
+    reason: str = ""
+    details: str = ""
+
+    @property
+    def budget(self) -> int | None:
+        return self.value if self.axis == "nfe" else None
+
+    @property
+    def label(self) -> str:
+        return f"{self.sampler.spec()} {self.axis}={self.value}"
+
+
+def plan_cells(config: RunConfig, registry: Registry, schedule: NoiseSchedule) -> list[Cell]:
+    """Every sampler on every budget, in the order asked for, duplicates left out."""
+    samplers: dict[Sampler, Registered] = {}
+    for spec in config.samplers:
+        sampler = registry.sampler(spec)
+        samplers.setdefault(sampler, registry.entry(sampler.name))
+    values = sorted(set(config.values))
+    return [
+        _cell(sampler, origin, value, config.axis, schedule) for sampler, origin in samplers.items() for value in values
+    ]
+
+
+def _cell(sampler: Sampler, origin: Registered, value: int, axis: Axis, schedule: NoiseSchedule) -> Cell:
+    try:
+        steps = sampler.steps(value) if axis == "nfe" else value
+        grid = TimeGrid.make(schedule, steps, sampler.spacing, sampler.final)
+    except UserError as error:
+        return Cell(sampler, origin, value, axis, None, str(error))
+    except Exception as error:
+        return Cell(sampler, origin, value, axis, None, f"{type(error).__name__}: {error}", traceback.format_exc())
+    return Cell(sampler, origin, value, axis, grid)
+
+
+def split_values(text: str | Sequence[int], axis: str) -> tuple[int, ...]:
+    """'5,10' or [5, 10] -> (5, 10)."""
+    if not isinstance(text, str):
+        return tuple(int(value) for value in text)
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"{axis} is whole numbers separated by commas, like 5,10,20, got '{text}'") from None

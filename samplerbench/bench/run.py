@@ -1,0 +1,186 @@
+"""A whole run: what was asked for, the cells one after the other, and the output folder."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from ..images import sample_grid
+from ..metrics.extractors import load_extractor
+from ..metrics.reference import load_reference
+from ..models.model import load_model
+from ..plugins import Registry, load_plugins
+from ..sampler import split_specs
+from .environment import environment
+from .execute import Executor, Listener, resolve_device
+from .plan import Axis, RunConfig, plan_cells, split_values
+from .record import COLUMNS, Record
+from .store import Store
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["BenchmarkRun", "default_out", "records_frame", "run"]
+
+
+def run(
+    samplers: str | Sequence[str],
+    *,
+    nfe: str | Sequence[int] | None = None,
+    steps: str | Sequence[int] | None = None,
+    out: str | Path | None = None,
+    plugins: Sequence[str] = (),
+    listener: Listener | None = None,
+    **options: Any,
+) -> DataFrame:
+    """Runs samplers against a model and returns the table of results; what `samplerbench run` does.
+
+    Args:
+        samplers: 'ddim,dpm:order=1' or a list of such.
+        nfe: budgets of network evaluations, '5,10' or [5, 10]; the default is 5, 10, 20, 50. Or
+        steps: grid steps, as papers count.
+        out: folder for results.csv, run.json and samples; by default a new one under results/.
+        plugins: FILE.py, FOLDER or module names with samplers of your own.
+        listener: told of progress.
+        options: the other fields of `RunConfig`: model, samples, seed, batch_size, device, dtype, extractor,
+            extractor_weights, reference.
+
+    Returns:
+        One row a cell with the columns of `samplerbench.bench.record.COLUMNS`; skipped and failed cells are rows too.
+
+    Raises:
+        UserError: bad input; nothing was run.
+    """
+    names = split_specs(samplers) if isinstance(samplers, str) else list(samplers)
+    config = RunConfig(samplers=tuple(names), plugins=tuple(plugins), **axis_of(nfe, steps), **options)
+    benchmark = BenchmarkRun(config, Path(out) if out else default_out(), listener or Listener())
+    benchmark.execute()
+    return records_frame(benchmark.records)
+
+
+def axis_of(nfe: str | Sequence[int] | None, steps: str | Sequence[int] | None) -> dict[str, Any]:
+    """The `axis` and `values` of a RunConfig from the two ways to give them."""
+    if nfe is not None and steps is not None:
+        raise UserError("give --nfe (budgets of evaluations) or --steps (grid steps), not both")
+    axis: Axis = "nfe" if steps is None else "steps"
+    given = nfe if steps is None else steps
+    return {"axis": axis} | ({} if given is None else {"values": split_values(given, axis)})
+
+
+def default_out() -> Path:
+    """A folder under results/ named after the time."""
+    return Path("results") / datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
+
+
+def records_frame(records: Sequence[Record]) -> DataFrame:
+    """Records as a pandas DataFrame."""
+    import pandas as pd
+
+    frame = pd.DataFrame([record.row() for record in records], columns=list(COLUMNS))
+    return frame.astype({name: "Int64" for name in ("budget", "steps", "samples", "batch_size", "reference_count")})
+
+
+class BenchmarkRun:
+    """A run that is ready: everything was loaded and checked, the cells are planned, nothing is written yet.
+
+    Attributes:
+        cells: what will be run. records: what has been, in the same order.
+    """
+
+    def __init__(self, config: RunConfig, out: Path, listener: Listener) -> None:
+        self.config, self.listener = config, listener
+        self.store = Store(out)
+        self.records: list[Record] = []
+        self.registry: Registry = load_plugins(config.plugins)
+        for text in [*map(str, self.registry.problems), *self.registry.notices()]:
+            listener.notice(text)
+        for spec in config.samplers:
+            self.registry.sampler(spec)
+        self.device = resolve_device(config.device)
+        self.model = load_model(config.model)
+        name = config.extractor or self.model.extractor
+        if name is None:
+            raise UserError(f"model '{self.model.name}' names no feature extractor; choose one with --extractor")
+        self.extractor = load_extractor(name, config.extractor_weights, self.device)
+        if self.extractor.channels != self.model.image_shape[0]:
+            raise UserError(
+                f"extractor '{name}' takes {self.extractor.channels}-channel images, model '{self.model.name}' makes "
+                f"{self.model.image_shape[0]}-channel ones; its own extractor is '{self.model.extractor}'"
+            )
+        path = config.reference or self.model.reference
+        if path is None:
+            raise UserError(f"model '{self.model.name}' has no reference statistics; give a file with --reference")
+        self.reference = load_reference(path, self.extractor)
+        self.cells = plan_cells(config, self.registry, self.model.schedule)
+
+    def execute(self) -> None:
+        """Runs every cell; each one's row is on disk before the next starts. On Ctrl-C the finished rows stand, and it
+        is raised on.
+        """
+        self.store.create()
+        self.store.write_run(self._description("running"))
+        batch_size = self.config.batch_size or (512 if self.device.startswith("cuda") else 128)
+        executor = Executor(
+            self.model, self.extractor, self.reference, self.config, self.device, batch_size, self.listener
+        )
+        self.listener.plan(self.cells, self.config.samples)
+        status = "interrupted"
+        try:
+            with _full_precision():
+                for cell in self.cells:
+                    self.listener.start(cell)
+                    outcome = executor.run(cell)
+                    if outcome.details:
+                        self.store.save_error(cell.label, outcome.details)
+                    if outcome.images is not None:
+                        self.store.save_samples(cell.label, sample_grid(outcome.images))
+                    self.store.append(outcome.record)
+                    self.records.append(outcome.record)
+                    self.listener.finish(cell, outcome.record)
+            status = "finished"
+        finally:
+            self.store.write_run(self._description(status))
+
+    @property
+    def failed(self) -> list[Record]:
+        return [record for record in self.records if record.status == "failed"]
+
+    def _description(self, status: str) -> dict[str, Any]:
+        used = {cell.sampler.name: cell.origin for cell in self.cells}
+        return {
+            "status": status,
+            "command": sys.argv,
+            "config": {name: getattr(self.config, name) for name in self.config.__dataclass_fields__},
+            "cells": len(self.cells),
+            "model": {"name": self.model.name, "sha256": self.model.sha256, "config": self.model.config},
+            "samplers": {
+                name: {"distribution": r.distribution, "source_sha256": r.source_sha256} for name, r in used.items()
+            },
+            "extractor": {"name": self.extractor.name, "layer": self.extractor.layer, "sha256": self.extractor.sha256},
+            "reference": {
+                "sha256": self.reference.sha256,
+                "count": self.reference.statistics.count,
+                **vars(self.reference.provenance),
+            },
+            "environment": environment(self.device),
+            "columns": COLUMNS,
+        }
+
+
+class _full_precision:
+    """TF32 off while a run lasts: it changes FIDs in the third digit."""
+
+    def __enter__(self) -> None:
+        import torch
+
+        self._before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+    def __exit__(self, *_: object) -> None:
+        import torch
+
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = self._before

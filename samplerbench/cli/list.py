@@ -1,0 +1,30 @@
+"""`samplerbench list`."""
+
+from __future__ import annotations
+
+import click
+
+from ..errors import unknown
+
+KINDS = ("samplers", "models", "extractors", "recipes")
+
+
+@click.command("list")
+@click.argument("kind", metavar="|".join(KINDS))
+@click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    metavar="FILE.py|FOLDER|MODULE",
+    help="Samplers of your own, listed with the rest.",
+)
+def list_(kind: str, plugins: tuple[str, ...]) -> int:
+    """Tell what is there, and where it comes from."""
+    if kind not in KINDS:
+        raise unknown("kind", kind, KINDS)
+    from ..report import listing
+
+    if kind == "samplers":
+        return listing.print_samplers(plugins)
+    {"models": listing.print_models, "extractors": listing.print_extractors, "recipes": listing.print_recipes}[kind]()
+    return 0

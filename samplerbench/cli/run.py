@@ -1,0 +1,92 @@
+"""`samplerbench run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command(context_settings={"show_default": True})
+@click.option(
+    "--samplers", required=True, metavar="NAME[:key=value]…,…", help="Samplers to run, with options: ddim:eta=0.5,dpm"
+)
+@click.option("--nfe", metavar="N,N,…", help="Budgets of network evaluations.  [default: 5,10,20,50]")
+@click.option(
+    "--steps", metavar="N,N,…", help="Grid steps instead, as papers count; the evaluations they took are in the table."
+)
+@click.option(
+    "--model",
+    default="fashion-mnist",
+    metavar="NAME|PATH",
+    help="A shipped model, or a folder with config.json and model.safetensors.",
+)
+@click.option("--samples", default=1024, help="Samples a cell.")
+@click.option("--seed", default=0, help="Seed of x_T and of every later draw.")
+@click.option("--batch-size", type=int, help="Samples at once.  [default: 128 on a CPU, 512 on a GPU]")
+@click.option("--device", default="auto", metavar="auto|cpu|cuda", help="Where the network runs.")
+@click.option(
+    "--dtype", default="float32", metavar="float32|float64|bfloat16|float16", help="Precision of the network."
+)
+@click.option("--extractor", metavar="NAME", help="Feature extractor of the FID.  [default: the model's own]")
+@click.option(
+    "--extractor-weights",
+    type=click.Path(path_type=Path),
+    help="Weights of the extractor, where they are not to be downloaded.",
+)
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path, exists=True),
+    help="Reference statistics.  [default: the model's own]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for results.csv, run.json and samples.  [default: results/DATE-TIME]",
+)
+@click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    metavar="FILE.py|FOLDER|MODULE",
+    help="Samplers of your own; may be given several times.",
+)
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of a table.")
+def run(
+    samplers: str,
+    nfe: str | None,
+    steps: str | None,
+    out: Path | None,
+    plugins: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Put samplers against a model: FID for each number of network evaluations.
+
+    Writes results.csv (a row as each cell ends), run.json and a picture of samples a cell. Exits with 1 where a cell
+    failed.
+    """
+    from ..bench.plan import RunConfig
+    from ..bench.run import BenchmarkRun, axis_of, default_out, records_frame
+    from ..report.progress import RunProgress
+    from ..report.table import print_run
+    from ..sampler import split_specs
+
+    config = RunConfig(samplers=tuple(split_specs(samplers)), plugins=plugins, **axis_of(nfe, steps), **options)
+    with RunProgress(quiet) as progress:
+        benchmark = BenchmarkRun(config, out or default_out(), progress)
+        interrupted = False
+        try:
+            benchmark.execute()
+        except KeyboardInterrupt:
+            interrupted = True
+    if as_json:
+        click.echo(records_frame(benchmark.records).to_json(orient="records", indent=2))
+    elif not quiet:
+        print_run(benchmark)
+    if interrupted:
+        raise KeyboardInterrupt
+    return 1 if benchmark.failed else 0

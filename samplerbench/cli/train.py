@@ -1,0 +1,31 @@
+"""`samplerbench train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("recipe")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of checkpoints and of the finished model.  [default: results/train-RECIPE]",
+)
+@click.option(
+    "--data-root", type=click.Path(path_type=Path), help="Where the images are; without it they are downloaded."
+)
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def train(recipe: str, out: Path | None, data_root: Path | None, device: str, quiet: bool) -> None:
+    """Train by RECIPE, a shipped one (see `samplerbench list recipes`) or a TOML file.
+
+    A run that was killed goes on from its checkpoint in --out when called again.
+    """
+    from ..report.progress import train_with_progress
+    from ..training.recipe import find_recipe
+
+    found = find_recipe(recipe)
+    train_with_progress(found, out or Path("results") / f"train-{found.name}", data_root, device, quiet)

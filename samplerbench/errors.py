@@ -1,0 +1,31 @@
+"""Errors whose message is meant for the person at the keyboard: one line, what was wrong, what was expected, the
+nearest valid choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = ["BudgetExceeded", "TooFewEvaluations", "UserError", "unknown"]
+
+
+class UserError(Exception):
+    """Bad input. The command line prints the message without a traceback and exits with 2."""
+
+
+class TooFewEvaluations(UserError):
+    """A sampler cannot take a single step on the budget it was given; the cell is skipped with this reason."""
+
+
+class BudgetExceeded(RuntimeError):
+    """A sampler asked for more network evaluations than its budget; its cell fails."""
+
+
+def unknown(kind: str, name: object, choices: Iterable[object]) -> UserError:
+    """The error for a name that is not among `choices`, with the nearest one suggested."""
+    names = sorted(str(choice) for choice in choices)
+    near = get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    listed = ", ".join(names) if names else "none"
+    return UserError(f"unknown {kind} '{name}'{hint} (known: {listed})")

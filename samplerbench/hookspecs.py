@@ -1,0 +1,23 @@
+"""What a plugin may register. A plugin is a module with functions of these names, each decorated with
+`samplerbench.hookimpl`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from .sampler import Sampler
+
+__all__ = ["hookimpl", "hookspec"]
+
+hookspec = pluggy.HookspecMarker("samplerbench")
+hookimpl = pluggy.HookimplMarker("samplerbench")
+
+
+@hookspec
+def samplerbench_samplers(register: Callable[[type[Sampler]], None]) -> None:
+    """Call `register(cls)` for every `Sampler` class of the plugin."""

@@ -1,0 +1,128 @@
+"""Feature extractors, all inside torch-fidelity's interface: our own small one, and torch-fidelity's Inception."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_fidelity import FeatureExtractorBase, register_feature_extractor
+from torch_fidelity.utils import create_feature_extractor
+
+from ..errors import UserError, unknown
+from ..files import load_weights, read_json
+from .cnn import ClassifierConfig, FeatureClassifier
+from .names import EXTRACTORS, INCEPTION, SHIPPED
+
+__all__ = ["Extractor", "FashionMNISTFeatures", "load_extractor"]
+
+
+class FashionMNISTFeatures(FeatureExtractorBase):  # type: ignore[misc]
+    """A classifier of Fashion-MNIST for torch-fidelity: layer `128` for FID, KID and PRC, `logits` for ISC.
+
+    `forward(images)`: uint8 [N, 1, 28, 28] -> a tuple in the order of `features_list`.
+    """
+
+    def __init__(
+        self, name: str, features_list: list[str], feature_extractor_weights_path: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(name, features_list)
+        folder = Path(
+            feature_extractor_weights_path or str(resources.files(__package__).joinpath("shipped").joinpath(SHIPPED))
+        )
+        what = f"extractor '{name}'"
+        try:
+            config = ClassifierConfig(**read_json(folder / "config.json", what)["architecture"])
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{what}: config.json in {folder} is not a classifier's: {error}") from None
+        self.network = FeatureClassifier(config)
+        load_weights(self.network, folder / "model.safetensors", what)
+        self.network.to(memory_format=torch.channels_last)
+        self.eval().requires_grad_(False)
+
+    @staticmethod
+    def get_provided_features_list() -> tuple[str, ...]:
+        return "128", "logits"
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric: str) -> str:
+        return {"isc": "logits", "fid": "128", "kid": "128", "prc": "128"}[metric]
+
+    @staticmethod
+    def can_be_compiled() -> bool:
+        return False
+
+    @staticmethod
+    def get_dummy_input_for_compile() -> Tensor:
+        return torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        features, logits = self.network(images)
+        layers = {"128": features, "logits": logits}
+        return tuple(layers[name] for name in self.features_list)
+
+
+register_feature_extractor(SHIPPED, FashionMNISTFeatures)
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A feature extractor ready to run: `extractor(images)`, uint8 [N, C, H, W] -> [N, D].
+
+    Attributes:
+        layer: which of the network's layers FID is measured in.
+        channels: the image channels it takes.
+        sha256: hash of its weights.
+    """
+
+    name: str
+    layer: str
+    channels: int
+    sha256: str
+    network: nn.Module
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        (features,) = self.network(images)
+        assert isinstance(features, Tensor)
+        return features
+
+
+def load_extractor(name: str, weights: Path | None = None, device: str = "cpu") -> Extractor:
+    """The extractor of that name. weights: a file of Inception's, or a folder of a trained classifier; None for the
+    usual ones.
+
+    Raises UserError for an unknown name and for weights that cannot be had.
+    """
+    if name not in EXTRACTORS:
+        raise unknown("extractor", name, EXTRACTORS)
+    if weights is not None and not weights.exists():
+        raise UserError(f"--extractor-weights {weights}: no such file or folder")
+    layer = "2048" if name == INCEPTION else FashionMNISTFeatures.get_default_feature_layer_for_metric("fid")
+    try:
+        network = create_feature_extractor(
+            name,
+            [layer],
+            cuda=False,
+            verbose=False,
+            feature_extractor_weights_path=None if weights is None else str(weights),
+        )
+    except UserError:
+        raise
+    except Exception as error:
+        where = f"in {weights}" if weights else "and they could not be downloaded; give a file with --extractor-weights"
+        raise UserError(f"extractor '{name}': no usable weights {where} ({type(error).__name__}: {error})") from None
+    network.eval().requires_grad_(False).to(device)
+    return Extractor(name, layer, 3 if name == INCEPTION else 1, _state_sha256(network), network)
+
+
+def _state_sha256(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for key, value in sorted(network.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,71 @@
+"""The Fréchet distance between Gaussians fitted to features (Heusel et al. 2017), from statistics gathered in one
+pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+
+__all__ = ["Moments", "Statistics", "frechet_distance"]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean `mu` [D] and covariance `sigma` [D, D] (over count - 1) of `count` features, float64."""
+
+    mu: np.ndarray
+    sigma: np.ndarray
+    count: int
+
+
+class Moments:
+    """Mean and covariance of a stream of features in float64; memory does not grow with the number of them.
+
+    Batches are merged by the pairwise update of Chan et al. 1982, which loses nothing to a large mean.
+    """
+
+    def __init__(self, dimension: int) -> None:
+        self.count = 0
+        self._mean = torch.zeros(dimension, dtype=torch.float64)
+        self._scatter = torch.zeros(dimension, dimension, dtype=torch.float64)
+
+    def add(self, features: Tensor) -> None:
+        """features: [N, D], any float type. Raises ValueError where one is not finite."""
+        features = features.detach().to("cpu", torch.float64)
+        if not torch.isfinite(features).all():
+            raise ValueError("the features of some samples are not finite")
+        n = len(features)
+        mean = features.mean(dim=0)
+        centred = features - mean
+        delta = mean - self._mean
+        total = self.count + n
+        self._scatter += centred.T @ centred + torch.outer(delta, delta) * (self.count * n / total)
+        self._mean += delta * (n / total)
+        self.count = total
+
+    def statistics(self) -> Statistics:
+        """What was gathered; at least two features are needed for a covariance."""
+        if self.count < 2:
+            raise UserError(f"a covariance needs at least 2 samples, got {self.count}")
+        return Statistics(self._mean.numpy().copy(), (self._scatter / (self.count - 1)).numpy(), self.count)
+
+
+def frechet_distance(a: Statistics, b: Statistics) -> float:
+    """‖μ_a - μ_b‖² + tr(Σ_a + Σ_b - 2 (Σ_a Σ_b)^½), never below 0.
+
+    The last trace is that of (S Σ_b S)^½ with S = Σ_a^½: symmetric, so its eigenvalues are real and no matrix square
+    root of a non-symmetric product is taken.
+    """
+    if a.mu.shape != b.mu.shape:
+        raise UserError(f"features of {len(a.mu)} and of {len(b.mu)} dimensions have no distance")
+    values, vectors = np.linalg.eigh(a.sigma)
+    root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    cross = np.sqrt(np.clip(np.linalg.eigvalsh(root @ b.sigma @ root), 0, None)).sum()
+    distance = np.square(a.mu - b.mu).sum() + np.trace(a.sigma) + np.trace(b.sigma) - 2 * cross
+    return max(float(distance), 0.0)

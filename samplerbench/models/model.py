@@ -1,0 +1,127 @@
+"""A model: a trained network and everything a benchmark must know of it, loaded by name or from a folder.
+
+A model folder holds `config.json` and `model.safetensors`, and usually `reference.npz`, the feature statistics of its
+training images. Nothing in it is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..diffusion.schedule import NoiseSchedule, schedule_from_config
+from ..errors import UserError, unknown
+from ..files import load_weights, read_json, save_weights
+from .predictor import NoisePredictor
+from .unet import UNet, UNetConfig
+
+__all__ = ["Model", "load_model", "model_names", "save_model"]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained ε_θ.
+
+    Attributes:
+        name: the name it was asked for, or its folder's.
+        predictor: the network, in evaluation mode, on the CPU.
+        schedule: the noise schedule it was trained on.
+        image_shape: (C, H, W); values in [-1, 1].
+        extractor: name of the feature extractor its FID is measured in.
+        reference: path of the reference statistics, or None.
+        sha256: hash of its config and weights; part of every result's conditions.
+        config: its `config.json`.
+    """
+
+    name: str
+    predictor: NoisePredictor
+    schedule: NoiseSchedule
+    image_shape: tuple[int, int, int]
+    extractor: str | None
+    reference: Path | None
+    sha256: str
+    config: dict[str, Any]
+
+
+def _shipped() -> Path:
+    return Path(str(resources.files(__package__).joinpath("shipped")))
+
+
+def model_names() -> list[str]:
+    """The models inside the package."""
+    return sorted(folder.name for folder in _shipped().iterdir() if (folder / "config.json").is_file())
+
+
+def load_model(name: str) -> Model:
+    """The shipped model of that name, or the one in the folder of that path."""
+    folder = _shipped() / name if name in model_names() else Path(name)
+    if not folder.is_dir():
+        raise unknown("model", name, [*model_names(), "a folder with config.json and model.safetensors"])
+    config = read_json(folder / "config.json", what=f"model '{name}'")
+    try:
+        architecture = dict(config["architecture"])
+        kind = architecture.pop("kind")
+        if kind != "unet":
+            raise unknown("architecture", kind, ["unet"])
+        names = {f.name for f in fields(UNetConfig)}
+        for key in architecture:
+            if key not in names:
+                raise unknown("key of the architecture", key, names)
+        network = UNet(UNetConfig(**architecture))
+        predictor = NoisePredictor(network, config["prediction"])
+        schedule = schedule_from_config(config["schedule"])
+    except KeyError as error:
+        raise UserError(f"model '{name}': config.json lacks {error}") from None
+    except (TypeError, ValueError) as error:
+        raise UserError(f"model '{name}': config.json: {error}") from None
+    load_weights(network, folder / "model.safetensors", what=f"model '{name}'")
+    digest = hashlib.sha256(
+        (folder / "config.json").read_bytes() + (folder / "model.safetensors").read_bytes()
+    ).hexdigest()
+    reference = folder / "reference.npz"
+    return Model(
+        name=name if name in model_names() else folder.resolve().name,
+        predictor=predictor.eval().requires_grad_(False),
+        schedule=schedule,
+        image_shape=network.config.image_shape,
+        extractor=config.get("extractor"),
+        reference=reference if reference.is_file() else None,
+        sha256=digest,
+        config=config,
+    )
+
+
+def save_model(
+    folder: Path,
+    network: UNet,
+    prediction: str,
+    schedule: NoiseSchedule,
+    extractor: str | None,
+    training: dict[str, Any],
+) -> None:
+    """Writes a model folder that `load_model` reads. training: what to keep of how it came about."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(network, folder / "model.safetensors")
+    config = {
+        "format": FORMAT,
+        "architecture": {"kind": "unet", **asdict(network.config)},
+        "prediction": prediction,
+        "schedule": schedule.config(),
+        "label": "t - 1 for t = 1..T",
+        "extractor": extractor,
+        "training": training,
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def parameters(network: nn.Module) -> int:
+    """The number of weights."""
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,228 @@
+"""Finds and loads plugins. One that is broken is reported and skipped; the others load.
+
+Precedence: what `--plugin` names beats installed distributions, which beat samplerbench's own. A name registered at a
+higher level replaces one at a lower; two at the same level are an error when the name is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from . import hookspecs
+from .errors import UserError, unknown
+from .sampler import Sampler, make_sampler, parse_spec
+
+__all__ = ["PluginError", "Registered", "Registry", "load_plugins"]
+
+OWN, INSTALLED, NAMED = 0, 1, 2  # levels of precedence
+
+
+class PluginError(UserError):
+    """A plugin that could not be loaded; `details` is its traceback."""
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.details = details
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A sampler class and where it came from. distribution: 'name version', or the file of a `--plugin`."""
+
+    cls: type[Sampler]
+    distribution: str
+    level: int
+    source_sha256: str
+
+
+@dataclass
+class Registry:
+    """What plugins registered. `problems` are those that were skipped; `notices` say which name replaced which."""
+
+    samplers: list[Registered] = field(default_factory=list)
+    problems: list[PluginError] = field(default_factory=list)
+
+    def entry(self, name: str) -> Registered:
+        """The sampler of that name or alias at the highest level of precedence."""
+        found = [r for r in self.samplers if name == r.cls.name] or [r for r in self.samplers if name in r.cls.aliases]
+        if not found:
+            raise unknown("sampler", name, {n for r in self.samplers for n in (r.cls.name, *r.cls.aliases)})
+        top = max(r.level for r in found)
+        best = [r for r in found if r.level == top]
+        if len(best) > 1:
+            origins = " and ".join(r.distribution for r in best)
+            raise UserError(f"sampler '{name}' is registered by {origins}; uninstall one, or choose with --plugin")
+        return best[0]
+
+    def current(self) -> list[Registered]:
+        """The sampler that each name stands for, by name; names that clash are left out."""
+        names = sorted({r.cls.name for r in self.samplers})
+        chosen = []
+        for name in names:
+            try:
+                chosen.append(self.entry(name))
+            except UserError as clash:
+                self.problems.append(PluginError(str(clash)))
+        return chosen
+
+    def notices(self) -> list[str]:
+        """Which registered names are hidden by others of higher precedence."""
+        hidden = []
+        for r in self.samplers:
+            winners = [w for w in self.samplers if w.cls.name == r.cls.name and w.level > r.level]
+            if winners:
+                hidden.append(f"sampler '{r.cls.name}' of {winners[-1].distribution} replaces that of {r.distribution}")
+        return hidden
+
+    def sampler(self, spec: str) -> Sampler:
+        """The sampler that 'name:key=value:…' describes."""
+        name, options = parse_spec(spec)
+        return make_sampler(self.entry(name).cls, options)
+
+
+def load_plugins(named: Iterable[str] = ()) -> Registry:
+    """Every installed plugin, and those that `named` lists: a FILE.py, a FOLDER of them, or an importable module.
+
+    A broken installed plugin becomes one of the registry's problems; a broken named one raises PluginError.
+    """
+    registry = Registry()
+    manager = pluggy.PluginManager("samplerbench")
+    manager.add_hookspecs(hookspecs)
+    for entry in sorted(_entry_points(), key=lambda e: (e.dist.name if e.dist else "", e.name)):
+        distribution = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
+        try:
+            module = entry.load()
+            _register(
+                manager,
+                registry,
+                module,
+                distribution,
+                OWN if entry.dist and entry.dist.name == "samplerbench" else INSTALLED,
+            )
+        except PluginError as error:
+            registry.problems.append(
+                PluginError(f"plugin '{entry.name}' of {distribution} is skipped: {error}", error.details)
+            )
+        except Exception as error:
+            message = f"plugin '{entry.name}' of {distribution} is skipped: {_one_line(error)}"
+            registry.problems.append(PluginError(message, traceback.format_exc()))
+    for name in named:
+        for module in _import_named(name):
+            _register(manager, registry, module, str(getattr(module, "__file__", name)), NAMED)
+    return registry
+
+
+def _entry_points() -> Sequence[metadata.EntryPoint]:
+    return list(metadata.entry_points(group="samplerbench"))
+
+
+def _register(
+    manager: pluggy.PluginManager, registry: Registry, module: ModuleType, distribution: str, level: int
+) -> None:
+    """Calls the hooks of one module; whatever goes wrong is that module's."""
+    try:
+        manager.register(module)
+        manager.check_pending()
+    except (pluggy.PluginValidationError, ValueError) as error:
+        if manager.is_registered(module):
+            manager.unregister(module)
+        raise PluginError(f"{distribution}: {_one_line(error)}") from None
+    found: list[Registered] = []
+
+    def register(cls: type[Sampler]) -> None:
+        found.append(_checked(cls, distribution, level))
+
+    others = [plugin for plugin in manager.get_plugins() if plugin is not module]
+    try:
+        manager.subset_hook_caller("samplerbench_samplers", others)(register=register)
+    except PluginError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{distribution}: registering failed: {_one_line(error)}", traceback.format_exc()) from None
+    if not found:
+        undecorated = callable(getattr(module, "samplerbench_samplers", None)) and not manager.get_hookcallers(module)
+        why = "lacks @hookimpl" if undecorated else "is missing, or never calls register(cls)"
+        raise PluginError(f"{distribution} registers nothing: its function samplerbench_samplers {why}")
+    registry.samplers += found
+
+
+def _checked(cls: Any, distribution: str, level: int) -> Registered:
+    if not (isinstance(cls, type) and issubclass(cls, Sampler)):
+        raise PluginError(f"{distribution}: register() takes a subclass of samplerbench.Sampler, got {cls!r}")
+    if not isinstance(getattr(cls, "name", None), str) or not cls.name or any(c in cls.name for c in ":,= "):
+        raise PluginError(f"{distribution}: {cls.__name__}.name must be a word without ':', ',', '=' or spaces")
+    if inspect.isabstract(cls):
+        missing = ", ".join(sorted(cls.__abstractmethods__))
+        raise PluginError(f"{distribution}: {cls.__name__} does not define {missing}")
+    try:
+        make_sampler(cls, {})
+    except Exception as error:
+        raise PluginError(
+            f"{distribution}: {cls.__name__}() with default options fails: {_one_line(error)}", traceback.format_exc()
+        ) from None
+    return Registered(cls, distribution, level, _source_sha256(cls))
+
+
+@cache
+def _source_sha256(cls: type) -> str:
+    """The hash of the file a class is defined in; its qualified name where there is no file."""
+    try:
+        source = Path(inspect.getfile(cls)).read_bytes()
+    except (OSError, TypeError):
+        source = f"{cls.__module__}.{cls.__qualname__}".encode()
+    return hashlib.sha256(source).hexdigest()
+
+
+def _import_named(name: str) -> list[ModuleType]:
+    path = Path(name)
+    if path.is_dir():
+        files = sorted(file for file in path.glob("*.py") if not file.name.startswith("_"))
+        if not files:
+            raise PluginError(f"--plugin {name}: the folder has no .py files")
+        return [_import_file(file) for file in files]
+    if path.suffix == ".py":
+        if not path.is_file():
+            raise PluginError(f"--plugin {name}: no such file")
+        return [_import_file(path)]
+    try:
+        return [importlib.import_module(name)]
+    except ModuleNotFoundError as error:
+        if error.name and name.startswith(error.name):
+            raise PluginError(f"--plugin {name}: expected FILE.py, a FOLDER or a module that can be imported") from None
+        raise PluginError(f"--plugin {name}: {_one_line(error)}", traceback.format_exc()) from None
+    except Exception as error:
+        raise PluginError(f"--plugin {name}: {_one_line(error)}", traceback.format_exc()) from None
+
+
+def _import_file(path: Path) -> ModuleType:
+    name = f"samplerbench_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up by name
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise PluginError(f"--plugin {path}: line {error.lineno}: {error.msg}") from None
+    except Exception as error:
+        raise PluginError(f"--plugin {path}: {_one_line(error)}", traceback.format_exc()) from None
+    return module
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}" if str(error) else type(error).__name__

@@ -1,0 +1,105 @@
+"""What `samplerbench list` prints. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import get_args, get_type_hints
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..diffusion.grid import FINALS, SPACINGS
+from ..metrics.names import EXTRACTORS
+from ..plugins import load_plugins
+from ..sampler import Sampler
+
+__all__ = ["print_extractors", "print_models", "print_recipes", "print_samplers"]
+
+
+def print_samplers(plugins: Sequence[str]) -> int:
+    """A block a sampler: paper, order, evaluations, options with defaults, distribution. Returns 1 where a plugin was
+    skipped.
+    """
+    registry = load_plugins(plugins)
+    console = Console(highlight=False)
+    for registered in registry.current():
+        cls = registered.cls
+        default = cls()
+        also = f"  (also {', '.join(cls.aliases)})" if cls.aliases else ""
+        noise = "stochastic" if default.stochastic else "deterministic"
+        console.print(f"[bold]{cls.name}[/]{also}", soft_wrap=True)
+        facts = [
+            ("paper", cls.paper or "none given"),
+            ("order", f"{default.global_order}, {_evaluations(default)} evaluations for n steps, {noise}"),
+            ("from", registered.distribution),
+            *(("option", text) for text in _options(cls)),
+        ]
+        for key, text in facts:
+            console.print(f"  {key:<7}", Text(text), soft_wrap=True)
+    for text in [*registry.notices(), *map(str, registry.problems)]:
+        click.echo(text, err=True)
+    return 1 if registry.problems else 0
+
+
+def _options(cls: type[Sampler]) -> list[str]:
+    hints = get_type_hints(cls)
+    described = []
+    for option in fields(cls):
+        kind = hints[option.name]
+        choices = {"spacing": SPACINGS, "final": FINALS}.get(option.name) or get_args(kind)
+        values = " | ".join(map(str, choices)) if choices else getattr(kind, "__name__", str(kind))
+        described.append(f"{option.name}={option.default}  ({values})")
+    return described
+
+
+def _evaluations(sampler: Sampler) -> str:
+    """The claim as a formula a·n + b where it is one."""
+    at = [sampler.evaluations(n) for n in (10, 11, 12)]
+    slope, constant = at[1] - at[0], at[0] - 10 * (at[1] - at[0])
+    if at[2] - at[1] != slope:
+        return f"{at[0]} for 10"
+    return ("n" if slope == 1 else f"{slope}n") + (
+        f" + {constant}" if constant > 0 else f" - {-constant}" if constant else ""
+    )
+
+
+def print_models() -> None:
+    """A row a shipped model."""
+    import json
+    from importlib import resources
+
+    table = Table("model", "image shape", "prediction", "schedule", "extractor", "trained on")
+    for folder in sorted(
+        resources.files("samplerbench.models").joinpath("shipped").iterdir(), key=lambda entry: entry.name
+    ):
+        config = json.loads(folder.joinpath("config.json").read_text())
+        shape = "×".join(map(str, config["architecture"]["image_shape"]))
+        training = config["training"]
+        schedule = f"{config['schedule']['kind']}, T = {config['schedule'].get('steps', '-')}"
+        seen = f"{training['recipe']['data']['dataset']}, {training['images_seen'] / 1e6:.1f} M images"
+        table.add_row(folder.name, shape, config["prediction"], schedule, config["extractor"], seen)
+    Console().print(table)
+
+
+def print_extractors() -> None:
+    """A row a feature extractor."""
+    table = Table("extractor", "what it is")
+    for name, text in EXTRACTORS.items():
+        table.add_row(name, text)
+    Console().print(table)
+
+
+def print_recipes() -> None:
+    """A row a recipe."""
+    from ..training.recipe import find_recipe, recipe_names
+
+    table = Table("recipe", "kind", "dataset", "steps", "batch size")
+    for name in recipe_names():
+        recipe = find_recipe(name)
+        table.add_row(
+            name, recipe.kind, recipe.data.dataset, str(recipe.optimiser.steps), str(recipe.optimiser.batch_size)
+        )
+    Console().print(table)

@@ -1,0 +1,115 @@
+"""Live progress in the terminal."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ..bench.execute import Listener, resolve_device
+from ..bench.plan import Cell
+from ..bench.record import Record
+from ..training.recipe import Recipe
+
+__all__ = ["RunProgress", "train_with_progress"]
+
+
+class RunProgress(Listener):
+    """A line a finished cell, and bars for the running one and for the whole run, on standard error.
+
+    The whole run is measured in planned network evaluations, so that its ETA knows that fifty steps take longer than
+    five.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=self.console,
+            transient=True,
+        )
+        self.samples = self.done = 0
+
+    def __enter__(self) -> RunProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def plan(self, cells: list[Cell], samples: int) -> None:
+        self.samples = samples
+        self.total = sum(_work(cell) for cell in cells) * samples
+        self.cells, self.ended = len(cells), 0
+        self.whole = self.progress.add_task("whole run", total=self.total, text=f"0/{self.cells} cells")
+        self.current = self.progress.add_task("", total=samples, text="")
+        self.progress.start()
+
+    def start(self, cell: Cell) -> None:
+        self.done, self.started = 0, time.monotonic()
+        self.progress.reset(self.current, total=self.samples, description=cell.label, text="")
+
+    def advance(self, cell: Cell, samples: int) -> None:
+        self.done += samples
+        rate = self.done / max(time.monotonic() - self.started, 1e-9)
+        self.progress.update(
+            self.current, advance=samples, text=f"{self.done}/{self.samples} samples, {rate:.1f} images/s"
+        )
+        self.progress.update(self.whole, advance=samples * _work(cell))
+
+    def finish(self, cell: Cell, record: Record) -> None:
+        self.ended += 1
+        missing = (self.samples - self.done) * _work(cell)
+        self.progress.update(self.whole, advance=missing, text=f"{self.ended}/{self.cells} cells")
+        if record.status == "done":
+            self.progress.console.print(
+                f"{cell.label}: FID {record.fid:.4g} in {record.nfe:g} evaluations, {record.seconds:.1f} s"
+            )
+        else:
+            self.progress.console.print(f"{cell.label}: {record.status}: {record.reason}", style="yellow", markup=False)
+
+    def notice(self, text: str) -> None:
+        self.progress.console.print(f"Note: {text}", style="yellow", markup=False)
+
+
+def _work(cell: Cell) -> int:
+    return cell.grid.steps if cell.grid else 0
+
+
+def train_with_progress(recipe: Recipe, out: Path, data_root: Path | None, device: str, quiet: bool) -> dict[str, Any]:
+    """`training.run.train` with a bar that shows the loss, and a summary at the end."""
+    from ..training.run import train
+
+    console = Console(stderr=True, quiet=quiet, highlight=False)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
+    smooth: float | None = None
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(recipe.name, total=recipe.optimiser.steps)
+
+        def report(step: int, loss: float) -> None:
+            nonlocal smooth
+            smooth = loss if smooth is None else 0.98 * smooth + 0.02 * loss
+            progress.update(task, completed=step, description=f"{recipe.name}  loss {smooth:.4f}")
+
+        summary = train(recipe, out, data_root, resolve_device(device), report)
+    for key, value in summary.items():
+        console.print(
+            f"{key.replace('_', ' ')}: {value:.1f}"
+            if isinstance(value, float) and value > 10
+            else f"{key.replace('_', ' ')}: {value}"
+        )
+    return summary

@@ -1,0 +1,93 @@
+"""The table at the end of a run: samplers × evaluations → FID."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..bench.record import Record
+
+if TYPE_CHECKING:
+    from ..bench.run import BenchmarkRun
+
+__all__ = ["fid_table", "print_run"]
+
+
+def fid_table(records: Sequence[Record], axis: str) -> Table:
+    """A row a sampler, a column a budget (axis `nfe`) or a number of steps (`steps`).
+
+    A cell is its FID and, in parentheses, the ratio to the best of its column, which is bold. Where the counted
+    evaluations are not the column's number they are written after an @.
+    """
+    columns = sorted({_column(r, axis) for r in records})
+    best = {
+        c: min((r.fid for r in records if _column(r, axis) == c and r.fid is not None), default=None) for c in columns
+    }
+    table = Table(
+        title="FID, lower is better (ratio to the best of the column)", caption=_caption(records), title_justify="left"
+    )
+    table.add_column("network evaluations" if axis == "nfe" else "steps (@ evaluations)", no_wrap=True)
+    for column in columns:
+        table.add_column(str(column), justify="right", no_wrap=True)
+    rows: dict[str, dict[int, Record]] = {}
+    for record in records:
+        rows.setdefault(_row(record), {})[_column(record, axis)] = record
+    for name, cells in rows.items():
+        table.add_row(name, *(_cell(cells.get(c), best[c], c) for c in columns))
+    return table
+
+
+def _column(record: Record, axis: str) -> int:
+    value = record.budget if axis == "nfe" else record.steps
+    return value if value is not None else 0
+
+
+def _row(record: Record) -> str:
+    return record.sampler if "spacing=" in record.sampler else f"{record.sampler} ({record.spacing})"
+
+
+def _cell(record: Record | None, best: float | None, column: int) -> Text:
+    if record is None:
+        return Text("")
+    if record.fid is None or best is None:
+        return Text(record.status, style="red" if record.status == "failed" else "dim")
+    counted = "" if record.nfe == column else f" @{record.nfe:g}"
+    ratio = f" ({record.fid / best:.2f})" if best > 0 else ""
+    return Text(f"{record.fid:.3f}{ratio}{counted}", style="bold green" if record.fid == best else "")
+
+
+def _caption(records: Sequence[Record]) -> str:
+    r = records[0]
+    reference = f"{r.extractor} against {r.reference_count} real images"
+    return f"{r.model}, {r.samples} samples, seed {r.seed}, {reference}, {r.dtype} on {r.device}"
+
+
+def print_run(run: BenchmarkRun) -> None:
+    """The table, what was skipped or failed and why, and where the files are."""
+    console = Console(highlight=False)
+    if run.records:
+        console.print(fid_table(run.records, run.config.axis))
+    for cell, record in zip(run.cells, run.records, strict=False):
+        if record.status != "done":
+            console.print(
+                Text(
+                    f"{record.status}: {cell.label}: {record.reason}",
+                    style="red" if record.status == "failed" else "dim",
+                )
+            )
+    missing = len(run.cells) - len(run.records)
+    if missing:
+        console.print(f"{missing} of {len(run.cells)} cells were not run.")
+    where = [
+        f"results: {run.store.csv}",
+        f"samples: {run.store.out / 'samples'}",
+        f"conditions: {run.store.out / 'run.json'}",
+    ]
+    if run.failed:
+        where.append(f"tracebacks: {run.store.out / 'errors'}")
+    for line in where:
+        console.print(line, markup=False, soft_wrap=True)

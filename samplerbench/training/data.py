@@ -1,0 +1,95 @@
+"""Training images, through torchvision's datasets or from an npz."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import UserError, unknown
+
+__all__ = ["Images", "load_images"]
+
+
+@dataclass(frozen=True)
+class Images:
+    """images: uint8 [N, C, H, W]; labels: int64 [N], or None; sha256: of the images' bytes."""
+
+    images: Tensor
+    labels: Tensor | None
+    sha256: str
+
+
+def load_images(dataset: str, root: Path | None, train: bool = True) -> Images:
+    """The training or test images of `dataset`.
+
+    dataset: the name of a class in torchvision.datasets, or `npz` with `root` naming the file.
+    root: where the files are. A folder in torchvision's layout, or one that holds the MNIST-like idx files themselves,
+    gzipped or not.
+        What is not there is downloaded by torchvision, by default into ~/.cache/samplerbench/data.
+    """
+    if dataset == "npz":
+        return _from_npz(root)
+    from torchvision import datasets
+
+    names = [
+        name
+        for name in datasets.__all__
+        if hasattr(getattr(datasets, name), "url") or hasattr(getattr(datasets, name), "mirrors")
+    ]
+    if dataset not in datasets.__all__:
+        raise unknown("dataset", dataset, [*names, "npz"])
+    folder = Path(root) if root else Path.home() / ".cache" / "samplerbench" / "data"
+    if root and not folder.is_dir():
+        raise UserError(f"--data-root {folder} is not a folder")
+    if any(folder.glob("*-idx3-ubyte*")):
+        folder = _idx_in_torchvision_layout(folder, dataset)
+    try:
+        source = getattr(datasets, dataset)(str(folder), train=train, download=True)
+    except TypeError:
+        raise UserError(
+            f"dataset '{dataset}' has no train/test split of small images; make an npz and use dataset = \"npz\""
+        ) from None
+    except (OSError, RuntimeError) as error:
+        why = f"{dataset} is not in {folder} and could not be downloaded ({error})"
+        raise UserError(f"{why}; name a folder that has it with --data-root") from None
+    images = torch.as_tensor(np.asarray(source.data))
+    labels = torch.as_tensor(np.asarray(source.targets), dtype=torch.int64)
+    return _images(images, labels)
+
+
+def _images(images: Tensor, labels: Tensor | None) -> Images:
+    if images.dtype != torch.uint8 or images.ndim not in (3, 4):
+        raise UserError(f"images must be uint8 [N, H, W] or [N, H, W, C], got {images.dtype} {tuple(images.shape)}")
+    images = (images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)).contiguous()
+    return Images(images, labels, hashlib.sha256(images.numpy().tobytes()).hexdigest())
+
+
+def _from_npz(path: Path | None) -> Images:
+    if path is None or not Path(path).is_file():
+        raise UserError(f"dataset 'npz' needs --data-root to name an npz file, got {path}")
+    with np.load(path, allow_pickle=False) as arrays:
+        if "images" not in arrays:
+            raise UserError(f"{path} has no array 'images' (it has {', '.join(arrays)})")
+        labels = torch.from_numpy(arrays["labels"].astype(np.int64)) if "labels" in arrays else None
+        return _images(torch.from_numpy(arrays["images"]), labels)
+
+
+def _idx_in_torchvision_layout(folder: Path, dataset: str) -> Path:
+    """Copies idx files into NAME/raw under the cache, unpacked, where torchvision looks for them."""
+    import gzip
+
+    home = Path.home() / ".cache" / "samplerbench" / "data"
+    raw = home / dataset / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    for file in sorted(folder.glob("*-ubyte*")):
+        target = raw / file.name.removesuffix(".gz")
+        if not target.exists():
+            with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as packed, target.open("wb") as plain:
+                shutil.copyfileobj(packed, plain)
+    return home

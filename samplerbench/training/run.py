@@ -1,0 +1,120 @@
+"""One training run, from recipe to the folder that `samplerbench run --model` or the feature extractor reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..diffusion.denoiser import epsilon_of
+from ..diffusion.noise import NoiseSource
+from ..diffusion.schedule import DiscreteSchedule, schedule_from_config
+from ..errors import UserError
+from ..files import save_weights
+from ..images import quantise, sample_grid
+from ..metrics.cnn import ClassifierConfig, FeatureClassifier
+from ..metrics.extractors import Extractor, load_extractor
+from ..metrics.reference import Provenance, make_reference, save_reference
+from ..models.model import save_model
+from ..models.predictor import NoisePredictor
+from ..models.unet import UNet, UNetConfig
+from ..sampling import sample
+from .classifier import ClassifierLoss, accuracy
+from .data import Images, load_images
+from .diffusion import DiffusionLoss
+from .loop import Trainer
+from .recipe import Recipe
+
+__all__ = ["train"]
+
+Report = Callable[[int, float], None]
+
+
+def train(
+    recipe: Recipe,
+    out: Path,
+    data_root: Path | None = None,
+    device: str = "cpu",
+    report: Report = lambda step, loss: None,
+) -> dict[str, Any]:
+    """Trains by `recipe` in folder `out`, going on from a checkpoint found there, and exports the averaged weights.
+
+    Returns what is known of the finished run: where it is, steps, images seen, seconds, and the test accuracy of a
+    classifier.
+    """
+    data = load_images(recipe.data.dataset, data_root)
+    key = hashlib.sha256((json.dumps(asdict(recipe), sort_keys=True) + data.sha256).encode()).hexdigest()
+    torch.manual_seed(recipe.optimiser.seed)
+    build = _diffusion if recipe.kind == "diffusion" else _classifier
+    return build(recipe, data, out, data_root, torch.device(device), report, key)
+
+
+def _history(recipe: Recipe, data: Images, trainer: Trainer) -> dict[str, Any]:
+    return {
+        "recipe": asdict(recipe),
+        "data_sha256": data.sha256,
+        "images_seen": trainer.step * recipe.optimiser.batch_size,
+        "seconds": round(trainer.seconds),
+        "torch": torch.__version__,
+    }
+
+
+def _diffusion(
+    recipe: Recipe, data: Images, out: Path, root: Path | None, device: torch.device, report: Report, key: str
+) -> dict[str, Any]:
+    schedule = schedule_from_config(recipe.schedule)
+    if not isinstance(schedule, DiscreteSchedule):
+        raise UserError("training needs a discrete schedule: linear or cosine")
+    shape = (data.images.shape[1], data.images.shape[2], data.images.shape[3])
+    try:
+        network = UNet(UNetConfig(image_shape=shape, **recipe.network))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"[network] of recipe '{recipe.name}': {error}") from None
+    network.to(memory_format=torch.channels_last).to(device)
+    loss = DiffusionLoss(NoisePredictor(network, recipe.prediction), schedule, data.images, recipe, device)
+    trainer = Trainer(network, loss, recipe.optimiser, out, key)
+    trainer.run(report)
+    history = _history(recipe, data, trainer)
+    ema = trainer.ema.to(memory_format=torch.channels_last)
+    epsilon = epsilon_of(NoisePredictor(ema, recipe.prediction).eval(), schedule)
+    noise = NoiseSource(recipe.optimiser.seed, range(64), shape, device)
+    sampled = sample("ddim", epsilon, schedule, noise.x_T(), steps=50)
+    sample_grid(quantise(sampled.x0).cpu()).save(out / "samples.png")
+    folder = out / "model"
+    save_model(folder, ema.cpu(), recipe.prediction, schedule, recipe.extractor, history)  # type: ignore[arg-type]
+    if recipe.extractor:
+        write_reference(folder / "reference.npz", load_extractor(recipe.extractor), data, recipe.data.dataset)
+    return {"folder": folder, "samples": out / "samples.png", "seconds": trainer.seconds}
+
+
+def write_reference(path: Path, extractor: Extractor, data: Images, name: str) -> None:
+    """Reference statistics of training images, beside the model that was trained on them."""
+    provenance = Provenance(extractor.name, extractor.layer, extractor.sha256, f"{name}, training images", data.sha256)
+    save_reference(path, make_reference(data.images, extractor), provenance)
+
+
+def _classifier(
+    recipe: Recipe, data: Images, out: Path, root: Path | None, device: torch.device, report: Report, key: str
+) -> dict[str, Any]:
+    test = load_images(recipe.data.dataset, root, train=False)
+    if data.labels is None or test.labels is None:
+        raise UserError("a classifier needs labels; this dataset has none")
+    shape = (data.images.shape[1], data.images.shape[2], data.images.shape[3])
+    config = ClassifierConfig(image_shape=shape, classes=int(data.labels.max()) + 1, **recipe.network)
+    network = FeatureClassifier(config).to(memory_format=torch.channels_last).to(device)
+    trainer = Trainer(network, ClassifierLoss(network, data, recipe, device), recipe.optimiser, out, key)
+    trainer.run(report)
+    right = accuracy(trainer.ema, test, device)  # type: ignore[arg-type]
+    folder = out / "extractor"
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(trainer.ema.cpu(), folder / "model.safetensors")
+    history = _history(recipe, data, trainer) | {"test_accuracy": right}
+    (folder / "config.json").write_text(
+        json.dumps({"format": 1, "architecture": asdict(config), "training": history}, indent=2) + "\n"
+    )
+    return {"folder": folder, "seconds": trainer.seconds, "test_accuracy": right}
