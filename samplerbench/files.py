@@ -37,10 +37,10 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
 
 def save_weights(module: nn.Module, path: Path) -> None:
     """Writes a module's state as float32 safetensors."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     state = {name: value.float() if value.is_floating_point() else value for name, value in module.state_dict().items()}
-    save_file({name: value.contiguous().clone() for name, value in state.items()}, path)
+    path.write_bytes(save({name: value.contiguous().clone() for name, value in state.items()}))
 
 
 def load_weights(module: nn.Module, path: Path, what: str) -> None:

@@ -48,7 +48,9 @@ def _logsnr(schedule: NoiseSchedule, count: int) -> Array:
     """
     start, end = schedule.half_log_snr(schedule.t_max), schedule.half_log_snr(schedule.t_min)
     times = schedule.time(np.linspace(start, end, count))
-    times[0], times[-1] = schedule.t_max, schedule.t_min if count > 1 else schedule.t_max
+    if count > 1:
+        times[-1] = schedule.t_min
+    times[0] = schedule.t_max
     return times
 
 
@@ -105,7 +107,8 @@ class TimeGrid:
                 raise UserError(
                     f"{steps} steps need {count} distinct times, but {spacing} spacing has {room} on this schedule"
                 )
-        times = SPACINGS[spacing](schedule, count)
+        # squares and logarithms may miss the ends by a rounding error
+        times = np.clip(SPACINGS[spacing](schedule, count), schedule.t_min, schedule.t_max)
         if schedule.discrete and spacing in SNAPPED:
             times = _distinct(times)
         return cls(schedule, tuple(float(t) for t in times) + ((0.0,) if final == "zero" else ()))

@@ -1,0 +1,34 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from samplerbench.metrics.extractors import load_extractor
+from samplerbench.metrics.names import SHIPPED
+from samplerbench.metrics.reference import Provenance, make_reference, save_reference
+from samplerbench.models.model import save_model
+from samplerbench.models.unet import UNet, UNetConfig
+
+os.environ["COLUMNS"] = "160"
+torch.set_num_threads(1)  # the tensors are small; more threads only get in each other's way
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with an untrained network of the shipped model's image shape, fast enough for any test."""
+    from samplerbench import linear_schedule
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    torch.manual_seed(0)
+    network = UNet(UNetConfig(image_shape=(1, 28, 28), patch=4, channels=(8,), blocks=1))
+    save_model(folder, network, "v", linear_schedule(), SHIPPED, training={})
+    images = torch.randint(0, 256, (300, 1, 28, 28), dtype=torch.uint8)
+    extractor = load_extractor(SHIPPED)
+    provenance = Provenance(extractor.name, extractor.layer, extractor.sha256, "random pixels", "none")
+    save_reference(folder / "reference.npz", make_reference(images, extractor), provenance)
+    return folder
