@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from .errors import TooFewEvaluations, UserError, unknown
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .diffusion.grid import TimeGrid
     from .diffusion.noise import NoiseSource
 
-__all__ = ["Sampler", "make_sampler", "parse_option", "parse_spec", "split_specs"]
+__all__ = ["Sampler", "make_sampler", "options_of", "parse_option", "parse_spec", "split_specs"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +88,14 @@ class Sampler(ABC):
 
     def spec(self) -> str:
         """The sampler as it is written on the command line, options that differ from their defaults only."""
-        changed = [f"{f.name}={getattr(self, f.name)}" for f in fields(self) if getattr(self, f.name) != f.default]
-        return ":".join([self.name, *changed])
+        changed = [f for f in options_of(type(self)) if getattr(self, f.name) != f.default]
+        return ":".join([self.name, *(f"{f.name}={getattr(self, f.name)}" for f in changed)])
+
+
+def options_of(cls: type[Sampler]) -> list[Field[Any]]:
+    """The fields of a sampler, its own before those that every sampler has."""
+    common = {f.name for f in fields(Sampler)}
+    return sorted(fields(cls), key=lambda f: f.name in common)
 
 
 def split_specs(text: str) -> list[str]:

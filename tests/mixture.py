@@ -10,7 +10,9 @@ from samplerbench import NoiseSchedule
 
 
 class GaussianMixture:
-    """Data x_0 ~ Σ w_k N(m_k, s_k²), every coordinate alike and independent; `eps(x, t)` is the exact E[ε | x_t = x]."""
+    """Data x_0 ~ Σ w_k N(m_k, s_k²), every coordinate alike and independent; `eps(x, t)` is the exact E[ε | x_t =
+    x].
+    """
 
     def __init__(self, schedule: NoiseSchedule, means=(-1.0, 0.6), deviations=(0.25, 0.4), weights=(0.4, 0.6)) -> None:
         self.schedule = schedule

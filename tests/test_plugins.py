@@ -56,7 +56,9 @@ def test_a_named_plugin_replaces_a_shipped_sampler_and_says_so(tmp_path):
     path = write(tmp_path, "ddim")
     registry = load_plugins([str(path)])
     assert registry.entry("ddim").distribution == str(path)
-    assert any("sampler 'ddim'" in notice and "replaces that of samplerbench" in notice for notice in registry.notices())
+    assert any(
+        "sampler 'ddim'" in notice and "replaces that of samplerbench" in notice for notice in registry.notices()
+    )
 
 
 def test_two_at_one_level_are_an_error_when_used(tmp_path):
@@ -143,7 +145,6 @@ def test_source_hash_changes_with_the_source(tmp_path):
 
 
 def test_loading_plugins_does_not_import_torch():
-    code = (
-        "import sys; from samplerbench.plugins import load_plugins; load_plugins().sampler('ddim'); sys.exit('torch' in sys.modules)"
-    )
+    code = "import sys; from samplerbench.plugins import load_plugins; load_plugins().sampler('ddim'); "
+        "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -40,7 +40,7 @@ def test_text_becomes_the_fields_type():
 def test_spec_names_changed_options_and_makes_the_same_sampler_again():
     assert REGISTRY.sampler("dpm:order=1").spec() == "dpm-solver:order=1"
     assert REGISTRY.sampler("ddim:eta=0").spec() == "ddim"
-    spec = "ddim:spacing=uniform:eta=0.25"
+    spec = "ddim:eta=0.25:spacing=uniform"
     assert REGISTRY.sampler(spec).spec() == spec
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 __all__ = ["environment"]
 
-PACKAGES = ("samplerbench", "torch", "torchvision", "torch-fidelity", "numpy", "pandas", "pluggy", "safetensors")
+PACKAGES = ("samplerbench", "torchvision", "torch-fidelity", "numpy", "pandas", "pluggy", "safetensors")
 
 
 def environment(device: str) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def environment(device: str) -> dict[str, Any]:
     gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
     return {
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in PACKAGES} | {"torch": torch.__version__},
         "platform": platform.platform(),
         "cpu": _cpu(),
         "cores": os.cpu_count(),

@@ -62,11 +62,11 @@ def save_reference(path: Path, statistics: Statistics, provenance: Provenance) -
 def load_reference(path: Path, extractor: Extractor) -> Reference:
     """The reference at `path`. Raises UserError where it is not one, or was made with another extractor."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             mu, sigma = arrays["mu"].astype(np.float64), arrays["sigma"].astype(np.float64)
             count = int(arrays["count"])
             provenance = Provenance(**json.loads(str(arrays["provenance"])))
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is not a reference statistics file: {error}") from None
     if provenance.extractor != extractor.name or provenance.extractor_sha256 != extractor.sha256:
         raise UserError(

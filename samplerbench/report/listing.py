@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import get_args, get_type_hints
 
 import click
@@ -14,7 +13,7 @@ from rich.text import Text
 from ..diffusion.grid import FINALS, SPACINGS
 from ..metrics.names import EXTRACTORS
 from ..plugins import load_plugins
-from ..sampler import Sampler
+from ..sampler import Sampler, options_of
 
 __all__ = ["print_extractors", "print_models", "print_recipes", "print_samplers"]
 
@@ -47,7 +46,7 @@ def print_samplers(plugins: Sequence[str]) -> int:
 def _options(cls: type[Sampler]) -> list[str]:
     hints = get_type_hints(cls)
     described = []
-    for option in fields(cls):
+    for option in options_of(cls):
         kind = hints[option.name]
         choices = {"spacing": SPACINGS, "final": FINALS}.get(option.name) or get_args(kind)
         values = " | ".join(map(str, choices)) if choices else getattr(kind, "__name__", str(kind))

@@ -27,9 +27,7 @@ def fid_table(records: Sequence[Record], axis: str) -> Table:
     best = {
         c: min((r.fid for r in records if _column(r, axis) == c and r.fid is not None), default=None) for c in columns
     }
-    table = Table(
-        title="FID, lower is better (ratio to the best of the column)", caption=_caption(records), title_justify="left"
-    )
+    table = Table()
     table.add_column("network evaluations" if axis == "nfe" else "steps (@ evaluations)", no_wrap=True)
     for column in columns:
         table.add_column(str(column), justify="right", no_wrap=True)
@@ -60,7 +58,7 @@ def _cell(record: Record | None, best: float | None, column: int) -> Text:
     return Text(f"{record.fid:.3f}{ratio}{counted}", style="bold green" if record.fid == best else "")
 
 
-def _caption(records: Sequence[Record]) -> str:
+def _conditions(records: Sequence[Record]) -> str:
     r = records[0]
     reference = f"{r.extractor} against {r.reference_count} real images"
     return f"{r.model}, {r.samples} samples, seed {r.seed}, {reference}, {r.dtype} on {r.device}"
@@ -70,7 +68,9 @@ def print_run(run: BenchmarkRun) -> None:
     """The table, what was skipped or failed and why, and where the files are."""
     console = Console(highlight=False)
     if run.records:
+        console.print("FID, lower is better (ratio to the best of the column)", soft_wrap=True)
         console.print(fid_table(run.records, run.config.axis))
+        console.print(_conditions(run.records), soft_wrap=True)
     for cell, record in zip(run.cells, run.records, strict=False):
         if record.status != "done":
             console.print(

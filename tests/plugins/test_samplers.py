@@ -54,7 +54,8 @@ def test_deterministic_samplers_converge_at_their_order(spec, schedule):
     exact = truth.solution(x, start, end)
     errors = []
     for steps in (80, 160):
-        # times even in √t, as on the quadratic grid, but not snapped to integers, so that halving the step halves it everywhere
+        # times even in √t, as on the quadratic grid, but not snapped to integers, so that halving the step halves it
+        # everywhere
         times = torch.linspace(math.sqrt(start), math.sqrt(end), steps + 1, dtype=torch.float64) ** 2
         times[0], times[-1] = start, end
         got = sample(sampler, truth.eps, schedule, x, times=times.tolist()).x0
@@ -117,9 +118,13 @@ def test_ddpm_clips_x0():
     assert sample("ddpm:clip=none", eps, LINEAR, x_T(5), steps=1).x0.abs().max() > 1
 
 
-@pytest.mark.parametrize("spec", ["ddpm:clip=none", "ddpm:clip=none:variance=fixed-large", "ddim:eta=1", "ddim:eta=0.5"])
+@pytest.mark.parametrize(
+    "spec", ["ddpm:clip=none", "ddpm:clip=none:variance=fixed-large", "ddim:eta=1", "ddim:eta=0.5"]
+)
 def test_stochastic_samplers_reproduce_gaussian_data(spec):
-    """Where the data is N(m, s²) and every step is small, x_0 is N(m, s²); 400 of 1,000 times leave a bias well below the tolerance."""
+    """Where the data is N(m, s²) and every step is small, x_0 is N(m, s²); 400 of 1,000 times leave a bias well below
+    the tolerance.
+    """
     truth = GaussianMixture(LINEAR, means=(0.3,), deviations=(0.5,), weights=(1.0,))
     x0 = sample(spec, truth.eps, LINEAR, x_T(20, 1000), steps=400, seed=1).x0
     n = x0.numel()

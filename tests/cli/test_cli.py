@@ -1,0 +1,151 @@
+"""The command line as a user meets it: exit codes, messages, output."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from samplerbench.cli import main
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["samplerbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def small(tiny_model, tmp_path):
+    return ["--model", tiny_model, "--samples", 20, "--nfe", "2,4", "--device", "cpu", "--out", tmp_path / "out"]
+
+
+def test_help_and_version(command):
+    code, out, _ = command("--help")
+    assert code in (0, None)
+    assert all(name in out for name in ("run", "list", "train"))
+    assert "0.1.0" in command("--version")[1]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list", "samplers"], ["list", "models"], ["list", "extractors"]])
+def test_torch_and_pandas_are_not_imported_for(arguments):
+    code = (
+        "import sys; from samplerbench.cli import main; sys.argv[1:] = " + repr(arguments) + "\n"
+        "try: main()\nexcept SystemExit as stop: assert not stop.code, stop.code\n"
+        "heavy = {'torch', 'pandas', 'torch_fidelity'} & sys.modules.keys(); assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_lists(command):
+    code, out, _ = command("list", "samplers")
+    assert not code
+    assert "dpm-solver  (also dpm)" in out
+    assert "variance=fixed-small  (fixed-small | fixed-large)" in out
+    assert "arXiv:2010.02502" in out
+    assert "samplerbench 0.1.0" in out
+    assert "fashion-mnist" in command("list", "models")[1]
+    assert "inception-v3-compat" in command("list", "extractors")[1]
+    assert "fashion-mnist-features" in command("list", "recipes")[1]
+    code, _, err = command("list", "sampler")
+    assert code == 2
+    assert "did you mean 'samplers'" in err
+
+
+def test_run_prints_a_table_and_where_the_files_are(command, small, tmp_path):
+    code, out, err = command("run", "--samplers", "ddim,dpm:order=1:final=zero", *small)
+    assert code == 0
+    assert "dpm-solver:order=1:final=zero (logsnr)" in out
+    assert "(1.00)" in out
+    assert "20 samples" in out
+    assert f"results: {tmp_path / 'out' / 'results.csv'}" in out
+    assert "ddim nfe=2: FID" in err
+
+
+def test_json_and_quiet(command, small, tmp_path):
+    code, out, _ = command("run", "--samplers", "ddim", *small, "--json")
+    assert code == 0
+    rows = json.loads(out)
+    assert [row["nfe"] for row in rows] == [2, 4]
+    small[-1] = tmp_path / "other"
+    assert command("run", "--samplers", "ddim", *small, "--quiet") == (0, "", "")
+
+
+def test_a_failed_cell_exits_with_1(command, small, tmp_path):
+    plugin = tmp_path / "bad.py"
+    plugin.write_text(
+        "from dataclasses import dataclass\nfrom samplerbench import Sampler, hookimpl\n"
+        "@dataclass(frozen=True, kw_only=True)\nclass Bad(Sampler):\n    name = 'bad'\n"
+        "    def sample(self, eps, grid, x, noise):\n        raise ValueError('inner trouble')\n"
+        "@hookimpl\ndef samplerbench_samplers(register):\n    register(Bad)\n"
+    )
+    code, out, _ = command("run", "--samplers", "bad,ddim", *small, "--plugin", plugin)
+    assert code == 1
+    assert "failed: bad nfe=2: ValueError: inner trouble" in out
+    assert f"tracebacks: {tmp_path / 'out' / 'errors'}" in out
+    code, out, _ = command("list", "samplers", "--plugin", plugin)
+    assert str(plugin) in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run"], "Missing option '--samplers'"),
+        (["run", "--samplers", "dimd"], "unknown sampler 'dimd'; did you mean 'ddim'"),
+        (["run", "--samplers", "ddim", "--nfe", "ten"], "got 'ten'"),
+        (["run", "--samplers", "ddim", "--nfe", "0"], "nfe is at least 1, got 0"),
+        (["run", "--samplers", "ddim", "--samples", "many"], "'many' is not a valid integer"),
+        (["run", "--samplers", "ddim", "--sampels", "5"], "No such option"),
+        (["run", "--samplers", "ddim", "--nfe", "5", "--steps", "5"], "not both"),
+        (["rnu"], "No such command 'rnu'"),
+        (["train", "fashion-mnits"], "unknown recipe 'fashion-mnits'; did you mean 'fashion-mnist'"),
+        (["train", "nowhere.toml"], "no recipe file 'nowhere.toml'"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_with_2(command, arguments, message):
+    code, out, err = command(*arguments)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err + out
+
+
+def test_a_broken_plugin_shows_its_traceback(command, small, tmp_path):
+    plugin = tmp_path / "bad.py"
+    plugin.write_text("raise ValueError('no licence')\n")
+    code, _, err = command("run", "--samplers", "ddim", *small, "--plugin", plugin)
+    assert code == 2
+    assert "Traceback" in err
+    assert err.rstrip().endswith(f"Error: --plugin {plugin}: ValueError: no licence")
+
+
+def test_ctrl_c_exits_with_130_and_keeps_finished_rows(tiny_model, tmp_path):
+    arguments = ["run", "--samplers", "ddim", "--nfe", "1,800", "--samples", "64", "--model", tiny_model]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from samplerbench.cli import main; main()", *arguments, "--out", tmp_path / "out"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    results = tmp_path / "out" / "results.csv"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (results.exists() and len(results.read_text().splitlines()) == 2):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "1 of 2 cells were not run." in out
+    assert "Traceback" not in err
+    assert len(results.read_text().splitlines()) == 2

@@ -1,0 +1,147 @@
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from samplerbench import UserError, linear_schedule, load_model
+from samplerbench.diffusion.denoiser import epsilon_of
+from samplerbench.models.model import model_names
+from samplerbench.models.predictor import NoisePredictor
+from samplerbench.models.unet import UNet, UNetConfig
+
+
+@pytest.fixture
+def folder(tiny_model, tmp_path):
+    return shutil.copytree(tiny_model, tmp_path / "model")
+
+
+def test_a_folder_is_loaded(folder):
+    model = load_model(str(folder))
+    assert model.name == "model"
+    assert model.image_shape == (1, 28, 28)
+    assert model.reference == folder / "reference.npz"
+    assert model.schedule.config() == linear_schedule().config()
+    changed = load_file(folder / "model.safetensors")
+    changed["stem.bias"] += 1
+    save_file(changed, folder / "model.safetensors")
+    assert load_model(str(folder)).sha256 != model.sha256
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v", "x0"])
+def test_predictions_are_turned_into_noise(prediction):
+    """A network that outputs the true quantity gives the true noise."""
+    x0, eps = torch.randn(2, 6, 1, 4, 4).double()
+    schedule, t = linear_schedule(), 300.0
+    alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))
+    truth = {"epsilon": eps, "v": alpha * eps - sigma * x0, "x0": x0}[prediction]
+
+    class Oracle(torch.nn.Module):
+        def forward(self, x, label):
+            assert label.tolist() == [299.0] * 6
+            return truth
+
+    epsilon = epsilon_of(NoisePredictor(Oracle(), prediction), schedule, "float64")
+    assert torch.allclose(epsilon(alpha * x0 + sigma * eps, t), eps, atol=1e-12)
+
+
+def test_unet_keeps_the_shape_and_treats_samples_apart():
+    torch.manual_seed(0)
+    net = UNet(UNetConfig(image_shape=(3, 16, 16), patch=2, channels=(8, 16), blocks=1, attention=(1,)))
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    x, label = torch.randn(4, 3, 16, 16), torch.tensor([0.0, 10.0, 500.0, 999.0])
+    out = net(x, label)
+    assert out.shape == x.shape
+    assert torch.allclose(net(x[2:3], label[2:3]), out[2:3], atol=1e-4)
+    assert not torch.allclose(net(x, label.flip(0)), out, atol=1e-2)
+
+
+def test_impossible_architectures():
+    with pytest.raises(ValueError, match="not divisible by 4"):
+        UNetConfig(image_shape=(1, 30, 30), patch=2, channels=(8, 8))
+    with pytest.raises(ValueError, match="multiples of 8"):
+        UNetConfig(image_shape=(1, 28, 28), channels=(12,))
+
+
+def edit(folder, **changes):
+    path = folder / "config.json"
+    config = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps(config))
+
+
+def without_config(folder):
+    (folder / "config.json").unlink()
+
+
+def without_weights(folder):
+    (folder / "model.safetensors").unlink()
+
+
+def truncated(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def of_another_shape(folder):
+    architecture = json.loads((folder / "config.json").read_text())["architecture"]
+    edit(folder, architecture=architecture | {"channels": [16]})
+
+
+def with_another_depth(folder):
+    architecture = json.loads((folder / "config.json").read_text())["architecture"]
+    edit(folder, architecture=architecture | {"blocks": 2})
+
+
+def with_a_misspelt_key(folder):
+    architecture = json.loads((folder / "config.json").read_text())["architecture"]
+    edit(folder, architecture=architecture | {"chanels": [16]})
+
+
+def pickled(folder):
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "model.pt")
+
+
+def pickled_with_another_ending(folder):
+    torch.save({}, folder / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (without_config, r"has no config\.json"),
+        (without_weights, r"has no model\.safetensors"),
+        (truncated, r"model\.safetensors is truncated or not safetensors"),
+        (of_another_shape, r"does not fit config\.json: .* is \[.*\], expected \["),
+        (with_another_depth, r"does not fit config\.json: it lacks"),
+        (with_a_misspelt_key, "unknown key of the architecture 'chanels'; did you mean 'channels'"),
+        (pickled, r"model\.pt is a pickle.*is refused; convert it"),
+        (pickled_with_another_ending, "is a pickle with another ending"),
+        (lambda f: edit(f, prediction="vv"), "unknown prediction 'vv'"),
+        (lambda f: edit(f, schedule={"kind": "linaer"}), "did you mean 'linear'"),
+        (lambda f: edit(f, architecture={"kind": "transformer"}), "unknown architecture 'transformer'"),
+        (lambda f: (f / "config.json").write_text("{"), "not valid JSON"),
+        (lambda f: (f / "config.json").write_text("[]"), "must hold a JSON object"),
+        (lambda f: (f / "config.json").write_text("{}"), "lacks 'architecture'"),
+    ],
+)
+def test_damaged_folders(folder, damage, message):
+    damage(folder)
+    with pytest.raises(UserError, match=message) as error:
+        load_model(str(folder))
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_model():
+    with pytest.raises(UserError, match="unknown model 'fashion-mnits'; did you mean 'fashion-mnist'"):
+        load_model("fashion-mnits")
+
+
+def test_the_shipped_model_is_what_its_config_says():
+    assert "fashion-mnist" in model_names()
+    model = load_model("fashion-mnist")
+    assert model.image_shape == (1, 28, 28)
+    assert model.config["training"]["images_seen"] > 1_000_000
+    assert model.reference is not None
