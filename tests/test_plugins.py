@@ -146,5 +146,5 @@ def test_source_hash_changes_with_the_source(tmp_path):
 
 def test_loading_plugins_does_not_import_torch():
     code = "import sys; from samplerbench.plugins import load_plugins; load_plugins().sampler('ddim'); "
-        "sys.exit('torch' in sys.modules)"
+    code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
