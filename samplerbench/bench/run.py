@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +129,6 @@ class BenchmarkRun:
             self.model, self.extractor, self.reference, self.config, self.device, batch_size, self.listener
         )
         self.listener.plan(self.cells, self.config.samples)
-        status = "interrupted"
         try:
             with _full_precision():
                 for cell in self.cells:
@@ -141,9 +141,13 @@ class BenchmarkRun:
                     self.store.append(outcome.record)
                     self.records.append(outcome.record)
                     self.listener.finish(cell, outcome.record)
-            status = "finished"
-        finally:
-            self.store.write_run(self._description(status))
+        except BaseException as error:
+            with suppress(UserError):  # where the disk is full, say what could not be written first
+                self.store.write_run(
+                    self._description("interrupted" if isinstance(error, KeyboardInterrupt) else "aborted")
+                )
+            raise
+        self.store.write_run(self._description("finished"))
 
     @property
     def failed(self) -> list[Record]:

@@ -1,0 +1,86 @@
+"""How much sampler and harness add to the bare network calls, both timed in one run, batch by batch in turn.
+
+    python -m tests.benchmarks.overhead [--samplers ddim,dpm] [--nfe 5,10,20,50] [--batches 8] [--batch-size 128]
+
+For each cell: the seconds of `nfe` bare calls of the network on a batch, and the ratios to them of sampling (noise, sampler, ε from the
+network's output, checks) and of the whole cell (sampling, quantising and features).
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from samplerbench.bench.execute import Executor
+from samplerbench.bench.plan import RunConfig, plan_cells
+from samplerbench.diffusion.denoiser import Denoiser
+from samplerbench.diffusion.noise import NoiseSource
+from samplerbench.metrics.extractors import load_extractor
+from samplerbench.metrics.reference import load_reference
+from samplerbench.models.model import load_model
+from samplerbench.plugins import load_plugins
+from samplerbench.sampling import draw
+
+
+def timed(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samplers", default="ddim,dpm,ddpm")
+    parser.add_argument("--nfe", default="5,10,20,50")
+    parser.add_argument("--batches", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, default=128)
+    arguments = parser.parse_args()
+    values = tuple(int(v) for v in arguments.nfe.split(","))
+    config = RunConfig(samplers=tuple(arguments.samplers.split(",")), values=values)
+    model, registry = load_model(config.model), load_plugins()
+    assert model.extractor is not None
+    assert model.reference is not None
+    extractor = load_extractor(model.extractor)
+    reference = load_reference(model.reference, extractor)
+    executor = Executor(model, extractor, reference, config, "cpu", arguments.batch_size)
+    network = model.predictor.network
+    table = Table("sampler", "evaluations", "bare calls, s", "sampling / bare", "whole cell / bare")
+    totals = [0.0, 0.0, 0.0]
+    for cell in plan_cells(config, registry, model.schedule):
+        assert cell.grid is not None
+        labels = [float(label) for label in model.schedule.label(cell.grid.times)[: cell.grid.steps]]
+        seconds = [0.0, 0.0, 0.0]
+        for k in range(-1, arguments.batches):  # the first is a warm-up
+            indices = range(max(k, 0) * arguments.batch_size, (max(k, 0) + 1) * arguments.batch_size)
+            x = torch.randn(arguments.batch_size, *model.image_shape)
+
+            @torch.no_grad()
+            def bare(x: torch.Tensor = x, labels: list[float] = labels) -> None:
+                for label in labels:
+                    network(x, torch.full((len(x),), label))
+
+            def sampling(cell=cell, indices=indices) -> None:  # type: ignore[no-untyped-def]
+                noise = NoiseSource(0, indices, model.image_shape)
+                draw(cell.sampler, Denoiser(executor.epsilon, len(indices), cell.budget), cell.grid, noise.x_T(), noise)
+
+            def whole(cell=cell, indices=indices) -> None:  # type: ignore[no-untyped-def]
+                executor._batch(cell, indices)
+
+            for i, call in enumerate((bare, sampling, whole)):
+                took = timed(call)
+                seconds[i] += took if k >= 0 else 0.0
+        totals = [total + s for total, s in zip(totals, seconds, strict=True)]
+        ratios = (f"{s / seconds[0]:.3f}" for s in seconds[1:])
+        table.add_row(cell.sampler.spec(), str(cell.value), f"{seconds[0]:.2f}", *ratios)
+    table.add_section()
+    table.add_row("all", "", f"{totals[0]:.2f}", *(f"{t / totals[0]:.3f}" for t in totals[1:]))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

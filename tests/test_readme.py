@@ -1,0 +1,55 @@
+"""README's code runs as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from samplerbench import linear_schedule, sample
+from samplerbench.plugins import load_plugins
+
+from .mixture import GaussianMixture
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+RUN, SAMPLE, PLUGIN = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_plotting_five_lines(tiny_model, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib").use("Agg")
+    monkeypatch.chdir(tmp_path)
+    code = RUN.replace(
+        "nfe=[5, 10, 20], samples=1024", f"nfe=[2, 3], samples=20, model={str(tiny_model)!r}, device='cpu'"
+    )
+    assert code != RUN
+    exec(code, {})
+    assert (tmp_path / "fid.png").is_file()
+    assert len(list(tmp_path.glob("results/*/results.csv"))) == 1
+
+
+def test_any_epsilon():
+    names: dict[str, object] = {}
+    exec(SAMPLE, names)
+    x0, nfe = names["x0"], names["nfe"]
+    assert isinstance(x0, torch.Tensor)
+    assert x0.shape == (16, 3, 8, 8)
+    assert nfe == 10
+
+
+def test_the_plugin(tmp_path):
+    path = tmp_path / "heun.py"
+    path.write_text(PLUGIN)
+    heun = load_plugins([str(path)]).sampler("my-heun")
+    schedule = linear_schedule()
+    truth, x = GaussianMixture(schedule), torch.linspace(-1, 1, 9).double()[None]
+    exact = truth.solution(x, 1000, 10)
+    errors = []
+    for steps in (40, 80):
+        times = torch.linspace(1000**0.5, 10**0.5, steps + 1).double() ** 2
+        times[0], times[-1] = 1000, 10
+        got = sample(heun, truth.eps, schedule, x, times=times.tolist())
+        assert got.nfe == heun.evaluations(steps)
+        errors.append((got.x0 - exact).abs().median())
+    assert 3 < errors[0] / errors[1] < 5  # second order
