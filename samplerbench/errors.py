@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["BudgetExceeded", "TooFewEvaluations", "UserError", "unknown"]
+__all__ = ["BudgetExceeded", "TooFewEvaluations", "UserError", "one_line", "unknown"]
 
 
 class UserError(Exception):
@@ -20,6 +20,12 @@ class TooFewEvaluations(UserError):
 
 class BudgetExceeded(RuntimeError):
     """A sampler asked for more network evaluations than its budget; its cell fails."""
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's type and message without line breaks."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def unknown(kind: str, name: object, choices: Iterable[object]) -> UserError:

@@ -23,7 +23,7 @@ from typing import Any
 import pluggy
 
 from . import hookspecs
-from .errors import UserError, unknown
+from .errors import UserError, one_line, unknown
 from .sampler import Sampler, make_sampler, parse_spec
 
 __all__ = ["PluginError", "Registered", "Registry", "load_plugins"]
@@ -118,7 +118,7 @@ def load_plugins(named: Iterable[str] = ()) -> Registry:
                 PluginError(f"plugin '{entry.name}' of {distribution} is skipped: {error}", error.details)
             )
         except Exception as error:
-            message = f"plugin '{entry.name}' of {distribution} is skipped: {_one_line(error)}"
+            message = f"plugin '{entry.name}' of {distribution} is skipped: {one_line(error)}"
             registry.problems.append(PluginError(message, traceback.format_exc()))
     for name in named:
         for module in _import_named(name):
@@ -140,7 +140,7 @@ def _register(
     except (pluggy.PluginValidationError, ValueError) as error:
         if manager.is_registered(module):
             manager.unregister(module)
-        raise PluginError(f"{distribution}: {_one_line(error)}") from None
+        raise PluginError(f"{distribution}: {one_line(error)}") from None
     found: list[Registered] = []
 
     def register(cls: type[Sampler]) -> None:
@@ -152,7 +152,7 @@ def _register(
     except PluginError:
         raise
     except Exception as error:
-        raise PluginError(f"{distribution}: registering failed: {_one_line(error)}", traceback.format_exc()) from None
+        raise PluginError(f"{distribution}: registering failed: {one_line(error)}", traceback.format_exc()) from None
     if not found:
         undecorated = callable(getattr(module, "samplerbench_samplers", None)) and not manager.get_hookcallers(module)
         why = "lacks @hookimpl" if undecorated else "is missing, or never calls register(cls)"
@@ -172,7 +172,7 @@ def _checked(cls: Any, distribution: str, level: int) -> Registered:
         make_sampler(cls, {})
     except Exception as error:
         raise PluginError(
-            f"{distribution}: {cls.__name__}() with default options fails: {_one_line(error)}", traceback.format_exc()
+            f"{distribution}: {cls.__name__}() with default options fails: {one_line(error)}", traceback.format_exc()
         ) from None
     return Registered(cls, distribution, level, _source_sha256(cls))
 
@@ -203,9 +203,9 @@ def _import_named(name: str) -> list[ModuleType]:
     except ModuleNotFoundError as error:
         if error.name and name.startswith(error.name):
             raise PluginError(f"--plugin {name}: expected FILE.py, a FOLDER or a module that can be imported") from None
-        raise PluginError(f"--plugin {name}: {_one_line(error)}", traceback.format_exc()) from None
+        raise PluginError(f"--plugin {name}: {one_line(error)}", traceback.format_exc()) from None
     except Exception as error:
-        raise PluginError(f"--plugin {name}: {_one_line(error)}", traceback.format_exc()) from None
+        raise PluginError(f"--plugin {name}: {one_line(error)}", traceback.format_exc()) from None
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -220,9 +220,5 @@ def _import_file(path: Path) -> ModuleType:
     except SyntaxError as error:
         raise PluginError(f"--plugin {path}: line {error.lineno}: {error.msg}") from None
     except Exception as error:
-        raise PluginError(f"--plugin {path}: {_one_line(error)}", traceback.format_exc()) from None
+        raise PluginError(f"--plugin {path}: {one_line(error)}", traceback.format_exc()) from None
     return module
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}" if str(error) else type(error).__name__

@@ -13,7 +13,7 @@ from torch import Tensor
 from .. import __version__
 from ..diffusion.denoiser import Denoiser, epsilon_of
 from ..diffusion.noise import NoiseSource
-from ..errors import UserError
+from ..errors import UserError, one_line
 from ..images import quantise
 from ..metrics.extractors import Extractor
 from ..metrics.frechet import Moments, frechet_distance
@@ -85,7 +85,7 @@ class Executor:
         try:
             outcome = self._sample(cell, record)
         except Exception as error:
-            record.status, record.reason = "failed", f"{type(error).__name__}: {' '.join(str(error).split())}"
+            record.status, record.reason = "failed", one_line(error)
             return Outcome(record, details=traceback.format_exc())
         finally:
             record.seconds = round(time.perf_counter() - started, 3)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from ..diffusion.grid import TimeGrid
 from ..diffusion.schedule import NoiseSchedule
-from ..errors import UserError, unknown
+from ..errors import UserError, one_line, unknown
 from ..plugins import Registered, Registry
 from ..sampler import Sampler
 
@@ -105,7 +105,7 @@ def _cell(sampler: Sampler, origin: Registered, value: int, axis: Axis, schedule
     except UserError as error:
         return Cell(sampler, origin, value, axis, None, str(error))
     except Exception as error:
-        return Cell(sampler, origin, value, axis, None, f"{type(error).__name__}: {error}", traceback.format_exc())
+        return Cell(sampler, origin, value, axis, None, one_line(error), traceback.format_exc())
     return Cell(sampler, origin, value, axis, grid)
 
 

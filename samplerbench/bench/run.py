@@ -106,12 +106,7 @@ class BenchmarkRun:
         name = config.extractor or self.model.extractor
         if name is None:
             raise UserError(f"model '{self.model.name}' names no feature extractor; choose one with --extractor")
-        self.extractor = load_extractor(name, config.extractor_weights, self.device)
-        if self.extractor.channels != self.model.image_shape[0]:
-            raise UserError(
-                f"extractor '{name}' takes {self.extractor.channels}-channel images, model '{self.model.name}' makes "
-                f"{self.model.image_shape[0]}-channel ones; its own extractor is '{self.model.extractor}'"
-            )
+        self.extractor = load_extractor(name, config.extractor_weights, self.device, self.model.image_shape[0])
         path = config.reference or self.model.reference
         if path is None:
             raise UserError(f"model '{self.model.name}' has no reference statistics; give a file with --reference")
@@ -136,10 +131,10 @@ class BenchmarkRun:
                     outcome = executor.run(cell)
                     if outcome.details:
                         self.store.save_error(cell.label, outcome.details)
+                    self.records.append(outcome.record)
+                    self.store.append(outcome.record)
                     if outcome.images is not None:
                         self.store.save_samples(cell.label, sample_grid(outcome.images))
-                    self.store.append(outcome.record)
-                    self.records.append(outcome.record)
                     self.listener.finish(cell, outcome.record)
         except BaseException as error:
             with suppress(UserError):  # where the disk is full, say what could not be written first

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from ..errors import UserError
+
 
 @click.command(context_settings={"show_default": True})
 @click.option(
@@ -78,15 +80,15 @@ def run(
     config = RunConfig(samplers=tuple(split_specs(samplers)), plugins=plugins, **axis_of(nfe, steps), **options)
     with RunProgress(quiet) as progress:
         benchmark = BenchmarkRun(config, out or default_out(), progress)
-        interrupted = False
+        stopped: BaseException | None = None
         try:
             benchmark.execute()
-        except KeyboardInterrupt:
-            interrupted = True
+        except (KeyboardInterrupt, UserError) as error:  # what was finished is shown first
+            stopped = error
     if as_json:
         click.echo(records_frame(benchmark.records).to_json(orient="records", indent=2))
     elif not quiet:
         print_run(benchmark)
-    if interrupted:
-        raise KeyboardInterrupt
+    if stopped:
+        raise stopped
     return 1 if benchmark.failed else 0

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch_fidelity import FeatureExtractorBase, register_feature_extractor
 from torch_fidelity.utils import create_feature_extractor
 
-from ..errors import UserError, unknown
+from ..errors import UserError, one_line, unknown
 from ..files import load_weights, read_json
 from .cnn import ClassifierConfig, FeatureClassifier
-from .names import EXTRACTORS, INCEPTION, SHIPPED
+from .names import EXTRACTORS, SHIPPED
 
 __all__ = ["Extractor", "FashionMNISTFeatures", "load_extractor"]
 
@@ -75,13 +75,11 @@ class Extractor:
 
     Attributes:
         layer: which of the network's layers FID is measured in.
-        channels: the image channels it takes.
         sha256: hash of its weights.
     """
 
     name: str
     layer: str
-    channels: int
     sha256: str
     network: nn.Module
 
@@ -92,21 +90,29 @@ class Extractor:
         return features
 
 
-def load_extractor(name: str, weights: Path | None = None, device: str = "cpu") -> Extractor:
-    """The extractor of that name. weights: a file of Inception's, or a folder of a trained classifier; None for the
-    usual ones.
+def load_extractor(
+    name: str, weights: Path | None = None, device: str = "cpu", channels: int | None = None
+) -> Extractor:
+    """The extractor of that name.
 
-    Raises UserError for an unknown name and for weights that cannot be had.
+    weights: a file of Inception's, or a folder of a trained classifier; None for the usual ones.
+    channels: of the images it is wanted for; checked before anything is loaded or downloaded.
+
+    Raises UserError for an unknown name, images it does not take, and weights that cannot be had.
     """
     if name not in EXTRACTORS:
         raise unknown("extractor", name, EXTRACTORS)
+    info = EXTRACTORS[name]
+    if channels is not None and channels != info.channels:
+        fitting = [other for other, i in EXTRACTORS.items() if i.channels == channels]
+        hint = f"; for these there is {' or '.join(fitting)}" if fitting else ""
+        raise UserError(f"extractor '{name}' takes {info.channels}-channel images, not {channels}-channel ones{hint}")
     if weights is not None and not weights.exists():
         raise UserError(f"--extractor-weights {weights}: no such file or folder")
-    layer = "2048" if name == INCEPTION else FashionMNISTFeatures.get_default_feature_layer_for_metric("fid")
     try:
         network = create_feature_extractor(
             name,
-            [layer],
+            [info.layer],
             cuda=False,
             verbose=False,
             feature_extractor_weights_path=None if weights is None else str(weights),
@@ -115,9 +121,9 @@ def load_extractor(name: str, weights: Path | None = None, device: str = "cpu") 
         raise
     except Exception as error:
         where = f"in {weights}" if weights else "and they could not be downloaded; give a file with --extractor-weights"
-        raise UserError(f"extractor '{name}': no usable weights {where} ({type(error).__name__}: {error})") from None
+        raise UserError(f"extractor '{name}': no usable weights {where} ({one_line(error)})") from None
     network.eval().requires_grad_(False).to(device)
-    return Extractor(name, layer, 3 if name == INCEPTION else 1, _state_sha256(network), network)
+    return Extractor(name, info.layer, _state_sha256(network), network)
 
 
 def _state_sha256(network: nn.Module) -> str:

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-__all__ = ["EXTRACTORS", "INCEPTION", "SHIPPED"]
+from dataclasses import dataclass
+
+__all__ = ["EXTRACTORS", "INCEPTION", "SHIPPED", "ExtractorInfo"]
+
+
+@dataclass(frozen=True)
+class ExtractorInfo:
+    """layer: the network's layer that FID is measured in. channels: of the images it takes."""
+
+    layer: str
+    channels: int
+    about: str
+
 
 SHIPPED = "fashion-mnist-cnn"
 INCEPTION = "inception-v3-compat"
 EXTRACTORS = {
-    SHIPPED: "128 features of a small classifier of Fashion-MNIST; 28×28 grey images; weights in the package",
-    INCEPTION: "2,048 pool features of the FID Inception network (2015-12-05) in torch-fidelity; RGB images; "
-    "weights downloaded by it",
+    SHIPPED: ExtractorInfo(
+        "128", 1, "128 features of a small classifier of Fashion-MNIST; 28×28 grey images; weights in the package"
+    ),
+    INCEPTION: ExtractorInfo(
+        "2048",
+        3,
+        "2,048 pool features of the FID Inception network (2015-12-05) in torch-fidelity; RGB images; "
+        "weights downloaded by it",
+    ),
 }

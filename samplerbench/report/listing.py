@@ -86,8 +86,8 @@ def print_models() -> None:
 def print_extractors() -> None:
     """A row a feature extractor."""
     table = Table("extractor", "what it is")
-    for name, text in EXTRACTORS.items():
-        table.add_row(name, text)
+    for name, info in EXTRACTORS.items():
+        table.add_row(name, info.about)
     Console().print(table)
 
 

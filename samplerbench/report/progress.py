@@ -42,7 +42,8 @@ class RunProgress(Listener):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.progress.stop()
+        if self.progress.live.is_started:
+            self.progress.stop()
 
     def plan(self, cells: list[Cell], samples: int) -> None:
         self.samples = samples

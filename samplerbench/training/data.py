@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UserError, unknown
+from ..errors import UserError, one_line, unknown
 
 __all__ = ["Images", "load_images"]
 
@@ -56,7 +56,7 @@ def load_images(dataset: str, root: Path | None, train: bool = True) -> Images:
             f"dataset '{dataset}' has no train/test split of small images; make an npz and use dataset = \"npz\""
         ) from None
     except (OSError, RuntimeError) as error:
-        why = f"{dataset} is not in {folder} and could not be downloaded ({error})"
+        why = f"{dataset} is not in {folder} and could not be downloaded ({one_line(error)})"
         raise UserError(f"{why}; name a folder that has it with --data-root") from None
     images = torch.as_tensor(np.asarray(source.data))
     labels = torch.as_tensor(np.asarray(source.targets), dtype=torch.int64)

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.overhead [--samplers ddim,dpm] [--nfe 5,10,20,50] [--batches 8] [--batch-size 128]
 
-For each cell: the seconds of `nfe` bare calls of the network on a batch, and the ratios to them of sampling (noise, sampler, ε from the
-network's output, checks) and of the whole cell (sampling, quantising and features).
+For each cell: the seconds of `nfe` bare calls of the network on a batch, and the ratios to them of sampling (noise,
+sampler, ε from the network's output, checks) and of the whole cell (sampling, quantising and features).
 """
 
 from __future__ import annotations
