@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import __version__
-from ..diffusion.denoiser import Denoiser, epsilon_of
+from ..diffusion.denoiser import Denoiser
 from ..diffusion.noise import NoiseSource
 from ..errors import UserError, one_line
 from ..images import quantise
@@ -19,6 +19,7 @@ from ..metrics.extractors import Extractor
 from ..metrics.frechet import Moments, frechet_distance
 from ..metrics.reference import Reference
 from ..models.model import Model
+from ..models.predictor import epsilon_of
 from ..sampling import draw
 from .plan import Cell, RunConfig
 from .record import Record

@@ -10,10 +10,7 @@ from ..errors import BudgetExceeded, UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..models.predictor import NoisePredictor
-    from .schedule import NoiseSchedule
-
-__all__ = ["BadNoise", "Denoiser", "Epsilon", "epsilon_of"]
+__all__ = ["BadNoise", "Denoiser", "Epsilon"]
 
 Epsilon = Callable[["Tensor", float], "Tensor"]
 """x [B, C, H, W] and a time of the schedule -> the noise predicted to be in x, of the same shape."""
@@ -65,19 +62,3 @@ class Denoiser:
         if eps.shape != x.shape:
             raise BadNoise(f"ε(x, t) has shape {list(eps.shape)}, expected that of x, {list(x.shape)}")
         return eps
-
-
-def epsilon_of(predictor: NoisePredictor, schedule: NoiseSchedule, dtype: str = "float32") -> Epsilon:
-    """The ε(x, t) of a trained network: the label for t, α and σ in float64, the network in `dtype` (float32, float64,
-    bfloat16 or float16).
-    """
-    import torch
-
-    lowered = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
-
-    def epsilon(x: Tensor, t: float) -> Tensor:
-        label = torch.full((len(x),), float(schedule.label(t)), dtype=torch.float32, device=x.device)
-        with torch.autocast(x.device.type, lowered or torch.bfloat16, enabled=lowered is not None):
-            return predictor(x, label, float(schedule.alpha(t)), float(schedule.sigma(t)))
-
-    return epsilon

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
+from ..diffusion.denoiser import Epsilon
+from ..diffusion.schedule import NoiseSchedule
 from ..errors import unknown
 
-__all__ = ["PREDICTIONS", "NoisePredictor"]
+__all__ = ["PREDICTIONS", "NoisePredictor", "epsilon_of"]
 
 PREDICTIONS = ("epsilon", "v", "x0")
 
@@ -31,3 +34,17 @@ class NoisePredictor(nn.Module):
         if self.prediction == "v":
             return alpha * output.to(x.dtype) + sigma * x
         return (x - alpha * output.to(x.dtype)) / sigma
+
+
+def epsilon_of(predictor: NoisePredictor, schedule: NoiseSchedule, dtype: str = "float32") -> Epsilon:
+    """The ε(x, t) of a trained network: the label for t, α and σ in float64, the network in `dtype` (float32, float64,
+    bfloat16 or float16).
+    """
+    lowered = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
+
+    def epsilon(x: Tensor, t: float) -> Tensor:
+        label = torch.full((len(x),), float(schedule.label(t)), dtype=torch.float32, device=x.device)
+        with torch.autocast(x.device.type, lowered or torch.bfloat16, enabled=lowered is not None):
+            return predictor(x, label, float(schedule.alpha(t)), float(schedule.sigma(t)))
+
+    return epsilon

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from ..diffusion.denoiser import epsilon_of
 from ..diffusion.noise import NoiseSource
 from ..diffusion.schedule import DiscreteSchedule, schedule_from_config
 from ..errors import UserError
@@ -21,7 +20,7 @@ from ..metrics.cnn import ClassifierConfig, FeatureClassifier
 from ..metrics.extractors import Extractor, load_extractor
 from ..metrics.reference import Provenance, make_reference, save_reference
 from ..models.model import save_model
-from ..models.predictor import NoisePredictor
+from ..models.predictor import NoisePredictor, epsilon_of
 from ..models.unet import UNet, UNetConfig
 from ..sampling import sample
 from .classifier import ClassifierLoss, accuracy

@@ -6,9 +6,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from samplerbench import UserError, linear_schedule, load_model
-from samplerbench.diffusion.denoiser import epsilon_of
 from samplerbench.models.model import model_names
-from samplerbench.models.predictor import NoisePredictor
+from samplerbench.models.predictor import NoisePredictor, epsilon_of
 from samplerbench.models.unet import UNet, UNetConfig
 
 
