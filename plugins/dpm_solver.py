@@ -41,7 +41,7 @@ class DPMSolver(Sampler):
             raise UserError(f"dpm-solver:order is 1 or 2, got {self.order}")
 
     @property
-    def global_order(self) -> int:
+    def global_order(self) -> float:
         return self.order
 
     def sample(self, eps: Denoiser, grid: TimeGrid, x: Tensor, noise: NoiseSource) -> Tensor:

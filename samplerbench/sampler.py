@@ -31,25 +31,34 @@ class Sampler(ABC):
         name: what it is called on the command line.
         aliases: other names for it.
         paper: the source of the method.
-    Fields (every sampler has these two):
-        spacing: how the grid's times are spaced: uniform, quadratic or logsnr.
-        final: where the last step ends: `zero` (the data) or `none` (the schedule's smallest time, a little noise
-            left).
+    Fields (every sampler has these):
+        spacing: how the grid's times are spaced: a name among `SPACINGS`, or the times themselves, '801/401/1/0'.
+        rho: the exponent of karras spacing; None for its default, 7.
+        final: where the last step ends: `zero` (the data), `none` (the schedule's smallest time, a little noise left),
+            or `denoise`: as `none`, and then one evaluation more gives the predicted x_0.
     """
 
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = ""
+
     spacing: str = "uniform"
+    rho: float | None = None
     final: str = "zero"
 
     def __post_init__(self) -> None:
-        from .diffusion.grid import FINALS, SPACINGS
+        from .diffusion.grid import FINALS
+        from .diffusion.spacing import SPACINGS, explicit_times
 
-        if self.spacing not in SPACINGS:
+        listed = explicit_times(self.spacing)
+        if listed is None and self.spacing not in SPACINGS:
             raise unknown("spacing", self.spacing, SPACINGS)
+        if self.rho is not None and (self.spacing != "karras" or self.rho <= 0):
+            raise UserError(f"{self.name}:rho is a number above 0 that goes with spacing=karras, got {self.rho:g}")
         if self.final not in FINALS:
             raise unknown("final", self.final, FINALS)
+        if listed is not None and (listed[-1] == 0) != (self.final == "zero"):
+            object.__setattr__(self, "final", "zero" if listed[-1] == 0 else "none")
 
     @property
     def stochastic(self) -> bool:
@@ -57,22 +66,36 @@ class Sampler(ABC):
         return False
 
     @property
-    def global_order(self) -> int:
-        """The claimed order of convergence in the step size; 1 unless a sampler says otherwise."""
+    def adaptive(self) -> bool:
+        """Whether it chooses its own times between the first and the last of its grid, which then has one step."""
+        return False
+
+    @property
+    def global_order(self) -> float:
+        """The claimed order of convergence in the step size; 1 unless a sampler says otherwise. A number between two
+        whole ones is what is seen from 80 to 160 steps where a start of lower order keeps a method below its own.
+        """
+        return 1
+
+    @property
+    def fewest_steps(self) -> int:
+        """The smallest number of steps it can take."""
         return 1
 
     def evaluations(self, steps: int) -> int:
-        """The network evaluations that `steps` steps are claimed to take; what counts is what the core counts."""
+        """The network evaluations that `steps` steps are claimed to take, that of `final=denoise` apart; what counts is
+        what the core counts. Of an adaptive sampler: the fewest.
+        """
         return steps
 
     def steps(self, nfe: int) -> int:
-        """The most steps that `nfe` evaluations pay for. Raises TooFewEvaluations where that is none."""
-        if self.evaluations(1) > nfe:
-            raise TooFewEvaluations(
-                f"{self.name} needs at least {self.evaluations(1)} evaluations, the budget is {nfe}"
-            )
-        steps = 1
-        while self.evaluations(steps + 1) <= nfe:
+        """The most steps that `nfe` evaluations pay for. Raises TooFewEvaluations where they do not pay for the fewest
+        it can take.
+        """
+        steps = self.fewest_steps
+        if self.evaluations(steps) > nfe:
+            raise TooFewEvaluations(f"{self.name} needs at least {self.evaluations(steps)} evaluations, got {nfe}")
+        while not self.adaptive and self.evaluations(steps + 1) <= nfe:
             steps += 1
         return steps
 

@@ -9,13 +9,14 @@ from .diffusion.denoiser import Denoiser, Epsilon
 from .diffusion.grid import TimeGrid
 from .diffusion.noise import NoiseSource
 from .diffusion.schedule import NoiseSchedule
-from .errors import UserError
+from .diffusion.spacing import explicit_times
+from .errors import TooFewEvaluations, UserError
 from .sampler import Sampler
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["BadSample", "Samples", "draw", "sample"]
+__all__ = ["BadSample", "Samples", "draw", "plan_grid", "sample"]
 
 
 class BadSample(RuntimeError):
@@ -65,20 +66,59 @@ def sample(
     if times is not None:
         grid = TimeGrid(schedule, tuple(float(t) for t in times))
     else:
-        if nfe is not None:
-            steps = sampler.steps(_positive("nfe", nfe))
-        assert steps is not None
-        grid = TimeGrid.make(schedule, steps, sampler.spacing, sampler.final)
+        grid = plan_grid(sampler, schedule, nfe=nfe, steps=steps)
     noise = NoiseSource(seed, range(len(x)), x.shape[1:], x.device, x.dtype)
     return draw(sampler, Denoiser(eps, len(x), budget=nfe), grid, x, noise)
 
 
+def plan_grid(sampler: Sampler, schedule: NoiseSchedule, nfe: int | None = None, steps: int | None = None) -> TimeGrid:
+    """The grid of a sampler for a budget of evaluations, or for a number of steps.
+
+    Raises TooFewEvaluations where the budget is too small for the sampler, UserError where the grid is impossible.
+    """
+    listed = explicit_times(sampler.spacing)
+    extra = 1 if sampler.final == "denoise" else 0
+    if nfe is not None:
+        if nfe < 1:
+            raise UserError(f"nfe is at least 1, got {nfe}")
+        if nfe <= extra:
+            raise TooFewEvaluations(f"{sampler.name} with final=denoise needs more than {nfe} evaluations")
+        steps = sampler.steps(nfe - extra)
+        if listed is not None:
+            if len(listed) - 1 > steps:
+                raise TooFewEvaluations(f"{len(listed) - 1} steps of listed times need more than {nfe} evaluations")
+            steps = len(listed) - 1
+    assert steps is not None
+    if sampler.adaptive:
+        if listed is None:
+            return TimeGrid(schedule, (schedule.t_max, schedule.t_min))
+        return TimeGrid(schedule, (listed[0], listed[-1]))
+    if steps < sampler.fewest_steps:
+        raise UserError(
+            f"{sampler.name} takes at least {sampler.fewest_steps} steps "
+            f"({sampler.evaluations(sampler.fewest_steps)} evaluations), got {steps}"
+        )
+    return TimeGrid.make(schedule, steps, sampler.spacing, sampler.final, sampler.rho)
+
+
 def draw(sampler: Sampler, denoiser: Denoiser, grid: TimeGrid, x: Tensor, noise: NoiseSource) -> Samples:
-    """One batch through one sampler, with what it returns checked."""
+    """One batch through one sampler, `final=denoise` included, with what it returns checked."""
     import torch
 
+    denoise = sampler.final == "denoise" and grid.times[-1] > 0
     with torch.no_grad():
-        x0 = sampler.sample(denoiser, grid, x, noise)
+        with denoiser.reserved(1 if denoise else 0):
+            x0 = sampler.sample(denoiser, grid, x, noise)
+        _check(sampler, x0, x)
+        if denoise:
+            x0 = (x0 - grid.sigma[-1] * denoiser(x0, grid.times[-1])) / grid.alpha[-1]
+            _check(sampler, x0, x)
+    return Samples(x0, denoiser.nfe)
+
+
+def _check(sampler: Sampler, x0: object, x: Tensor) -> None:
+    import torch
+
     if not isinstance(x0, torch.Tensor):
         raise BadSample(f"{sampler.name} returned {type(x0).__name__}, expected a tensor")
     if x0.shape != x.shape:
@@ -90,10 +130,3 @@ def draw(sampler: Sampler, denoiser: Denoiser, grid: TimeGrid, x: Tensor, noise:
     if not torch.isfinite(x0).all():
         bad = int((~torch.isfinite(x0.flatten(1)).all(dim=1)).sum())
         raise BadSample(f"{sampler.name} returned NaN or infinite values in {bad} of {len(x0)} samples")
-    return Samples(x0, denoiser.nfe)
-
-
-def _positive(name: str, value: int) -> int:
-    if value < 1:
-        raise UserError(f"{name} is at least 1, got {value}")
-    return value

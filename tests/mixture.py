@@ -20,12 +20,14 @@ class GaussianMixture:
         self.weights = torch.tensor(weights).double()
 
     def eps(self, x: torch.Tensor, t: float) -> torch.Tensor:
-        alpha, sigma = float(self.schedule.alpha(t)), float(self.schedule.sigma(t))
+        alpha, sigma = (torch.as_tensor(f(t)) for f in (self.schedule.alpha, self.schedule.sigma))
+        if alpha.ndim:  # a time for each sample
+            alpha, sigma = (value.view(-1, *[1] * x.ndim) for value in (alpha, sigma))
         z = x.double().unsqueeze(-1)
         variance = (alpha * self.deviations) ** 2 + sigma**2
         logits = self.weights.log() - 0.5 * variance.log() - 0.5 * (z - alpha * self.means) ** 2 / variance
         score = (torch.softmax(logits, dim=-1) * (alpha * self.means - z) / variance).sum(-1)
-        return (-sigma * score).to(x.dtype)
+        return (-(sigma.squeeze(-1) if sigma.ndim else sigma) * score).to(x.dtype)
 
     def solution(self, x: torch.Tensor, start: float, end: float, steps: int = 1000) -> torch.Tensor:
         """The probability-flow ODE from x at time `start` to time `end`, by RK4 in ρ = σ/α with steps even in log ρ."""

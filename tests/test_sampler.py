@@ -46,7 +46,7 @@ def test_spec_names_changed_options_and_makes_the_same_sampler_again():
 
 def test_steps_inverts_evaluations():
     assert [Toy().steps(nfe) for nfe in (3, 4, 5, 21)] == [1, 1, 2, 10]
-    with pytest.raises(UserError, match="toy needs at least 3 evaluations, the budget is 2"):
+    with pytest.raises(UserError, match="toy needs at least 3 evaluations, got 2"):
         Toy().steps(2)
 
 

@@ -13,6 +13,7 @@ from ..diffusion.schedule import NoiseSchedule
 from ..errors import UserError, one_line, unknown
 from ..plugins import Registered, Registry
 from ..sampler import Sampler
+from ..sampling import plan_grid
 
 __all__ = ["DTYPES", "Axis", "Cell", "RunConfig", "plan_cells"]
 
@@ -100,8 +101,7 @@ def plan_cells(config: RunConfig, registry: Registry, schedule: NoiseSchedule) -
 
 def _cell(sampler: Sampler, origin: Registered, value: int, axis: Axis, schedule: NoiseSchedule) -> Cell:
     try:
-        steps = sampler.steps(value) if axis == "nfe" else value
-        grid = TimeGrid.make(schedule, steps, sampler.spacing, sampler.final)
+        grid = plan_grid(sampler, schedule, **{axis: value})
     except UserError as error:
         return Cell(sampler, origin, value, axis, None, str(error))
     except Exception as error:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Union
 
 from ..errors import BudgetExceeded, UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["BadNoise", "Denoiser", "Epsilon"]
+__all__ = ["BadNoise", "Denoiser", "Epsilon", "Time"]
 
-Epsilon = Callable[["Tensor", float], "Tensor"]
-"""x [B, C, H, W] and a time of the schedule -> the noise predicted to be in x, of the same shape."""
+Time = Union[float, "Tensor"]
+"""A time of the schedule, or a float64 tensor [B] with one for each sample (adaptive samplers alone ask so)."""
+
+Epsilon = Callable[["Tensor", Any], "Tensor"]
+"""x [B, ...] and a `Time` -> the noise predicted to be in x, of the same shape."""
 
 
 class BadNoise(RuntimeError):
@@ -45,9 +49,19 @@ class Denoiser:
         """Network evaluations so far, a sample."""
         return self._rows / self.batch
 
-    def __call__(self, x: Tensor, t: float) -> Tensor:
-        """ε_θ(x, t). x: [B, ...]; t: a time of the schedule, above 0. Raises BudgetExceeded before it spends what is
-        not there.
+    @contextmanager
+    def reserved(self, evaluations: int) -> Iterator[None]:
+        """Keeps so many evaluations of the budget back while the context lasts."""
+        before = self.budget
+        self.budget = None if before is None else before - evaluations
+        try:
+            yield
+        finally:
+            self.budget = before
+
+    def __call__(self, x: Tensor, t: Time) -> Tensor:
+        """ε_θ(x, t). x: [R, ...], all samples of the batch or some of them; t: a time of the schedule, above 0, or a
+        float64 tensor [R] with one for each row. Raises BudgetExceeded before it spends what is not there.
         """
         rows = len(x)
         if self.budget is not None and self._rows + rows > self.budget * self.batch:
@@ -58,7 +72,9 @@ class Denoiser:
         else:
             import torch
 
-            eps = torch.cat([self._epsilon(part, t) for part in x.split(self.micro_batch)])
+            parts = x.split(self.micro_batch)
+            times = t.split(self.micro_batch) if isinstance(t, torch.Tensor) else [t] * len(parts)
+            eps = torch.cat([self._epsilon(*pair) for pair in zip(parts, times, strict=True)])
         if eps.shape != x.shape:
             raise BadNoise(f"ε(x, t) has shape {list(eps.shape)}, expected that of x, {list(x.shape)}")
         return eps

@@ -3,64 +3,25 @@ step.
 
 A grid of n steps has n + 1 times. With `final = "zero"` the last of them is time 0, the data (ᾱ = 1), so the last step
 removes all noise, as in DDPM and DDIM; with `final = "none"` it is the schedule's `t_min`, where a little noise is left
-(σ = 0.01 on DDPM's schedule), as in DPM-Solver and DEIS.
+(σ = 0.01 on DDPM's schedule), as in DPM-Solver and DEIS. `denoise` has the grid of `none`; one more evaluation at its
+end then gives the predicted x_0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-import numpy as np
-
 from ..errors import UserError, unknown
-from .schedule import Array, NoiseSchedule
+from .schedule import NoiseSchedule
+from .spacing import SPACINGS, explicit_times, spaced
 
-__all__ = ["FINALS", "SPACINGS", "TimeGrid"]
-
-
-def _uniform(schedule: NoiseSchedule, count: int) -> Array:
-    """Evenly spaced labels from 0 up, as in DDPM's and DDIM's sub-sequences: label ⌊i·T/n⌋, so T itself is not visited.
-
-    On a continuous schedule: evenly spaced from t_max to t_min.
-    """
-    if schedule.discrete:
-        return np.floor(np.arange(count) * (schedule.t_max / count))[::-1] + 1
-    return np.linspace(schedule.t_max, schedule.t_min, count)
+__all__ = ["FINALS", "TimeGrid"]
 
 
-def _quadratic(schedule: NoiseSchedule, count: int) -> Array:
-    """Squares of evenly spaced numbers (Song et al. 2021, DDIM, appendix D.2): dense near the data; starts at label
-    0.8·T.
-
-    On a continuous schedule: from t_max, with √t evenly spaced (the quadratic grid of DEIS and DPM-Solver).
-    """
-    if schedule.discrete:
-        return np.floor(np.linspace(0, np.sqrt(0.8 * schedule.t_max), count) ** 2 + 1e-9)[::-1] + 1
-    return np.linspace(np.sqrt(schedule.t_max), np.sqrt(schedule.t_min), count) ** 2
-
-
-def _logsnr(schedule: NoiseSchedule, count: int) -> Array:
-    """Evenly spaced λ from t_max to t_min (Lu et al. 2022, DPM-Solver, §3.3); times between the integers are used as
-    they are.
-    """
-    start, end = schedule.half_log_snr(schedule.t_max), schedule.half_log_snr(schedule.t_min)
-    times = schedule.time(np.linspace(start, end, count))
-    if count > 1:
-        times[-1] = schedule.t_min
-    times[0] = schedule.t_max
-    return times
-
-
-SPACINGS: dict[str, Callable[[NoiseSchedule, int], Array]] = {
-    "uniform": _uniform,
-    "quadratic": _quadratic,
-    "logsnr": _logsnr,
-}
-SNAPPED = ("uniform", "quadratic")  # these visit integer times on a discrete schedule
-FINALS = ("zero", "none")
+FINALS = ("zero", "none", "denoise")
 
 
 @dataclass(frozen=True)
@@ -92,26 +53,33 @@ class TimeGrid:
             )
 
     @classmethod
-    def make(cls, schedule: NoiseSchedule, steps: int, spacing: str = "uniform", final: str = "zero") -> TimeGrid:
-        """The grid of `steps` steps; exactly that many, with distinct times, or an error."""
-        if spacing not in SPACINGS:
-            raise unknown("spacing", spacing, SPACINGS)
+    def make(
+        cls,
+        schedule: NoiseSchedule,
+        steps: int,
+        spacing: str = "uniform",
+        final: str = "zero",
+        rho: float | None = None,
+    ) -> TimeGrid:
+        """The grid of `steps` steps; exactly that many, with distinct times, or an error.
+
+        spacing: a name among `SPACINGS`, or the times themselves, '801/401/1/0'. rho: of karras spacing.
+        """
         if final not in FINALS:
             raise unknown("final", final, FINALS)
         if steps < 1:
             raise UserError(f"steps must be at least 1, got {steps}")
-        count = steps if final == "zero" else steps + 1
-        if schedule.discrete and spacing in SNAPPED:
-            room = int(schedule.t_max) if spacing == "uniform" else int(0.8 * schedule.t_max) + 1
-            if count > room:
-                raise UserError(
-                    f"{steps} steps need {count} distinct times, but {spacing} spacing has {room} on this schedule"
-                )
-        # squares and logarithms may miss the ends by a rounding error
-        times = np.clip(SPACINGS[spacing](schedule, count), schedule.t_min, schedule.t_max)
-        if schedule.discrete and spacing in SNAPPED:
-            times = _distinct(times)
-        return cls(schedule, tuple(float(t) for t in times) + ((0.0,) if final == "zero" else ()))
+        listed = explicit_times(spacing)
+        if listed is not None:
+            if len(listed) != steps + 1:
+                raise UserError(f"spacing={spacing} lists {len(listed) - 1} steps, not {steps}")
+            return cls(schedule, listed)
+        if spacing not in SPACINGS:
+            raise unknown("spacing", spacing, SPACINGS)
+        if final == "zero" or spacing == "trailing":
+            end = 0.0 if final == "zero" else schedule.t_min
+            return cls(schedule, (*map(float, spaced(schedule, spacing, steps, rho, above=end)), end))
+        return cls(schedule, tuple(map(float, spaced(schedule, spacing, steps + 1, rho))))
 
     @property
     def steps(self) -> int:
@@ -131,16 +99,6 @@ class TimeGrid:
     def half_log_snr(self) -> tuple[float, ...]:
         """λ at each time; inf at time 0."""
         return tuple(self.schedule.half_log_snr(self.times).tolist())
-
-
-def _distinct(times: Array) -> Array:
-    """Integer times with duplicates moved up to the next free one, so that none is lost (DDIM's quadratic list has them
-    from 50 steps on).
-    """
-    ascending = times[::-1].copy()
-    for i in range(1, len(ascending)):
-        ascending[i] = max(ascending[i], ascending[i - 1] + 1)
-    return ascending[::-1]
 
 
 def _short(times: Sequence[float]) -> str:

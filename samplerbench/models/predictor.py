@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..diffusion.denoiser import Epsilon
+from ..diffusion.denoiser import Epsilon, Time
 from ..diffusion.schedule import NoiseSchedule
 from ..errors import unknown
 
@@ -42,9 +42,18 @@ def epsilon_of(predictor: NoisePredictor, schedule: NoiseSchedule, dtype: str = 
     """
     lowered = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
 
-    def epsilon(x: Tensor, t: float) -> Tensor:
-        label = torch.full((len(x),), float(schedule.label(t)), dtype=torch.float32, device=x.device)
+    def epsilon(x: Tensor, t: Time) -> Tensor:
+        alpha: Tensor | float
+        sigma: Tensor | float
+        if isinstance(t, Tensor):
+            times, shape = t.cpu().numpy(), (len(x), *[1] * (x.ndim - 1))
+            label = torch.from_numpy(schedule.label(times)).float().to(x.device)
+            alpha = torch.from_numpy(schedule.alpha(times)).to(x).view(shape)
+            sigma = torch.from_numpy(schedule.sigma(times)).to(x).view(shape)
+        else:
+            label = torch.full((len(x),), float(schedule.label(t)), dtype=torch.float32, device=x.device)
+            alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))
         with torch.autocast(x.device.type, lowered or torch.bfloat16, enabled=lowered is not None):
-            return predictor(x, label, float(schedule.alpha(t)), float(schedule.sigma(t)))
+            return predictor(x, label, alpha, sigma)
 
     return epsilon

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..diffusion.grid import FINALS, SPACINGS
+from ..diffusion.grid import FINALS
+from ..diffusion.spacing import SPACINGS
 from ..metrics.names import EXTRACTORS
 from ..plugins import load_plugins
 from ..sampler import Sampler, options_of
@@ -32,7 +33,7 @@ def print_samplers(plugins: Sequence[str]) -> int:
         console.print(f"[bold]{cls.name}[/]{also}", soft_wrap=True)
         facts = [
             ("paper", cls.paper or "none given"),
-            ("order", f"{default.global_order}, {_evaluations(default)} evaluations for n steps, {noise}"),
+            ("order", f"{default.global_order:g}, {_evaluations(default)} evaluations for n steps, {noise}"),
             ("from", registered.distribution),
             *(("option", text) for text in _options(cls)),
         ]

@@ -141,7 +141,7 @@ def test_one_failing_sampler_costs_only_its_own_cells(go, misbehaving, tmp_path)
     assert reasons["wrong-dtype"] == "BadSample: wrong-dtype returned torch.float64, expected torch.float32"
     assert reasons["overspends"] == "BudgetExceeded: asked for evaluation 3 on a budget of 2"
     assert reasons["cannot-plan"] == "RuntimeError: cannot count"
-    assert reasons["three-a-step"] == "three-a-step needs at least 3 evaluations, the budget is 2"
+    assert reasons["three-a-step"] == "three-a-step needs at least 3 evaluations, got 2"
     status = frame["status"].unstack()
     assert (status.drop(["three-a-step", "fine"]) == "failed").all(axis=None)
     assert status.loc["three-a-step"].tolist() == ["skipped", "done"]
@@ -155,7 +155,7 @@ def test_one_failing_sampler_costs_only_its_own_cells(go, misbehaving, tmp_path)
 def test_impossible_budgets_are_skipped_with_the_reason(go):
     frame = go("ddim,ddim:spacing=uniform", nfe=[2, 900])
     assert frame["status"].tolist() == ["done", "skipped", "done", "done"]
-    assert frame["reason"][1] == "900 steps need 900 distinct times, but quadratic spacing has 801 on this schedule"
+    assert frame["reason"][1] == "900 distinct times were asked for; quadratic spacing has 801 on this schedule"
 
 
 def test_duplicates_are_run_once(go):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from samplerbench import TimeGrid, UserError, VPSchedule, linear_schedule
-from samplerbench.diffusion.grid import SPACINGS
+from samplerbench.diffusion.spacing import SPACINGS
 
 LINEAR = linear_schedule()
 
@@ -83,7 +83,7 @@ def test_bad_requests():
         TimeGrid.make(LINEAR, 10, "uniform", "zeros")
     with pytest.raises(UserError, match="steps must be at least 1"):
         TimeGrid.make(LINEAR, 0)
-    with pytest.raises(UserError, match="1001 distinct times, but uniform spacing has 1000"):
+    with pytest.raises(UserError, match="1001 distinct times were asked for; uniform spacing has 1000"):
         TimeGrid.make(LINEAR, 1001, "uniform")
-    with pytest.raises(UserError, match="900 distinct times, but quadratic spacing has 801"):
+    with pytest.raises(UserError, match="900 distinct times were asked for; quadratic spacing has 801"):
         TimeGrid.make(LINEAR, 900, "quadratic")

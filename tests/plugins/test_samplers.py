@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from samplerbench_plugins import deis
 
 from samplerbench import NoiseSource, TimeGrid, TooFewEvaluations, VPSchedule, linear_schedule, sample
 from samplerbench.plugins import load_plugins
@@ -13,7 +15,7 @@ from samplerbench.plugins import load_plugins
 from ..mixture import GaussianMixture
 
 REGISTRY = load_plugins()
-LINEAR, VP = linear_schedule(), VPSchedule(t_min=1e-2)
+LINEAR, VP = linear_schedule(), VPSchedule()
 SPECS = [
     "ddpm",
     "ddpm:variance=fixed-large",
@@ -26,6 +28,18 @@ SPECS = [
     "dpm-solver:prediction=eps",
     "dpm-solver:order=1",
     "dpm-solver:final=zero:spacing=quadratic",
+    "s-pndm",
+    "pndm",
+    "ipndm",
+    "ipndm:order=2:spacing=logsnr:final=none",
+    "deis",
+    "deis:order=0",
+    "deis:order=2",
+    "deis:variant=rhoab",
+    "deis:variant=logrhoab:order=2",
+    "deis:variant=rho-heun",
+    "deis:variant=rho-kutta3:final=zero",
+    "deis:variant=rho-rk4",
 ]
 
 
@@ -36,21 +50,26 @@ def x_T(count: int, *shape: int, dtype: torch.dtype = torch.float64) -> torch.Te
 @pytest.mark.parametrize("spec", SPECS)
 def test_counted_evaluations_are_the_claimed_ones(spec):
     sampler, truth = REGISTRY.sampler(spec), GaussianMixture(LINEAR)
-    for steps in range(1, 21):
+    for steps in range(sampler.fewest_steps, 21):
         assert sample(sampler, truth.eps, LINEAR, x_T(3), steps=steps).nfe == sampler.evaluations(steps)
-    for budget in range(1, 61):
+    fewest = sampler.evaluations(sampler.fewest_steps)
+    for budget in range(fewest, 61):
         steps = sampler.steps(budget)
         assert sampler.evaluations(steps) <= budget < sampler.evaluations(steps + 1)
         assert sample(sampler, truth.eps, LINEAR, x_T(1, 1), nfe=budget).nfe <= budget
-    with pytest.raises(TooFewEvaluations, match=f"{sampler.name} needs at least 1 evaluations, the budget is 0"):
-        sampler.steps(0)
+    with pytest.raises(
+        TooFewEvaluations, match=f"{sampler.name} needs at least {fewest} evaluations, got {fewest - 1}"
+    ):
+        sampler.steps(fewest - 1)
 
 
 @pytest.mark.parametrize("spec", [s for s in SPECS if "ddpm" not in s and "eta" not in s])
 @pytest.mark.parametrize("schedule", [LINEAR, VP], ids=["discrete", "continuous"])
 def test_deterministic_samplers_converge_at_their_order(spec, schedule):
     sampler, truth = REGISTRY.sampler(spec), GaussianMixture(schedule)
-    x, start, end = x_T(1, 40), schedule.t_max, schedule.t_min * 10
+    if schedule.discrete and "deis" in spec and sampler.variant == "tab" and sampler.degree > 1:
+        pytest.skip("extrapolates in time, which has a kink at every integer of a discrete schedule")
+    x, start, end = x_T(1, 200), schedule.t_max, schedule.t_min
     exact = truth.solution(x, start, end)
     errors = []
     for steps in (80, 160):
@@ -59,8 +78,7 @@ def test_deterministic_samplers_converge_at_their_order(spec, schedule):
         times = torch.linspace(math.sqrt(start), math.sqrt(end), steps + 1, dtype=torch.float64) ** 2
         times[0], times[-1] = start, end
         got = sample(sampler, truth.eps, schedule, x, times=times.tolist()).x0
-        # the median: a few samples start near the border between two modes, where any error is amplified
-        errors.append((got - exact).abs().median().item())
+        errors.append((got - exact).square().mean().sqrt().item())
     assert math.log2(errors[0] / errors[1]) == pytest.approx(sampler.global_order, abs=0.3)
 
 
@@ -73,6 +91,28 @@ def test_ddim_is_dpm_solver_of_order_one(spacing, final):
     for prediction in ("x0", "eps"):
         other = sample(f"dpm-solver:order=1:prediction={prediction}:{where}", truth.eps, LINEAR, x, steps=15).x0
         assert torch.allclose(ddim, other, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("spec", ["deis:order=0", "deis:variant=rhoab:order=0", "ipndm:order=1"])
+def test_ddim_is_the_first_order_of_other_families(spec):
+    truth, x = GaussianMixture(LINEAR), x_T(20)
+    where = "spacing=quadratic:final=none"
+    ddim = sample(f"ddim:{where}", truth.eps, LINEAR, x, steps=15).x0
+    assert torch.allclose(ddim, sample(f"{spec}:{where}", truth.eps, LINEAR, x, steps=15).x0, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3])
+@pytest.mark.parametrize("variant", ["rhoab", "logrhoab"])
+def test_adams_bashforth_weights_integrate_polynomials_exactly(variant, degree):
+    """Where ε is a polynomial of degree r in the method's own variable, order r is exact once it has its history."""
+    grid = TimeGrid.make(VP, 8, "logsnr", "none")
+    weights = deis.coefficients(grid, variant, degree)
+    rho = np.array(grid.sigma) / np.array(grid.alpha)
+    values = (rho if variant == "rhoab" else np.log(rho)) ** degree
+    total = sum(w * values[i - j] for i in range(degree, 8) for j, w in enumerate(weights[i]))
+    fine = np.geomspace(rho[degree], rho[-1], 400_001)
+    exact = np.trapezoid((fine if variant == "rhoab" else np.log(fine)) ** degree, fine)
+    assert total == pytest.approx(exact, rel=1e-8)
 
 
 def test_ddim_at_eta_one_is_ddpm_with_the_small_variance():
