@@ -1,15 +1,28 @@
-"""DPM-Solver++, multistep: exponential integrators of the probability-flow ODE in λ = log(α/σ) (Lu et al. 2022).
+"""DPM-Solver and DPM-Solver++: exponential integrators of the probability-flow ODE in λ = log(α/σ) (Lu et al. 2022a,
+b).
 
-Deterministic, order 1 or 2, one evaluation a step. `prediction=x0` is DPM-Solver++(2M), Algorithm 2 of the second
-paper; `prediction=eps` is its counterpart in ε, the multistep form of the first paper's solver. Order 1 is DDIM in
-either. Not to be confused with the singlestep solvers of the same papers, which take `order` evaluations a step.
+Deterministic. `prediction=eps` is DPM-Solver, which expands ε in λ; `prediction=x0` is DPM-Solver++, which expands x_0.
+Order 1 is DDIM in either. The modes:
+
+- `multistep` reuses earlier predictions, one evaluation a step, and starts with lower orders; DPM-Solver++(2M) is the
+  default. Order `3-published` is the 3M of the papers' code, whose second difference is half of what the theory asks:
+  it converges at order 2, and published FIDs are its. Order `3` is the theory's, the same as UniP-3.
+- `singlestep` takes `order` evaluations a step and then forgets them: 2S and 3S.
+- `fast` is singlestep with lower orders at the end, so that the whole budget is spent (first paper, §3.3, with orders
+  3, 3, …, 2, 1).
+- `adaptive` chooses its own steps, for each sample by itself, by comparing orders 1 and 2 (DPM-Solver-12) or 2 and 3
+  (DPM-Solver-23; first paper, appendix C). The budget is a cap: the last step it pays for goes to the end.
+
+A last step to time 0 (`final=zero`) is of order 1: λ is infinite there.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import expm1
-from typing import TYPE_CHECKING, Literal
+from math import inf
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from samplerbench import Sampler, UserError, hookimpl
 
@@ -18,53 +31,271 @@ if TYPE_CHECKING:
 
     from samplerbench import Denoiser, NoiseSource, TimeGrid
 
+    Value = Any  # of λ and what is made of it: a float, or a float64 array with one for each sample
+
 
 @dataclass(frozen=True, kw_only=True)
 class DPMSolver(Sampler):
-    """order: 1 or 2. prediction: what is extrapolated, `x0` or `eps`. lower_order_final: with fewer than 10 steps the
-    last is of order 1, as in the authors' code; a last step to `final=zero` always is.
+    """order: 1, 2, 3 or (multistep) 3-published; of adaptive, 2 is DPM-Solver-12 and 3 is DPM-Solver-23.
+
+    thresholding: limit each sample's predicted x_0 by its 99.5 % quantile (Saharia et al. 2022); goes with x0.
+    lower_order_final: the last of fewer than 10 multistep steps are of lower order, as in the authors' code.
+    labels: type-1 or type-2, the two ways of the first paper's appendix D.1 to give discrete networks their label.
+    rtol, atol: tolerances of adaptive. max_evaluations: its cap where the budget is no lower.
     """
 
     name = "dpm-solver"
     aliases = ("dpm",)
-    paper = "Lu et al. 2022, arXiv:2206.00927 and arXiv:2211.01095, Algorithm 2"
+    paper = "Lu et al. 2022, arXiv:2206.00927 and arXiv:2211.01095"
 
-    order: int = 2
+    order: Literal["1", "2", "3", "3-published"] = "2"
+    mode: Literal["multistep", "singlestep", "fast", "adaptive"] = "multistep"
     prediction: Literal["x0", "eps"] = "x0"
+    thresholding: bool = False
     lower_order_final: bool = True
+    labels: Literal["type-1", "type-2"] = "type-1"
+    rtol: float = 0.05
+    atol: float = 0.0078
+    max_evaluations: int = 1000
     spacing: str = "logsnr"
     final: str = "none"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.order not in (1, 2):
-            raise UserError(f"dpm-solver:order is 1 or 2, got {self.order}")
+        if self.order == "3-published" and self.mode != "multistep":
+            raise UserError(f"dpm-solver:order=3-published is a multistep method; mode={self.mode} takes order=3")
+        if self.order == "1" and self.mode in ("fast", "adaptive"):
+            raise UserError(f"dpm-solver:mode={self.mode} takes order 2 or 3, got 1")
+        if self.thresholding and self.prediction != "x0":
+            raise UserError("dpm-solver:thresholding limits the predicted x_0; it goes with prediction=x0")
+        if not (self.rtol > 0 and self.atol > 0):
+            raise UserError(f"dpm-solver:rtol and atol are above 0, got {self.rtol:g} and {self.atol:g}")
+        if self.max_evaluations < 2 * self.stages:
+            raise UserError(f"dpm-solver:max_evaluations is at least {2 * self.stages}, got {self.max_evaluations}")
+        if self.mode == "adaptive" and self.final == "zero":
+            raise UserError("dpm-solver:mode=adaptive ends at the schedule's smallest time: final=none or denoise")
+
+    @property
+    def stages(self) -> int:
+        return int(self.order[0])
+
+    @property
+    def adaptive(self) -> bool:
+        return self.mode == "adaptive"
 
     @property
     def global_order(self) -> float:
-        return self.order
+        return 2 if self.order == "3-published" else self.stages
+
+    def evaluations(self, steps: int) -> int:
+        if self.mode == "multistep":
+            return steps
+        if self.mode == "adaptive":
+            return self.stages
+        whole = self.stages * steps
+        if self.mode == "fast":
+            return max(whole - 1, 1)
+        return whole - self.stages + 1 if self.final == "zero" else whole
+
+    def steps(self, nfe: int) -> int:
+        if self.mode == "fast" and nfe >= 1:  # every budget is spent whole
+            return len(fast_orders(nfe, self.stages))
+        return super().steps(nfe)
 
     def sample(self, eps: Denoiser, grid: TimeGrid, x: Tensor, noise: NoiseSource) -> Tensor:
-        previous = None  # what was predicted one step before
-        for i in range(grid.steps):
-            alpha, sigma = grid.alpha[i], grid.sigma[i]
-            alpha_next, sigma_next = grid.alpha[i + 1], grid.sigma[i + 1]
-            predicted = eps(x, grid.times[i])
-            if sigma_next == 0:
-                return (x - sigma * predicted) / alpha
-            h = grid.half_log_snr[i + 1] - grid.half_log_snr[i]
-            if self.prediction == "x0":
-                predicted = (x - sigma * predicted) / alpha
-                decay, gain = sigma_next / sigma, -alpha_next * expm1(-h)
-            else:
-                decay, gain = alpha_next / alpha, -sigma_next * expm1(h)
-            slope = predicted
-            last = i == grid.steps - 1 and grid.steps < 10 and self.lower_order_final
-            if self.order == 2 and previous is not None and not last:
-                r = (grid.half_log_snr[i] - grid.half_log_snr[i - 1]) / h
-                slope = (1 + 0.5 / r) * predicted - (0.5 / r) * previous
-            x, previous = decay * x + gain * slope, predicted
+        solver = Solver(self, eps, grid)
+        if self.mode == "adaptive":
+            return solver.adaptive(x)
+        if self.mode == "multistep":
+            return solver.multistep(x)
+        orders = [self.stages] * grid.steps
+        if self.mode == "fast":
+            exact = eps.budget is not None and len(fast_orders(eps.budget, self.stages)) == grid.steps
+            orders = fast_orders(eps.budget if exact and eps.budget else self.evaluations(grid.steps), self.stages)
+        return solver.singlestep(x, orders)
+
+
+def fast_orders(budget: int, order: int) -> list[int]:
+    """The orders of the singlesteps that spend `budget` evaluations to the last (first paper, §3.3)."""
+    if order == 2:
+        return [2] * (budget // 2) + [1] * (budget % 2)
+    if budget % 3 == 0:
+        return [3] * (budget // 3 - 1) + [2, 1]
+    return [3] * (budget // 3) + [budget % 3]
+
+
+class Solver:
+    """The arithmetic of one run. λ stands for a time: a number, or an array with one for each row of x."""
+
+    def __init__(self, options: DPMSolver, eps: Denoiser, grid: TimeGrid) -> None:
+        self.options, self.eps, self.grid = options, eps, grid
+
+    def predict(self, x: Tensor, lam: Value, t: float | None = None) -> Tensor:
+        """The network's ε or x_0 at λ. t: its time, where it is known exactly."""
+        time = self.grid.schedule.time(lam) if t is None else t
+        if self.options.labels == "type-2" and self.grid.schedule.discrete:  # label (N-1)/N·t instead of t - 1
+            time = np.minimum(1 + (1 - 1 / self.grid.schedule.t_max) * time, self.grid.schedule.t_max)
+        eps = self.eps(x, times_for(x, time))
+        if self.options.prediction == "eps":
+            return eps
+        x0 = (x - scaled(sigma(lam), x) * eps) / scaled(alpha(lam), x)
+        return dynamically_thresholded(x0) if self.options.thresholding else x0
+
+    def step(
+        self, x: Tensor, lam: Value, lam_next: Value, m: Tensor, d1: Tensor | None = None, d2: Any = None
+    ) -> Tensor:
+        """From λ to λ_next with the prediction m, its first derivative d1 in units of 1/h, and its second d2."""
+        h = lam_next - lam
+        if self.options.prediction == "x0":
+            decay, gain, z = sigma(lam_next) / sigma(lam), alpha(lam_next), -h
+        else:
+            decay, gain, z = alpha(lam_next) / alpha(lam), sigma(lam_next), h
+        x = scaled(decay, x) * x - scaled(gain * np.expm1(z), x) * m
+        if d1 is not None:
+            x = x - scaled(gain * phi_2(z), x) * d1
+        if d2 is not None:
+            x = x - scaled(gain * phi_3(z), x) * d2
         return x
+
+    def half_step(self, x: Tensor, lam: Value, lam_next: Value, m: Tensor, d1: Tensor) -> Tensor:
+        """The second-order step of the papers' 2S and 2M, with half the first-order weight on the derivative."""
+        return self.step(x, lam, lam_next, m + 0.5 * d1)
+
+    def multistep(self, x: Tensor) -> Tensor:
+        lam, steps = self.grid.half_log_snr, self.grid.steps
+        m: list[Tensor] = []  # predictions, the newest first
+        for i in range(steps):
+            m = [self.predict(x, lam[i], self.grid.times[i]), *m[:2]]
+            order = min(self.options.stages, i + 1)
+            if self.options.lower_order_final and steps < 10:
+                order = min(order, steps - i)
+            if lam[i + 1] == inf:
+                return self.clean(x, lam[i], m[0])
+            h = lam[i + 1] - lam[i]
+            if order == 1:
+                x = self.step(x, lam[i], lam[i + 1], m[0])
+                continue
+            r0 = (lam[i] - lam[i - 1]) / h
+            first = (m[0] - m[1]) / r0
+            if order == 2:
+                x = self.half_step(x, lam[i], lam[i + 1], m[0], first)
+                continue
+            r1 = (lam[i - 1] - lam[i - 2]) / h
+            second = (first - (m[1] - m[2]) / r1) / (r0 + r1)
+            exact = 1.0 if self.options.order == "3-published" else 2.0
+            x = self.step(x, lam[i], lam[i + 1], m[0], first + r0 * second, exact * second)
+        return x
+
+    def singlestep(self, x: Tensor, orders: list[int]) -> Tensor:
+        for i, order in enumerate(orders):
+            lam, lam_next = self.grid.half_log_snr[i], self.grid.half_log_snr[i + 1]
+            m = self.predict(x, lam, self.grid.times[i])
+            if lam_next == inf:
+                return self.clean(x, lam, m)
+            if order == 1:
+                x = self.step(x, lam, lam_next, m)
+            elif order == 2:
+                x = self.two_stages(x, lam, lam_next, m, 0.5)[0]
+            else:
+                x = self.three_stages(x, lam, lam_next, m)[0]
+        return x
+
+    def two_stages(self, x: Tensor, lam: Value, lam_next: Value, m: Tensor, r1: float) -> tuple[Tensor, Tensor]:
+        """2S; also the difference of its second prediction to the first."""
+        inner = lam + r1 * (lam_next - lam)
+        difference = self.predict(self.step(x, lam, inner, m), inner) - m
+        return self.half_step(x, lam, lam_next, m, difference / r1), difference
+
+    def three_stages(self, x: Tensor, lam: Value, lam_next: Value, m: Tensor) -> tuple[Tensor, Tensor]:
+        """3S with r = 1/3 and 2/3, and the 2S that shares its evaluations."""
+        lower, difference = self.two_stages(x, lam, lam_next, m, 1 / 3)
+        inner = lam + 2 / 3 * (lam_next - lam)
+        second = self.predict(self.step(x, lam, inner, m, 2.0 * difference), inner) - m
+        return self.step(x, lam, lam_next, m, 1.5 * second), lower
+
+    def clean(self, x: Tensor, lam: Value, m: Tensor) -> Tensor:
+        return m if self.options.prediction == "x0" else (x - sigma(lam) * m) / alpha(lam)
+
+    def adaptive(self, x: Tensor) -> Tensor:
+        """Each sample with its own steps: error control over its elements alone, never over the batch."""
+        import torch
+
+        stages, end = self.options.stages, self.grid.half_log_snr[-1]
+        cap = min(self.options.max_evaluations, self.eps.budget or inf)
+        lam, h = np.full(len(x), self.grid.half_log_snr[0]), np.full(len(x), 0.05)
+        x, previous, used = x.clone(), x, 0
+        rows = np.arange(len(x))
+        while len(rows):
+            here = torch.from_numpy(rows).to(x.device)
+            x_s, lam_s = x[here], lam[rows]
+            last = used + 2 * stages > cap  # what is left pays for this step alone
+            step = end - lam_s if last else np.minimum(h[rows], end - lam_s)
+            m = self.predict(x_s, lam_s)
+            if stages == 2:
+                lower = self.step(x_s, lam_s, lam_s + step, m)
+                higher = self.two_stages(x_s, lam_s, lam_s + step, m, 0.5)[0]
+            else:
+                higher, lower = self.three_stages(x_s, lam_s, lam_s + step, m)
+            used += stages
+            size = torch.maximum(lower.abs(), previous[here].abs())
+            error = (higher - lower) / (self.options.rtol * size).clamp(min=self.options.atol)
+            e = error.flatten(1).square().mean(dim=1).sqrt().double().cpu().numpy()
+            broken = ~np.isfinite(e)  # such a sample ends here, and is reported for what it is
+            accepted = (e <= 1) | broken | last
+            taken, kept = here[torch.from_numpy(accepted).to(x.device)], torch.from_numpy(accepted).to(x.device)
+            previous = previous.clone()
+            x[taken], previous[taken] = higher[kept], lower[kept]
+            lam[rows[accepted]] += step[accepted]
+            with np.errstate(invalid="ignore"):
+                h[rows] = 0.9 * step * np.maximum(e, 1e-8) ** (-1 / stages)
+            rows = rows[~(broken | (accepted & (end - lam[rows] <= 1e-9)) | last)]
+        return x
+
+
+def alpha(lam: Value) -> Value:
+    return np.exp(-0.5 * np.logaddexp(0.0, -2.0 * lam))
+
+
+def sigma(lam: Value) -> Value:
+    return np.exp(-0.5 * np.logaddexp(0.0, 2.0 * lam))
+
+
+def phi_2(z: Value) -> Value:
+    """(e^z - 1)/z - 1, by its series where it would cancel."""
+    series = z / 2 * (1 + z / 3 * (1 + z / 4 * (1 + z / 5 * (1 + z / 6))))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(np.abs(z) < 1e-2, series, np.expm1(z) / z - 1)
+
+
+def phi_3(z: Value) -> Value:
+    """((e^z - 1)/z - 1)/z - 1/2, by its series where it would cancel."""
+    series = z / 6 * (1 + z / 4 * (1 + z / 5 * (1 + z / 6 * (1 + z / 7))))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(np.abs(z) < 1e-2, series, phi_2(z) / z - 0.5)
+
+
+def scaled(value: Value, x: Tensor) -> Any:
+    """A coefficient as something that multiplies x: a float, or a tensor with one for each row."""
+    if np.ndim(value) == 0:
+        return float(value)
+    import torch
+
+    return torch.from_numpy(np.asarray(value)).to(x).view(-1, *[1] * (x.ndim - 1))
+
+
+def times_for(x: Tensor, time: Value) -> Any:
+    """Times as the denoiser takes them."""
+    if np.ndim(time) == 0:
+        return float(time)
+    import torch
+
+    return torch.from_numpy(np.asarray(time)).to(x.device)
+
+
+def dynamically_thresholded(x0: Tensor) -> Tensor:
+    limit = x0.abs().flatten(1).float().quantile(0.995, dim=1).clamp(min=1).to(x0.dtype)
+    limit = limit.view(-1, *[1] * (x0.ndim - 1))
+    return x0.clamp(-limit, limit) / limit
 
 
 @hookimpl

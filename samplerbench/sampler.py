@@ -158,9 +158,9 @@ def make_sampler(cls: type[Sampler], options: Mapping[str, Any]) -> Sampler:
 def parse_option(where: str, value: Any, kind: Any) -> Any:
     """`value` as a `kind` (int, float, bool, str, Literal of strings, or one of them | None); text is converted."""
     if get_origin(kind) is Literal:
-        if value not in get_args(kind):
+        if str(value) not in get_args(kind):
             raise unknown(f"value of {where}", value, get_args(kind))
-        return value
+        return str(value)
     if type(None) in get_args(kind):
         if value is None or value == "none":
             return None
