@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from samplerbench import linear_schedule, sample
+from samplerbench.check.mixture import GaussianMixture
 from samplerbench.plugins import load_plugins
-
-from .mixture import GaussianMixture
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 RUN, SAMPLE, PLUGIN = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

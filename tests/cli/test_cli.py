@@ -99,9 +99,30 @@ def test_a_failed_cell_exits_with_1(command, small, tmp_path):
     assert str(plugin) in out
 
 
+def test_check(command, tmp_path):
+    code, out, _ = command("check", "ddim,dpm:order=3")
+    assert code == 0
+    assert "measured 1.00, declared 1" in out
+    assert "dpm-solver:order=3" in out
+    assert "All checks passed." in out
+    plugin = tmp_path / "bad.py"
+    plugin.write_text(
+        "from dataclasses import dataclass\nfrom samplerbench import Sampler, hookimpl\n"
+        "@dataclass(frozen=True, kw_only=True)\nclass Lazy(Sampler):\n    name = 'lazy'\n"
+        "    def sample(self, eps, grid, x, noise):\n        return x\n"
+        "@hookimpl\ndef samplerbench_samplers(register):\n    register(Lazy)\n"
+    )
+    code, out, _ = command("check", "--plugin", plugin)
+    assert code == 1
+    assert "took 0 evaluations, declared 1" in out
+    assert "checks failed." in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["check"], "name samplers to check, or a --plugin"),
+        (["check", "dimd"], "did you mean 'ddim'"),
         (["run"], "Missing option '--samplers'"),
         (["run", "--samplers", "dimd"], "unknown sampler 'dimd'; did you mean 'ddim'"),
         (["run", "--samplers", "ddim", "--nfe", "ten"], "got 'ten'"),

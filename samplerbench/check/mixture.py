@@ -1,4 +1,4 @@
-"""Ground truth: data whose noise prediction is known exactly."""
+"""Ground truth: data whose ε is known exactly."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from samplerbench import NoiseSchedule
+from ..diffusion.denoiser import Time
+from ..diffusion.schedule import NoiseSchedule
 
 
 class GaussianMixture:
@@ -14,12 +15,18 @@ class GaussianMixture:
     x].
     """
 
-    def __init__(self, schedule: NoiseSchedule, means=(-1.0, 0.6), deviations=(0.25, 0.4), weights=(0.4, 0.6)) -> None:
+    def __init__(
+        self,
+        schedule: NoiseSchedule,
+        means: tuple[float, ...] = (-1.0, 0.6),
+        deviations: tuple[float, ...] = (0.25, 0.4),
+        weights: tuple[float, ...] = (0.4, 0.6),
+    ) -> None:
         self.schedule = schedule
         self.means, self.deviations = torch.tensor(means).double(), torch.tensor(deviations).double()
         self.weights = torch.tensor(weights).double()
 
-    def eps(self, x: torch.Tensor, t: float) -> torch.Tensor:
+    def eps(self, x: torch.Tensor, t: Time) -> torch.Tensor:
         alpha, sigma = (torch.as_tensor(f(t)) for f in (self.schedule.alpha, self.schedule.sigma))
         if alpha.ndim:  # a time for each sample
             alpha, sigma = (value.view(-1, *[1] * x.ndim) for value in (alpha, sigma))
