@@ -45,11 +45,12 @@ def agree(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float = 1e-4) -> 
     assert float((ours - theirs).abs().max()) < tolerance
 
 
+@pytest.mark.parametrize("clip", [False, True])
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-def test_ddim(eta, monkeypatch):
+def test_ddim(eta, clip, monkeypatch):
     # steps that divide 1000: for others its previous time is not the one it visits next
     # clip_sample is on by default, and keeps ε
-    scheduler = diffusers.DDIMScheduler(**BETAS, clip_sample=False, timestep_spacing="leading")
+    scheduler = diffusers.DDIMScheduler(**BETAS, clip_sample=clip, timestep_spacing="leading")
     draws = iter(range(100))
     module = "diffusers.schedulers.scheduling_ddim.randn_tensor"
     monkeypatch.setattr(module, lambda shape, **_: NOISE(next(draws)))
@@ -57,7 +58,8 @@ def test_ddim(eta, monkeypatch):
     x = NOISE.x_T()
     for label in scheduler.timesteps:
         x = scheduler.step(TRUTH.eps(x, float(label) + 1), label, x, eta=eta).prev_sample
-    agree(sample(f"ddim:eta={eta}:spacing=uniform", TRUTH.eps, LINEAR, NOISE.x_T(), steps=20, seed=3).x0, x)
+    spec = f"ddim:eta={eta}:spacing=uniform:clip={'x0' if clip else 'none'}"
+    agree(sample(spec, TRUTH.eps, LINEAR, NOISE.x_T(), steps=20, seed=3).x0, x)
 
 
 @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large"])

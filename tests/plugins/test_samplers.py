@@ -204,6 +204,32 @@ def test_ddpm_against_the_papers_posterior():
         assert torch.allclose(got, mean + math.sqrt(value) * noise(0), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("clip", ["x0", "x0-and-eps"])
+def test_ddim_clips_x0(clip):
+    def large(x, t):
+        return -5 * torch.ones_like(x)
+
+    assert sample(f"ddim:clip={clip}", large, LINEAR, x_T(5), steps=1).x0.abs().max() <= 1
+    assert sample("ddim", large, LINEAR, x_T(5), steps=1).x0.abs().max() > 1
+    # where nothing exceeds [-1, 1], nothing changes
+    narrow = GaussianMixture(LINEAR, means=(0.1,), deviations=(0.05,), weights=(1.0,))
+    same = [sample(f"ddim:clip={c}", narrow.eps, LINEAR, x_T(5), steps=9).x0 for c in ("none", clip)]
+    assert torch.allclose(*same, rtol=0, atol=1e-12)
+
+
+def test_the_two_ways_to_clip_differ():
+    """One step, by hand: x_0 is clipped to 1; ε is kept by one and recomputed by the other."""
+    x = torch.full((1, 1), 2.0).double()
+    alpha, sigma, alpha_next, sigma_next = (float(f(t)) for t in (500, 100) for f in (LINEAR.alpha, LINEAR.sigma))
+    kept, recomputed = (
+        sample(f"ddim:clip={c}", lambda x, t: 0 * x, LINEAR, x, times=[500, 100]).x0.item()
+        for c in ("x0", "x0-and-eps")
+    )
+    assert 2.0 / alpha > 1
+    assert kept == pytest.approx(alpha_next, rel=1e-12)
+    assert recomputed == pytest.approx(alpha_next + sigma_next * (2.0 - alpha) / sigma, rel=1e-12)
+
+
 def test_ddpm_clips_x0():
     def eps(x, t):
         return -5 * torch.ones_like(x)
