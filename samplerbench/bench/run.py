@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
+from ..errors import UserError, unknown
 from ..images import sample_grid
 from ..metrics.extractors import load_extractor
 from ..metrics.reference import load_reference
@@ -57,6 +57,13 @@ def run(
         UserError: bad input; nothing was run.
     """
     names = split_specs(samplers) if isinstance(samplers, str) else list(samplers)
+    known = [name for name in RunConfig.__dataclass_fields__ if name not in ("samplers", "values", "axis", "plugins")]
+    for name in options:
+        if name not in known:
+            raise unknown("option of run", name, [*known, "nfe", "steps", "out", "plugins", "listener"])
+    for name in ("extractor_weights", "reference"):
+        if options.get(name) is not None:
+            options[name] = Path(options[name])
     config = RunConfig(samplers=tuple(names), plugins=tuple(plugins), **axis_of(nfe, steps), **options)
     benchmark = BenchmarkRun(config, Path(out) if out else default_out(), listener or Listener())
     benchmark.execute()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -262,7 +261,9 @@ class TestBadRequests:
             ({"device": "gpu"}, "unknown device 'gpu'"),
             ({"model": "fashion-mnits"}, "unknown model"),
             ({"extractor": "inception"}, "unknown extractor 'inception'; did you mean 'inception-v3-compat'"),
-            ({"reference": Path("nowhere.npz")}, "is not a reference statistics file"),
+            ({"reference": "nowhere.npz"}, "is not a reference statistics file"),
+            ({"extractor_weights": "nowhere"}, "no such file or folder"),
+            ({"sampels": 3}, "unknown option of run 'sampels'; did you mean 'samples'"),
             ({"plugins": ["nowhere.py"]}, "no such file"),
         ],
     )
