@@ -16,7 +16,7 @@ from ..diffusion.noise import NoiseSource
 from ..errors import UserError, one_line
 from ..images import quantise
 from ..metrics.extractors import Extractor
-from ..metrics.frechet import Moments, frechet_distance
+from ..metrics.frechet import Moments, frechet_distance, frechet_standard_error
 from ..metrics.reference import Reference
 from ..models.model import Model
 from ..models.predictor import epsilon_of
@@ -98,6 +98,7 @@ class Executor:
     def _sample(self, cell: Cell, record: Record) -> Outcome:
         moments: Moments | None = None
         kept: list[Tensor] = []
+        known: list[Tensor] = []
         done, evaluations = 0, 0.0
         while done < self.config.samples:
             indices = range(done, min(done + self.batch_size, self.config.samples))
@@ -113,6 +114,7 @@ class Executor:
                 continue
             moments = moments or Moments(features.shape[1])
             moments.add(features)
+            known.append(features.cpu())
             if done < GRID:
                 kept.append(images[: GRID - done].cpu())
             done += len(indices)
@@ -120,7 +122,9 @@ class Executor:
             self.listener.advance(cell, len(indices))
         assert moments is not None
         record.nfe = evaluations / done
-        record.fid = frechet_distance(moments.statistics(), self.reference.statistics)
+        statistics, reference = moments.statistics(), self.reference.statistics
+        record.fid = frechet_distance(statistics, reference)
+        record.fid_se = frechet_standard_error(torch.cat(known), statistics, reference)
         return Outcome(record, torch.cat(kept))
 
     def _batch(self, cell: Cell, indices: range) -> tuple[Tensor, Tensor, float]:

@@ -24,6 +24,7 @@ class Record:
     status: str = "done"
     reason: str = ""
     fid: float | None = None
+    fid_se: float | None = None
     samples: int | None = None
     seed: int | None = None
     batch_size: int | None = None
@@ -58,6 +59,7 @@ COLUMNS = {
     "status": "done, skipped or failed",
     "reason": "why a cell was skipped or failed",
     "fid": "Fréchet distance to the reference statistics; lower is better",
+    "fid_se": "its standard error from the sampling; empty where there are fewer samples than 4 times the features",
     "samples": "samples the figure was computed from",
     "seed": "seed of x_T and of every later draw",
     "batch_size": "samples at once; does not change them but for rounding",

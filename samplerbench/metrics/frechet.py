@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import UserError
 
-__all__ = ["Moments", "Statistics", "frechet_distance"]
+__all__ = ["Moments", "Statistics", "frechet_distance", "frechet_standard_error", "influence"]
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,42 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
     """
     if a.mu.shape != b.mu.shape:
         raise UserError(f"features of {len(a.mu)} and of {len(b.mu)} dimensions have no distance")
-    values, vectors = np.linalg.eigh(a.sigma)
-    root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    root = _square_root(a.sigma)
     cross = np.sqrt(np.clip(np.linalg.eigvalsh(root @ b.sigma @ root), 0, None)).sum()
     distance = np.square(a.mu - b.mu).sum() + np.trace(a.sigma) + np.trace(b.sigma) - 2 * cross
     return max(float(distance), 0.0)
+
+
+def influence(features: Tensor, a: Statistics, b: Statistics) -> np.ndarray:
+    """The influence of each feature on the distance of `a`, the statistics of these features, to the fixed `b`: [N].
+
+    With f the feature less its mean and T = B (B Σ_a B)^-½ B, B = Σ_b^½, the optimal transport map from a to b, it is
+    2 (μ_a - μ_b)·f + fᵀ (I - T) f - tr((I - T) Σ_a), the derivative of the distance along a sample's contribution.
+    """
+    root = _square_root(b.sigma)
+    values, vectors = np.linalg.eigh(root @ a.sigma @ root)
+    known = values > values.max() * len(values) * np.finfo(np.float64).eps
+    inverse = np.where(known, 1 / np.sqrt(np.where(known, values, 1)), 0)
+    bent = np.eye(len(values)) - root @ (vectors * inverse) @ vectors.T @ root
+    offset, direction = float((bent * a.sigma).sum()), 2 * (a.mu - b.mu)
+    parts = []
+    for batch in features.split(4096):
+        f = batch.double().numpy() - a.mu
+        parts.append(f @ direction + ((f @ bent) * f).sum(axis=1) - offset)
+    return np.concatenate(parts)
+
+
+def frechet_standard_error(features: Tensor, a: Statistics, b: Statistics) -> float | None:
+    """The standard error of the distance from the sampling of `a`'s features, by the delta method: sd of the influences
+    over √n. The reference is taken as fixed. None where n is below 4 dimensions: the covariance is then too poor for
+    it.
+    """
+    if a.count < 4 * len(a.mu):
+        return None
+    return float(influence(features, a, b).std(ddof=1) / np.sqrt(a.count))
+
+
+def _square_root(sigma: np.ndarray) -> np.ndarray:
+    """The symmetric square root of a covariance matrix."""
+    values, vectors = np.linalg.eigh(sigma)
+    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T

@@ -20,8 +20,8 @@ __all__ = ["fid_table", "print_run"]
 def fid_table(records: Sequence[Record], axis: str) -> Table:
     """A row a sampler, a column a budget (axis `nfe`) or a number of steps (`steps`).
 
-    A cell is its FID and, in parentheses, the ratio to the best of its column, which is bold. Where the counted
-    evaluations are not the column's number they are written after an @.
+    A cell is its FID, its standard error and, in parentheses, the ratio to the best of its column, which is bold. Where
+    the counted evaluations are not the column's number they are written after an @.
     """
     columns = sorted({_column(r, axis) for r in records})
     best = {
@@ -55,7 +55,8 @@ def _cell(record: Record | None, best: float | None, column: int) -> Text:
         return Text(record.status, style="red" if record.status == "failed" else "dim")
     counted = "" if record.nfe == column else f" @{record.nfe:g}"
     ratio = f" ({record.fid / best:.2f})" if best > 0 else ""
-    return Text(f"{record.fid:.3f}{ratio}{counted}", style="bold green" if record.fid == best else "")
+    error = "" if record.fid_se is None else f" ±{f'{record.fid_se:.3f}'.removeprefix('0')}"
+    return Text(f"{record.fid:.3f}{error}{ratio}{counted}", style="bold green" if record.fid == best else "")
 
 
 def _conditions(records: Sequence[Record]) -> str:
@@ -68,7 +69,7 @@ def print_run(run: BenchmarkRun) -> None:
     """The table, what was skipped or failed and why, and where the files are."""
     console = Console(highlight=False)
     if run.records:
-        console.print("FID, lower is better (ratio to the best of the column)", soft_wrap=True)
+        console.print("FID ± standard error, lower is better (ratio to the best of the column)", soft_wrap=True)
         console.print(fid_table(run.records, run.config.axis))
         console.print(_conditions(run.records), soft_wrap=True)
     for cell, record in zip(run.cells, run.records, strict=False):
