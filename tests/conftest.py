@@ -18,6 +18,12 @@ os.environ["COLUMNS"] = "160"
 torch.set_num_threads(1)  # the tensors are small; more threads only get in each other's way
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test finds the shards of another, or of the person who runs it."""
+    monkeypatch.setenv("SAMPLERBENCH_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder with an untrained network of the shipped model's image shape, fast enough for any test."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..diffusion.denoiser import Denoiser
+from ..diffusion.grid import TimeGrid
 from ..diffusion.noise import NoiseSource
 from ..errors import UserError, one_line
 from ..images import quantise
@@ -23,6 +24,7 @@ from ..models.predictor import epsilon_of
 from ..sampling import draw
 from .plan import Cell, RunConfig
 from .record import Record
+from .shards import SHARD, Shard, ShardCache, code_sha256, content_key
 
 __all__ = ["Executor", "Listener", "Outcome", "resolve_device"]
 
@@ -69,6 +71,7 @@ class Executor:
     config: RunConfig
     device: str
     batch_size: int
+    cache: ShardCache
     listener: Listener = field(default_factory=Listener)
 
     def __post_init__(self) -> None:
@@ -78,13 +81,13 @@ class Executor:
 
     def run(self, cell: Cell) -> Outcome:
         """The outcome of a cell. What a sampler raises becomes a failed record; KeyboardInterrupt passes through."""
-        record = self._record(cell)
+        record = self.record(cell)
         if cell.grid is None:
             record.status, record.reason = ("failed" if cell.details else "skipped"), cell.reason
             return Outcome(record, details=cell.details)
         started = time.perf_counter()
         try:
-            outcome = self._sample(cell, record)
+            outcome = self._sample(cell, cell.grid, record)
         except Exception as error:
             record.status, record.reason = "failed", one_line(error)
             return Outcome(record, details=traceback.format_exc())
@@ -92,50 +95,89 @@ class Executor:
             record.seconds = round(time.perf_counter() - started, 3)
             record.finished = _now()
             record.batch_size = self.batch_size
-        record.images_per_second = round(self.config.samples / record.seconds, 2)
+        drawn = self.config.samples - (record.cached or 0)
+        record.images_per_second = round(drawn / record.seconds, 2) if drawn else None
         return outcome
 
-    def _sample(self, cell: Cell, record: Record) -> Outcome:
-        moments: Moments | None = None
-        kept: list[Tensor] = []
-        known: list[Tensor] = []
-        done, evaluations = 0, 0.0
-        while done < self.config.samples:
-            indices = range(done, min(done + self.batch_size, self.config.samples))
+    def _sample(self, cell: Cell, grid: TimeGrid, record: Record) -> Outcome:
+        shards, record.cached = [], 0
+        for start in range(0, self.config.samples, SHARD):
+            wanted = range(start, min(start + SHARD, self.config.samples))
+            shard = self.cache.load(record.key, start // SHARD)
+            there = 0 if shard is None else min(len(shard), len(wanted))
+            record.cached += there
+            if there:
+                self.listener.advance(cell, there)
+            if there < len(wanted):
+                new = self._draw(cell, grid, wanted[there:], max(GRID - wanted[there], 0))
+                shard = new if shard is None else shard.followed_by(new, GRID)
+                self.cache.save(record.key, start // SHARD, shard)
+            assert shard is not None
+            shards.append(shard.first(len(wanted)))
+        features = torch.cat([shard.features for shard in shards])
+        moments = Moments(features.shape[1])
+        for shard in shards:
+            moments.add(shard.features)
+        statistics, reference = moments.statistics(), self.reference.statistics
+        record.nfe = sum(shard.nfe * len(shard) for shard in shards) / len(features)
+        record.fid = frechet_distance(statistics, reference)
+        record.fid_se = frechet_standard_error(features, statistics, reference)
+        return Outcome(record, shards[0].images)
+
+    def _draw(self, cell: Cell, grid: TimeGrid, indices: range, pictures: int) -> Shard:
+        """The samples `indices`, in batches that are halved where memory runs out; the first `pictures` as images."""
+        shard: Shard | None = None
+        done = 0
+        while done < len(indices):
+            batch = indices[done : done + self.batch_size]
             try:
-                images, features, nfe = self._batch(cell, indices)
+                images, features, nfe = self._batch(cell, grid, batch)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error) or len(indices) == 1:
+                if not _out_of_memory(error) or len(batch) == 1:
                     raise
-                self.batch_size = max(len(indices) // 2, 1)
+                self.batch_size = max(len(batch) // 2, 1)
                 self.listener.notice(f"out of memory: going on with batches of {self.batch_size}")
                 if self.device.startswith("cuda"):
                     torch.cuda.empty_cache()
                 continue
-            moments = moments or Moments(features.shape[1])
-            moments.add(features)
-            known.append(features.cpu())
-            if done < GRID:
-                kept.append(images[: GRID - done].cpu())
-            done += len(indices)
-            evaluations += nfe * len(indices)
-            self.listener.advance(cell, len(indices))
-        assert moments is not None
-        record.nfe = evaluations / done
-        statistics, reference = moments.statistics(), self.reference.statistics
-        record.fid = frechet_distance(statistics, reference)
-        record.fid_se = frechet_standard_error(torch.cat(known), statistics, reference)
-        return Outcome(record, torch.cat(kept))
+            new = Shard(features.float().cpu(), images[: max(pictures - done, 0)].cpu(), nfe)
+            shard = new if shard is None else shard.followed_by(new, pictures)
+            done += len(batch)
+            self.listener.advance(cell, len(batch))
+        assert shard is not None
+        return shard
 
-    def _batch(self, cell: Cell, indices: range) -> tuple[Tensor, Tensor, float]:
-        assert cell.grid is not None
+    def _batch(self, cell: Cell, grid: TimeGrid, indices: range) -> tuple[Tensor, Tensor, float]:
         noise = NoiseSource(self.config.seed, indices, self.model.image_shape, self.device, self.state_dtype)
-        x0, nfe = draw(cell.sampler, Denoiser(self.epsilon, len(indices), cell.budget), cell.grid, noise.x_T(), noise)
+        x0, nfe = draw(cell.sampler, Denoiser(self.epsilon, len(indices), cell.budget), grid, noise.x_T(), noise)
         images = quantise(x0)
-        return images, self.extractor(images), nfe
+        features = self.extractor(images)
+        if not torch.isfinite(features).all():
+            raise ValueError("the features of some samples are not finite")
+        return images, features, nfe
 
-    def _record(self, cell: Cell) -> Record:
+    def key(self, cell: Cell) -> str:
+        """The content key of a cell's features; see `shards.py`."""
+        return content_key(
+            {
+                "model": self.model.sha256,
+                "sampler": [cell.sampler.name, cell.origin.source_sha256, vars(cell.sampler)],
+                "times": cell.grid.times if cell.grid else None,
+                "budget": cell.budget,
+                "asked": [cell.axis, cell.value],
+                "seed": self.config.seed,
+                "dtype": self.config.dtype,
+                "device": self.device.partition(":")[0],
+                "extractor": [self.extractor.name, self.extractor.layer, self.extractor.sha256],
+                "torch": torch.__version__,
+                "code": code_sha256(),
+            }
+        )
+
+    def record(self, cell: Cell) -> Record:
+        """The record of a cell before it is run: its conditions."""
         return Record(
+            key=self.key(cell),
             model=self.model.name,
             sampler=cell.sampler.spec(),
             spacing=cell.sampler.spacing,

@@ -30,6 +30,8 @@ class RunConfig:
         axis: whether `values` are budgets of evaluations (`nfe`) or grid steps (`steps`).
         samples: how many samples a cell draws, with indices 0..samples-1.
         batch_size: None picks 128 on a CPU, 512 on a GPU.
+        cache: folder of finished shards; None is $SAMPLERBENCH_CACHE or a folder under the user's cache.
+        fresh: compute everything anew, whatever is in the cache and the output folder.
     """
 
     samplers: tuple[str, ...]
@@ -45,6 +47,8 @@ class RunConfig:
     extractor_weights: Path | None = None
     reference: Path | None = None
     plugins: tuple[str, ...] = ()
+    cache: Path | None = None
+    fresh: bool = False
 
     def __post_init__(self) -> None:
         if not self.samplers:

@@ -42,6 +42,20 @@ class Record:
     torch: str = ""
     samplerbench: str = ""
     finished: str = ""
+    cached: int | None = None
+    key: str = ""
+
+    @classmethod
+    def from_row(cls, row: dict[str, str]) -> Record:
+        """The record of a row as read from results.csv. Raises ValueError where a value is not of its column's type."""
+        values: dict[str, Any] = {}
+        for field in fields(cls):
+            text, kind = row[field.name], str(field.type)
+            if kind == "str":
+                values[field.name] = text
+            else:
+                values[field.name] = None if text == "" else int(text) if kind.startswith("int") else float(text)
+        return cls(**values)
 
     def row(self) -> dict[str, Any]:
         """Plain values in the order of the columns; what does not apply is None."""
@@ -77,6 +91,8 @@ COLUMNS = {
     "torch": "version",
     "samplerbench": "version",
     "finished": "UTC time at which the cell ended",
+    "cached": "how many of the samples were there from an earlier run",
+    "key": "hash of everything the cell's samples and features depend on",
 }
 
 assert list(COLUMNS) == [f.name for f in fields(Record)]

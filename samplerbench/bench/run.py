@@ -18,8 +18,9 @@ from ..plugins import Registry, load_plugins
 from ..sampler import split_specs
 from .environment import environment
 from .execute import Executor, Listener, resolve_device
-from .plan import Axis, RunConfig, plan_cells, split_values
+from .plan import Axis, Cell, RunConfig, plan_cells, split_values
 from .record import COLUMNS, Record
+from .shards import ShardCache, default_cache
 from .store import Store
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def run(
         samplers: 'ddim,dpm:order=1' or a list of such.
         nfe: budgets of network evaluations, '5,10' or [5, 10]; the default is 5, 10, 20, 50. Or
         steps: grid steps, as papers count.
-        out: folder for results.csv, run.json and samples; by default a new one under results/.
+        out: folder for results.csv, run.json and samples; by default a new one under results/. A run that was stopped
+            goes on when its folder is named again.
         plugins: FILE.py, FOLDER or module names with samplers of your own.
         listener: told of progress.
         options: the other fields of `RunConfig`: model, samples, seed, batch_size, device, dtype, extractor,
@@ -61,7 +63,7 @@ def run(
     for name in options:
         if name not in known:
             raise unknown("option of run", name, [*known, "nfe", "steps", "out", "plugins", "listener"])
-    for name in ("extractor_weights", "reference"):
+    for name in ("cache", "extractor_weights", "reference"):
         if options.get(name) is not None:
             options[name] = Path(options[name])
     config = RunConfig(samplers=tuple(names), plugins=tuple(plugins), **axis_of(nfe, steps), **options)
@@ -121,35 +123,53 @@ class BenchmarkRun:
         self.cells = plan_cells(config, self.registry, self.model.schedule)
 
     def execute(self) -> None:
-        """Runs every cell; each one's row is on disk before the next starts. On Ctrl-C the finished rows stand, and it
-        is raised on.
+        """Runs every cell that the folder has no finished row of; each one's row is on disk before the next starts. On
+        Ctrl-C the finished rows stand, and it is raised on.
         """
-        self.store.create()
-        self.store.write_run(self._description("running"))
-        batch_size = self.config.batch_size or (512 if self.device.startswith("cuda") else 128)
+        earlier = self.store.open()
+        try:
+            self._execute(earlier)
+        finally:
+            self.store.close()
+
+    def _execute(self, earlier: list[Record]) -> None:
+        config, listener = self.config, self.listener
+        batch_size = config.batch_size or (512 if self.device.startswith("cuda") else 128)
+        cache = ShardCache(config.cache or default_cache(), listener.notice, config.fresh)
         executor = Executor(
-            self.model, self.extractor, self.reference, self.config, self.device, batch_size, self.listener
+            self.model, self.extractor, self.reference, config, self.device, batch_size, cache, listener
         )
-        self.listener.plan(self.cells, self.config.samples)
+        planned = [_identity(executor.record(cell)) for cell in self.cells]
+        finished = {} if config.fresh else {_identity(r): r for r in earlier if r.status == "done"}
+        others = [r for r in earlier if _identity(r) not in planned]
+        self.store.replace([*others, *(finished[i] for i in planned if i in finished)])
+        self.store.write_run(self._description("running"))
+        listener.plan(self.cells, config.samples)
         try:
             with _full_precision():
-                for cell in self.cells:
-                    self.listener.start(cell)
-                    outcome = executor.run(cell)
-                    if outcome.details:
-                        self.store.save_error(cell.label, outcome.details)
-                    self.records.append(outcome.record)
-                    self.store.append(outcome.record)
-                    if outcome.images is not None:
-                        self.store.save_samples(cell.label, sample_grid(outcome.images))
-                    self.listener.finish(cell, outcome.record)
+                for cell, identity in zip(self.cells, planned, strict=True):
+                    listener.start(cell)
+                    if identity in finished:
+                        self.records.append(finished[identity])
+                    else:
+                        self._run(executor, cell)
+                    listener.finish(cell, self.records[-1])
+            self.store.replace([*others, *self.records])  # in the order of the plan, whatever was there before
         except BaseException as error:
             with suppress(UserError):  # where the disk is full, say what could not be written first
-                self.store.write_run(
-                    self._description("interrupted" if isinstance(error, KeyboardInterrupt) else "aborted")
-                )
+                status = "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"
+                self.store.write_run(self._description(status))
             raise
         self.store.write_run(self._description("finished"))
+
+    def _run(self, executor: Executor, cell: Cell) -> None:
+        outcome = executor.run(cell)
+        if outcome.details:
+            self.store.save_error(cell.label, outcome.details)
+        self.records.append(outcome.record)
+        self.store.append(outcome.record)
+        if outcome.images is not None:
+            self.store.save_samples(cell.label, sample_grid(outcome.images))
 
     @property
     def failed(self) -> list[Record]:
@@ -175,6 +195,11 @@ class BenchmarkRun:
             "environment": environment(self.device),
             "columns": COLUMNS,
         }
+
+
+def _identity(record: Record) -> tuple[object, ...]:
+    """What makes two rows the same result."""
+    return record.key, record.samples, record.reference_sha256
 
 
 class _full_precision:

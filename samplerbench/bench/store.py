@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import UserError
 from .record import COLUMNS, Record
@@ -25,45 +27,74 @@ class Store:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.csv = out / "results.csv"
+        self._lock: IO[str] | None = None
 
-    def create(self) -> None:
-        """Makes the folder, or says in one line why it cannot be used. What an earlier run left in it is not
-        touched.
+    def open(self) -> list[Record]:
+        """Makes the folder, or says in one line why it cannot be used; returns the rows that an earlier run left in it.
+
+        Raises UserError where another run is writing to it.
         """
         if self.out.exists() and not self.out.is_dir():
-            raise UserError(f"--out {self.out} is a file, expected a folder that is new or empty")
-        if self.csv.exists():
-            raise UserError(f"--out {self.out} already holds the results of a run; name another folder")
+            raise UserError(f"--out {self.out} is a file, expected a folder")
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             (self.out / "samples").mkdir(exist_ok=True)
-            self._append(_line(list(COLUMNS)))
+            self._lock = (self.out / ".lock").open("w")
         except OSError as error:
             raise UserError(f"--out {self.out} cannot be written: {error.strerror or error}") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.close()
+            raise UserError(f"another run is writing to --out {self.out}; wait for it, or name another") from None
+        try:
+            return self._read() if self.csv.exists() else []
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            self.close()
+            what = "is of another version of samplerbench, or was edited"
+            raise UserError(f"{self.csv} {what} ({error}); name another --out") from None
+
+    def close(self) -> None:
+        """Lets other runs in."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _read(self) -> list[Record]:
+        whole = self.csv.read_text().rpartition("\n")[0]  # a last line without its end was cut off by a kill
+        reader = csv.DictReader(io.StringIO(whole))
+        if reader.fieldnames is not None and list(reader.fieldnames) != list(COLUMNS):
+            raise ValueError("its columns are others")
+        return [Record.from_row(row) for row in reader]
+
+    def replace(self, records: Sequence[Record]) -> None:
+        """Writes results.csv anew with these rows, whole or not at all."""
+        part = self.out / "results.csv.part"
+        try:
+            with part.open("w") as file:
+                file.write(_line(list(COLUMNS)) + "".join(_line(_values(record)) for record in records))
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self.csv)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise UserError(f"{self.csv} cannot be written: {error.strerror or error}") from None
 
     def append(self, record: Record) -> None:
         """Adds a row. Raises UserError where the disk is full or gone; the rows before it stand."""
-        values = [
-            "" if value is None else repr(value) if isinstance(value, float) else value
-            for value in record.row().values()
-        ]
         try:
-            self._append(_line(values))
+            with self.csv.open("ab") as file:
+                before = file.tell()
+                try:
+                    file.write(_line(_values(record)).encode())
+                    file.flush()
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(before)
+                    raise
         except OSError as error:
-            raise UserError(
-                f"{self.csv} cannot be written: {error.strerror or error}; the rows before this cell are there"
-            ) from None
-
-    def _append(self, line: str) -> None:
-        with self.csv.open("ab") as file:
-            before = file.tell()
-            try:
-                file.write(line.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError:
-                file.truncate(before)
-                raise
+            why = error.strerror or error
+            raise UserError(f"{self.csv} cannot be written: {why}; the rows before this cell are there") from None
 
     def write_run(self, run: dict[str, Any]) -> None:
         """Writes run.json, whole or not at all."""
@@ -90,6 +121,11 @@ class Store:
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
         return path
+
+
+def _values(record: Record) -> list[Any]:
+    row = record.row().values()
+    return ["" if value is None else repr(value) if isinstance(value, float) else value for value in row]
 
 
 def _line(values: list[Any]) -> str:

@@ -54,6 +54,8 @@ from ..errors import UserError
     metavar="FILE.py|FOLDER|MODULE",
     help="Samplers of your own; may be given several times.",
 )
+@click.option("--fresh", is_flag=True, help="Compute everything anew, whatever --out and the cache hold.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Folder of finished work.  [default: the user's cache]")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of a table.")
 def run(
@@ -68,8 +70,8 @@ def run(
 ) -> int:
     """Put samplers against a model: FID for each number of network evaluations.
 
-    Writes results.csv (a row as each cell ends), run.json and a picture of samples a cell. Exits with 1 where a cell
-    failed.
+    Writes results.csv (a row as each cell ends), run.json and a picture of samples a cell. A run that was
+    stopped goes on when its --out is named again. Exits with 1 where a cell failed.
     """
     from ..bench.plan import RunConfig
     from ..bench.run import BenchmarkRun, axis_of, default_out, records_frame

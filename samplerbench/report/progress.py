@@ -70,9 +70,10 @@ class RunProgress(Listener):
         missing = (self.samples - self.done) * _work(cell)
         self.progress.update(self.whole, advance=missing, text=f"{self.ended}/{self.cells} cells")
         if record.status == "done":
-            self.progress.console.print(
-                f"{cell.label}: FID {record.fid:.4g} in {record.nfe:g} evaluations, {record.seconds:.1f} s"
-            )
+            took = "was there already" if self.done == 0 else f"{record.seconds:.1f} s"
+            found = f" ({record.cached} samples from the cache)" if self.done and record.cached else ""
+            text = f"{cell.label}: FID {record.fid:.4g} in {record.nfe:g} evaluations, {took}{found}"
+            self.progress.console.print(text)
         else:
             self.progress.console.print(f"{cell.label}: {record.status}: {record.reason}", style="yellow", markup=False)
 

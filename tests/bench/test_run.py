@@ -69,7 +69,7 @@ def misbehaving(tmp_path):
 @pytest.fixture
 def go(tiny_model, tmp_path):
     def run(samplers, out="out", **options):
-        options = {"samples": 40, "batch_size": 16, "model": str(tiny_model), "device": "cpu"} | options
+        options = {"samples": 40, "batch_size": 16, "model": str(tiny_model), "device": "cpu", "fresh": True} | options
         if "steps" not in options:
             options.setdefault("nfe", [2, 4])
         return samplerbench.run(samplers, out=tmp_path / out, **options)
@@ -223,7 +223,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(go, tmp_path, monkeypatch):
 
     def fsync(fd):
         calls.append(fd)
-        if len(calls) == 3:  # header, first row, and now the second
+        if len(calls) == 3:  # the header, the first row, and now the second
             raise OSError(28, "No space left on device")
         real(fd)
 
@@ -240,11 +240,11 @@ class TestBadRequests:
             go("ddim", "file")
         with pytest.raises(UserError, match="cannot be written: Not a directory"):
             go("ddim", "file/below")
-        go("ddim", "used", nfe=[1])
-        before = (tmp_path / "used" / "results.csv").read_bytes()
-        with pytest.raises(UserError, match="already holds the results of a run; name another folder"):
-            go("ddim", "used", nfe=[1])
-        assert (tmp_path / "used" / "results.csv").read_bytes() == before
+        (tmp_path / "edited").mkdir()
+        (tmp_path / "edited" / "results.csv").write_text("sampler,fid\nddim,1.0\n")
+        with pytest.raises(UserError, match="is of another version of samplerbench, or was edited"):
+            go("ddim", "edited")
+        assert (tmp_path / "edited" / "results.csv").read_text() == "sampler,fid\nddim,1.0\n"
 
     @pytest.mark.parametrize(
         ("options", "message"),

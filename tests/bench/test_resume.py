@@ -1,0 +1,268 @@
+"""Resuming: what is finished is not done again, what is damaged is, and the outcome is that of one undisturbed run."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import samplerbench
+from samplerbench import UserError
+from samplerbench.bench import execute
+from samplerbench.bench.execute import Listener
+from samplerbench.bench.shards import Shard, ShardCache
+
+TIMES = ["seconds", "images_per_second", "finished", "cached", "batch_size"]
+
+
+class Log(Listener):
+    """Counts the samples that were really drawn, and stops the run after `limit` of them."""
+
+    def __init__(self):
+        self.notices, self.drawn, self.limit = [], 0, 10**9
+
+    def notice(self, text):
+        self.notices.append(text)
+
+
+@pytest.fixture
+def log(monkeypatch):
+    log = Log()
+    real = execute.draw
+
+    def draw(sampler, denoiser, grid, x, noise):
+        if log.drawn + len(x) > log.limit:
+            raise KeyboardInterrupt
+        log.drawn += len(x)
+        return real(sampler, denoiser, grid, x, noise)
+
+    monkeypatch.setattr(execute, "draw", draw)
+    monkeypatch.setattr(execute, "SHARD", 16)
+    return log
+
+
+@pytest.fixture
+def go(log, tiny_model, tmp_path):
+    def run(samplers="ddim", out="out", limit=10**9, **options):
+        log.drawn, log.limit, log.notices = 0, limit, []
+        options = {"samples": 40, "batch_size": 8, "model": str(tiny_model), "device": "cpu", "nfe": [2, 4]} | options
+        return samplerbench.run(samplers, out=tmp_path / out, listener=log, **options)
+
+    return run
+
+
+def figures(frame):
+    return frame.drop(columns=TIMES)
+
+
+def test_a_run_goes_on_where_it_stopped(go, log, tmp_path):
+    whole = go("ddim,ddpm", "whole", cache=tmp_path / "elsewhere")
+    assert log.drawn == 160
+    with pytest.raises(KeyboardInterrupt):
+        go("ddim,ddpm", limit=100)  # two cells, and one shard of the third
+    assert len(pd.read_csv(tmp_path / "out" / "results.csv")) == 2
+    resumed = go("ddim,ddpm")
+    assert log.drawn == 160 - 80 - 16
+    assert resumed["cached"].tolist() == [0, 0, 16, 0]
+    pd.testing.assert_frame_equal(figures(resumed), figures(whole))
+    one, other = (pd.read_csv(tmp_path / name / "results.csv") for name in ("out", "whole"))
+    pd.testing.assert_frame_equal(figures(one), figures(other))
+    go("ddim,ddpm")
+    assert log.drawn == 0
+
+
+def test_a_cell_done_elsewhere_comes_from_the_cache(go, log):
+    first = go(out="first")
+    again = go(out="second")
+    assert log.drawn == 0
+    assert again["cached"].tolist() == [40, 40]
+    assert again["images_per_second"].isna().all()
+    pd.testing.assert_frame_equal(figures(first), figures(again))
+    fresh = go(out="third", fresh=True)
+    assert log.drawn == 80
+    pd.testing.assert_frame_equal(figures(first), figures(fresh))
+
+
+def test_fresh_does_finished_rows_again(go, log, tmp_path):
+    go()
+    go(fresh=True)
+    assert log.drawn == 80
+    assert len(pd.read_csv(tmp_path / "out" / "results.csv")) == 2
+
+
+def test_more_samples_compute_only_the_missing_ones(go, log, tmp_path):
+    go(nfe=[3], samples=40)
+    more = go(nfe=[3], samples=70)
+    assert log.drawn == 30
+    assert more["cached"].tolist() == [40]
+    fresh = go(nfe=[3], samples=70, out="fresh", cache=tmp_path / "elsewhere")
+    assert more["fid"][0] == pytest.approx(fresh["fid"][0], rel=1e-5)
+    fewer = go(nfe=[3], samples=20)
+    assert log.drawn == 0
+    assert fewer["samples"].tolist() == [20]
+    assert sorted(pd.read_csv(tmp_path / "out" / "results.csv")["samples"]) == [20, 40, 70]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"dtype": "float64"},
+        {"samplers": "ddim:eta=0.1"},
+        {"samplers": "ddim:spacing=uniform"},
+        {"nfe": [5]},
+        {"steps": [4], "nfe": None},
+    ],
+    ids=str,
+)
+def test_whatever_changes_the_samples_is_in_the_key(go, log, change):
+    go(nfe=[4])
+    go(**{"nfe": [4], "out": "other", **change})
+    assert log.drawn == 40
+
+
+def test_what_changes_nothing_is_not_in_the_key(go, log):
+    go(nfe=[4])
+    go(nfe=[4], out="other", batch_size=5)
+    assert log.drawn == 0
+
+
+def test_plugin_source_is_in_the_key(go, log, tmp_path):
+    plugin = tmp_path / "mine.py"
+    text = (
+        "from dataclasses import dataclass\nfrom samplerbench import Sampler, hookimpl\n"
+        "@dataclass(frozen=True, kw_only=True)\nclass Mine(Sampler):\n    name = 'mine'\n"
+        "    def sample(self, eps, grid, x, noise):\n        return x.clamp(-1, 1)\n"
+        "@hookimpl\ndef samplerbench_samplers(register):\n    register(Mine)\n"
+    )
+    plugin.write_text(text)
+    go("mine", nfe=[2], plugins=[str(plugin)])
+    go("mine", nfe=[2], plugins=[str(plugin)], out="same")
+    assert log.drawn == 0
+    plugin.write_text(text.replace("clamp(-1, 1)", "clamp(-1, 0.5)"))
+    go("mine", nfe=[2], plugins=[str(plugin)], out="changed")
+    assert log.drawn == 40
+
+
+def test_failures_are_not_cached(go, log, monkeypatch):
+    def fail(*_):
+        raise ValueError("for a moment")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(execute, "quantise", fail)
+        assert go(nfe=[2])["status"].tolist() == ["failed"]
+    again = go(nfe=[2])
+    assert again["status"].tolist() == ["done"]
+    assert log.drawn == 40
+
+
+def test_rows_of_other_runs_in_the_folder_are_kept(go, tmp_path):
+    go("ddim", nfe=[2])
+    go("ddpm", nfe=[2])
+    go("ddim", nfe=[2, 3])
+    rows = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert list(zip(rows["sampler"], rows["nfe"], strict=True)) == [("ddpm", 2), ("ddim", 2), ("ddim", 3)]
+
+
+def test_a_row_cut_off_by_a_kill_is_done_again(go, log, tmp_path):
+    go()
+    path = tmp_path / "out" / "results.csv"
+    whole = path.read_text()
+    path.write_text(whole[:-30])
+    go()
+    assert [line.split(",")[1] for line in path.read_text().splitlines()] == ["sampler", "ddim", "ddim"]
+    assert log.drawn == 0  # its shards are there
+
+
+class TestDamage:
+    def files(self, tmp_path):
+        return sorted((tmp_path / "cache").rglob("*.safetensors"))
+
+    @pytest.mark.parametrize("how", ["cut", "flipped", "foreign"])
+    def test_a_damaged_shard_is_named_and_made_again(self, go, log, tmp_path, how):
+        first = go(nfe=[2])
+        file = self.files(tmp_path)[1]
+        data = bytearray(file.read_bytes())
+        if how == "cut":
+            file.write_bytes(data[:-7])
+        elif how == "flipped":
+            data[-100] ^= 1
+            file.write_bytes(data)
+        else:
+            save_file({"a": torch.zeros(1)}, file)
+        again = go(nfe=[2], out="other")
+        assert log.drawn == 16
+        (notice,) = log.notices
+        assert str(file) in notice
+        assert "is damaged" in notice
+        assert figures(again)["fid"].tolist() == figures(first)["fid"].tolist()
+        go(nfe=[2], out="third")
+        assert log.drawn == 0
+
+    def test_a_cache_that_cannot_be_written_is_said_once(self, go, log, tmp_path):
+        (tmp_path / "file").write_text("")
+        frame = go(cache=tmp_path / "file")
+        assert frame["status"].tolist() == ["done", "done"]
+        assert len(log.notices) == 1
+        assert "cannot be written (Not a directory)" in log.notices[0]
+
+    def test_no_part_of_a_shard_is_left(self, tmp_path, monkeypatch):
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        notices = []
+        cache = ShardCache(tmp_path / "cache", notices.append)
+        shard = Shard(torch.zeros(3, 2), torch.zeros(1, 1, 2, 2, dtype=torch.uint8), 4.0)
+        with monkeypatch.context() as disk:
+            disk.setattr("pathlib.Path.replace", full)
+            cache.save("abc", 0, shard)
+        assert "No space left on device" in notices[0]
+        assert [p for p in (tmp_path / "cache").rglob("*") if p.is_file()] == []
+
+
+def test_two_runs_in_one_folder_do_not_harm_each_other(go, tmp_path):
+    go(nfe=[2])
+    before = (tmp_path / "out" / "results.csv").read_bytes()
+    with (tmp_path / "out" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="another run is writing to --out"):
+            go(nfe=[2, 3])
+    assert (tmp_path / "out" / "results.csv").read_bytes() == before
+    go(nfe=[2, 3])
+
+
+def test_killed_anywhere_it_ends_in_the_same_csv(tiny_model, tmp_path):
+    """SIGKILL at random moments of a run, until it gets through."""
+    code = (
+        "import torch; torch.set_num_threads(1); from samplerbench.bench import execute; execute.SHARD = 16; "
+        "from samplerbench.cli import main; main()"
+    )
+
+    def start(out, cache):
+        arguments = ["run", "--samplers", "ddim,ddpm", "--nfe", "20,60", "--samples", "64", "--batch-size", "8"]
+        arguments += ["--model", tiny_model, "--out", tmp_path / out, "--cache", tmp_path / cache, "--quiet"]
+        return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], env=os.environ)
+
+    assert start("whole", "a").wait(timeout=120) == 0
+    draw, kills = random.Random(0), 0
+    while True:
+        process = start("killed", "b")
+        deadline = time.monotonic() + (2.5 + 2 * draw.random() if kills < 4 else 120)
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if process.poll() is not None:
+            assert process.returncode == 0
+            break
+        process.kill()
+        process.wait()
+        kills += 1
+    one, other = (pd.read_csv(tmp_path / name / "results.csv") for name in ("killed", "whole"))
+    pd.testing.assert_frame_equal(figures(one), figures(other))
