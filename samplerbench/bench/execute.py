@@ -7,6 +7,7 @@ import time
 import traceback
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from ..diffusion.noise import NoiseSource
 from ..errors import UserError, one_line
 from ..images import quantise
 from ..metrics.extractors import Extractor
-from ..metrics.frechet import Moments, frechet_distance, frechet_standard_error
+from ..metrics.frechet import Moments, frechet_distance, frechet_influences, standard_error
 from ..metrics.reference import Reference
 from ..models.model import Model
 from ..models.predictor import epsilon_of
@@ -58,6 +59,7 @@ class Outcome:
 
     record: Record
     images: Tensor | None = None
+    influences: np.ndarray | None = None
     details: str = ""
 
 
@@ -121,8 +123,9 @@ class Executor:
         statistics, reference = moments.statistics(), self.reference.statistics
         record.nfe = sum(shard.nfe * len(shard) for shard in shards) / len(features)
         record.fid = frechet_distance(statistics, reference)
-        record.fid_se = frechet_standard_error(features, statistics, reference)
-        return Outcome(record, shards[0].images)
+        influences = frechet_influences(features, statistics, reference)
+        record.fid_se = None if influences is None else standard_error(influences)
+        return Outcome(record, shards[0].images, influences)
 
     def _draw(self, cell: Cell, grid: TimeGrid, indices: range, pictures: int) -> Shard:
         """The samples `indices`, in batches that are halved where memory runs out; the first `pictures` as images."""

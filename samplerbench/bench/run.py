@@ -170,6 +170,8 @@ class BenchmarkRun:
         self.store.append(outcome.record)
         if outcome.images is not None:
             self.store.save_samples(cell.label, sample_grid(outcome.images))
+        if outcome.influences is not None:
+            self.store.save_influences(outcome.record, outcome.influences)
 
     @property
     def failed(self) -> list[Record]:

@@ -1,4 +1,4 @@
-"""The output folder of a run: results.csv, run.json, samples/ and errors/."""
+"""The output folder of a run: results.csv, run.json, samples/, influences/ and errors/."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import UserError
 from .record import COLUMNS, Record
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Store"]
+__all__ = ["Store", "influence_path"]
 
 
 class Store:
@@ -112,6 +114,15 @@ class Store:
         except OSError as error:
             raise UserError(f"{self.out / 'samples'} cannot be written: {error.strerror or error}") from None
 
+    def save_influences(self, record: Record, influences: np.ndarray) -> None:
+        """Keeps the influence of each sample on a cell's FID, for paired comparisons."""
+        path = influence_path(self.out, record.key, record.samples or 0)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            np.save(path, influences.astype(np.float32))
+        except OSError as error:
+            raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
+
     def save_error(self, label: str, details: str) -> Path:
         """Keeps a traceback; returns where."""
         path = self.out / "errors" / f"{_file_name(label)}.txt"
@@ -121,6 +132,11 @@ class Store:
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
         return path
+
+
+def influence_path(out: Path, key: str, samples: int) -> Path:
+    """Where a run keeps the influences of a cell."""
+    return out / "influences" / f"{key[:16]}-{samples}.npy"
 
 
 def _values(record: Record) -> list[Any]:

@@ -9,6 +9,7 @@ import click
 from .. import __version__
 from ..errors import UserError
 from .check import check
+from .compare import compare
 from .list import list_
 from .run import run
 from .train import train
@@ -22,7 +23,7 @@ def cli() -> None:
     """Benchmarks diffusion samplers: network evaluations against FID."""
 
 
-for command in (run, check, list_, train):
+for command in (run, compare, check, list_, train):
     cli.add_command(command)
 
 

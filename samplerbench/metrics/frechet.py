@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import UserError
 
-__all__ = ["Moments", "Statistics", "frechet_distance", "frechet_standard_error", "influence"]
+__all__ = ["Moments", "Statistics", "frechet_distance", "frechet_influences", "influence", "standard_error"]
 
 
 @dataclass(frozen=True)
@@ -89,14 +89,17 @@ def influence(features: Tensor, a: Statistics, b: Statistics) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def frechet_standard_error(features: Tensor, a: Statistics, b: Statistics) -> float | None:
-    """The standard error of the distance from the sampling of `a`'s features, by the delta method: sd of the influences
-    over √n. The reference is taken as fixed. None where n is below 4 dimensions: the covariance is then too poor for
-    it.
+def frechet_influences(features: Tensor, a: Statistics, b: Statistics) -> np.ndarray | None:
+    """The influences, whose standard deviation over √n is the standard error of the distance (delta method; the
+    reference is taken as fixed). None where n is below 4 dimensions: the covariance is then too poor for the linear
+    term to tell.
     """
-    if a.count < 4 * len(a.mu):
-        return None
-    return float(influence(features, a, b).std(ddof=1) / np.sqrt(a.count))
+    return influence(features, a, b) if a.count >= 4 * len(a.mu) else None
+
+
+def standard_error(influences: np.ndarray) -> float:
+    """sd / √n. Of the difference of two samplers on the same noise: of the difference of their influences."""
+    return float(influences.std(ddof=1) / np.sqrt(len(influences)))
 
 
 def _square_root(sigma: np.ndarray) -> np.ndarray:

@@ -99,6 +99,35 @@ def test_a_failed_cell_exits_with_1(command, small, tmp_path):
     assert str(plugin) in out
 
 
+def test_compare(command, small, tmp_path):
+    small[small.index("--samples") + 1] = 520
+    command("run", "--samplers", "ddim,dpm", *small)
+    code, out, _ = command("compare", tmp_path / "out", "--baseline", "ddim", "--csv", tmp_path / "table.csv")
+    assert code == 0
+    assert "ΔFID of" in out
+    assert "paired" in out
+    assert (tmp_path / "table.csv").read_text().startswith("sampler,nfe,base,")
+    code, out, _ = command("compare", tmp_path / "out", tmp_path / "out", "--markdown", "--fail-on-regression")
+    assert code == 0
+    assert "| ddim | 2 |" in out
+    worse = tmp_path / "worse.csv"
+    lines = (tmp_path / "out" / "results.csv").read_text().splitlines()
+    fid = lines[0].split(",").index("fid")
+    rows = [line.split(",") for line in lines]
+    for row in rows[1:]:
+        row[fid] = str(float(row[fid]) + 50)
+    worse.write_text("\n".join(",".join(row) for row in rows))
+    code, out, _ = command("compare", tmp_path / "out", worse, "--fail-on-regression")
+    assert code == 1
+    assert "worse" in out
+    worse.write_text("\n".join(",".join(row) for row in rows).replace(",520,", ",521,"))
+    code, _, err = command("compare", tmp_path / "out", worse)
+    assert code == 2
+    assert "do not compare: samples: 520 against 521; --force" in err
+    assert command("compare", tmp_path / "out", worse, "--force")[0] == 0
+    assert command("compare", tmp_path / "out")[0] == 2
+
+
 def test_check(command, tmp_path):
     code, out, _ = command("check", "ddim,dpm:order=3")
     assert code == 0

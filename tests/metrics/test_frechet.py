@@ -4,7 +4,14 @@ import torch
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
 from samplerbench import UserError
-from samplerbench.metrics.frechet import Moments, Statistics, frechet_distance, frechet_standard_error, influence
+from samplerbench.metrics.frechet import (
+    Moments,
+    Statistics,
+    frechet_distance,
+    frechet_influences,
+    influence,
+    standard_error,
+)
 
 
 def features(n, d, seed, shift=0.0):
@@ -95,11 +102,11 @@ def test_standard_error_is_the_spread_over_fresh_samples():
         x = torch.randn(400, 8, generator=draw, dtype=torch.float64) @ mix
         a = statistics(x, 400)
         distances.append(frechet_distance(a, y))
-        errors.append(frechet_standard_error(x, a, y))
+        errors.append(standard_error(frechet_influences(x, a, y)))
     # the spread of 300 figures is itself known to 1/√600 = 4 %
     assert np.mean(errors) == pytest.approx(np.std(distances, ddof=1), rel=0.15)
 
 
 def test_no_standard_error_where_samples_are_few():
     x = features(100, 40, 1)
-    assert frechet_standard_error(x, statistics(x), statistics(features(500, 40, 2))) is None
+    assert frechet_influences(x, statistics(x), statistics(features(500, 40, 2))) is None

@@ -1,0 +1,59 @@
+"""`samplerbench compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..errors import UserError
+
+
+@click.command()
+@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="A B …")
+@click.option("--baseline", metavar="SAMPLER", help="Within one run: every sampler against this one.")
+@click.option("--against", type=click.Choice(["published"]), help="Set one run's rows beside the literature's.")
+@click.option("--force", is_flag=True, help="Compare even where conditions make the differences meaningless.")
+@click.option("--fail-on-regression", is_flag=True, help="Exit with 1 where a cell is significantly worse.")
+@click.option("--markdown", is_flag=True, help="Print Markdown.")
+@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Write the differences to this file as well.")
+def compare(
+    results: tuple[Path, ...],
+    baseline: str | None,
+    against: str | None,
+    force: bool,
+    fail_on_regression: bool,
+    markdown: bool,
+    csv_path: Path | None,
+) -> int:
+    """Which differences are real: ΔFID with its 95 % interval and Holm-adjusted p-values.
+
+    A, B … are results.csv files or run folders; each is compared with A. Differences are paired where both were made
+    from the same noise, which needs far fewer samples, and unpaired otherwise.
+    """
+    from ..report import comparison as tables
+    from ..report.compare import compare, compare_with_baseline, published, read_results
+
+    read = [read_results(path) for path in results]
+    if (baseline or against) and len(read) != 1:
+        raise UserError(f"--{'baseline' if baseline else 'against'} takes one run, got {len(read)}")
+    if against:
+        frame = published(read[0], Path("results") / "published")
+        tables.print_frame(frame)
+        if csv_path:
+            tables.write_csv(frame, csv_path)
+        return 0
+    if not baseline and len(read) < 2:
+        raise UserError("name two results or more, or one with --baseline SAMPLER or --against published")
+    comparisons = [compare_with_baseline(read[0], baseline)] if baseline else [compare(read[0], r) for r in read[1:]]
+    for one in comparisons:
+        if one.decisive and not force:
+            why = "; ".join(one.decisive)
+            raise UserError(f"{one.base} and {one.other} do not compare: {why}; --force compares them all the same")
+        tables.print_comparison(one, markdown)
+    if csv_path:
+        import pandas as pd
+
+        tables.write_csv(pd.concat([tables.comparison_frame(one) for one in comparisons]), csv_path)
+    worse = any(d.verdict == "worse" for one in comparisons for d in one.differences)
+    return 1 if fail_on_regression and worse else 0

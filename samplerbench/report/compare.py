@@ -1,0 +1,234 @@
+"""Comparing results: which differences are real. Works on any CSV with the columns it needs, a person's edits
+included.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..bench.store import influence_path
+from ..errors import UserError, unknown
+
+__all__ = ["Comparison", "Difference", "compare", "compare_with_baseline", "holm", "published", "read_results"]
+
+NEEDED = ("sampler", "nfe", "fid")
+CELL = ("model", "sampler", "spacing", "final", "samples", "seed")
+VARIED = ("model", "samples", "seed")
+# conditions in which two FIDs must agree to mean anything together, and those that are worth knowing
+DECISIVE = ("samples", "extractor_sha256", "reference_sha256", "quantise")
+OTHERS = ("model_sha256", "seed", "dtype", "device", "torch", "samplerbench", "sampler_sha256")
+
+
+@dataclass(frozen=True)
+class Results:
+    """Finished rows of a file, and the run folder it lies in."""
+
+    name: str
+    rows: pd.DataFrame
+    folder: Path
+
+
+@dataclass
+class Difference:
+    """One cell in two results: FID of `other` less that of `base`.
+
+    error: the standard error of the difference; how: paired, unpaired, or why there is none. p: Holm-adjusted.
+    """
+
+    sampler: str
+    nfe: float
+    base: float
+    other: float
+    error: float | None
+    how: str
+    p: float | None = None
+
+    @property
+    def delta(self) -> float:
+        return self.other - self.base
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 %."""
+        if self.error is None:
+            return None
+        return self.delta - 1.96 * self.error, self.delta + 1.96 * self.error
+
+    @property
+    def verdict(self) -> str:
+        if self.p is None:
+            return "unknown"
+        return ("better" if self.delta < 0 else "worse") if self.p < 0.05 else "no difference"
+
+
+@dataclass
+class Comparison:
+    """What two results say together. warnings: conditions that differ, and what files lack; decisive: those among them
+    that make the differences meaningless.
+    """
+
+    base: str
+    other: str
+    differences: list[Difference]
+    only_base: list[str]
+    only_other: list[str]
+    warnings: list[str]
+    decisive: list[str]
+
+
+def read_results(path: Path) -> Results:
+    """The finished rows of a results.csv, or of the one in a run's folder. Raises UserError where it is none."""
+    file = path / "results.csv" if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"no results at {path}: expected a CSV file, or a run's folder with results.csv")
+    try:
+        rows = pd.read_csv(file)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not a CSV file: {error}") from None
+    missing = [name for name in NEEDED if name not in rows.columns]
+    if missing:
+        raise UserError(f"{file} lacks the column {' and '.join(missing)}; it has {', '.join(map(str, rows.columns))}")
+    for name in ("nfe", "fid", "fid_se", "samples"):
+        if name in rows.columns:
+            numbers = pd.to_numeric(rows[name], errors="coerce")
+            bad = rows.index[numbers.isna() & rows[name].notna()]
+            if len(bad):
+                raise UserError(f"{file}, line {bad[0] + 2}: {name} is a number, got '{rows[name][bad[0]]}'")
+            rows[name] = numbers
+    if "status" in rows.columns:
+        rows = rows[rows["status"] == "done"]
+    return Results(str(path), rows[rows["fid"].notna()].reset_index(drop=True), file.parent)
+
+
+def compare(base: Results, other: Results) -> Comparison:
+    """`other` against `base`, cell by cell: the same sampler with the same options, spacing and counted evaluations."""
+    both = [name for name in CELL if name in base.rows.columns and name in other.rows.columns]
+    # where no value is common, two models, counts or seeds are being compared, and the warnings say so
+    shared = [name for name in both if name not in VARIED or set(base.rows[name]) & set(other.rows[name])]
+    keys = [*shared, "nfe"]
+    doubled = [
+        f"{results.name} has {count} cells twice; the last row of each counts"
+        for results in (base, other)
+        if (count := int(results.rows.duplicated(keys, keep="last").sum()))
+    ]
+    left = base.rows.drop_duplicates(keys, keep="last").set_index(keys, drop=False)
+    right = other.rows.drop_duplicates(keys, keep="last").set_index(keys, drop=False)
+    common = [key for key in left.index if key in right.index]
+    warnings, decisive = _conditions(
+        Results(base.name, left.loc[common] if common else left, base.folder),
+        Results(other.name, right.loc[common] if common else right, other.folder),
+    )
+    differences = [_difference(base, left.loc[key], other, right.loc[key]) for key in common]
+    holm(differences)
+    return Comparison(
+        base.name,
+        other.name,
+        differences,
+        [_label(left.loc[key]) for key in left.index if key not in right.index],
+        [_label(right.loc[key]) for key in right.index if key not in left.index],
+        [*warnings, *doubled],
+        decisive,
+    )
+
+
+def compare_with_baseline(results: Results, baseline: str) -> Comparison:
+    """Every sampler of one run against its sampler `baseline`, at equal evaluations."""
+    names = sorted(set(results.rows["sampler"]))
+    if baseline not in names:
+        raise unknown("baseline", baseline, names)
+    rows = results.rows
+    differences, alone = [], []
+    for _, row in rows[rows["sampler"] != baseline].iterrows():
+        match = rows[(rows["sampler"] == baseline) & (rows["nfe"] == row["nfe"])]
+        for name in ("samples", "seed"):
+            if name in rows.columns:
+                match = match[match[name] == row[name]]
+        if len(match):
+            differences.append(_difference(results, match.iloc[-1], results, row))
+        else:
+            alone.append(_label(row))
+    holm(differences)
+    return Comparison(baseline, results.name, differences, [], alone, [], [])
+
+
+def holm(differences: Sequence[Difference]) -> None:
+    """Sets each difference's p-value (two-sided, normal), adjusted for the number of them (Holm 1979)."""
+    known = [d for d in differences if d.error is not None]
+    raw = {}
+    for d in known:
+        assert d.error is not None
+        if d.error > 0:
+            raw[id(d)] = math.erfc(abs(d.delta) / d.error / math.sqrt(2))
+        else:  # the same samples, or none that differ
+            raw[id(d)] = 1.0 if d.delta == 0 else 0.0
+    largest = 0.0
+    for rank, d in enumerate(sorted(known, key=lambda d: raw[id(d)])):
+        largest = max(largest, min(1.0, (len(known) - rank) * raw[id(d)]))
+        d.p = largest
+
+
+def _difference(base: Results, a: pd.Series, other: Results, b: pd.Series) -> Difference:
+    error, how = _error(base, a, other, b)
+    return Difference(str(b["sampler"]), float(b["nfe"]), float(a["fid"]), float(b["fid"]), error, how)
+
+
+def _error(base: Results, a: pd.Series, other: Results, b: pd.Series) -> tuple[float | None, str]:
+    """The standard error of a difference, and how it was had."""
+    same = all(name in a and name in b and a[name] == b[name] for name in ("seed", "samples", "reference_sha256"))
+    one, two = _influences(base, a), _influences(other, b)
+    if same and one is not None and two is not None and len(one) == len(two):
+        return float((two - one).std(ddof=1) / math.sqrt(len(one))), "paired"
+    errors = [row.get("fid_se") for row in (a, b)]
+    if any(e is None or pd.isna(e) for e in errors):
+        return None, "no standard errors"
+    return math.hypot(*map(float, errors)), "unpaired"
+
+
+def _influences(results: Results, row: pd.Series) -> np.ndarray | None:
+    if "key" not in row or "samples" not in row or pd.isna(row["samples"]):
+        return None
+    path = influence_path(results.folder, str(row["key"]), int(row["samples"]))
+    if not path.is_file():
+        return None
+    values: np.ndarray = np.load(path, allow_pickle=False).astype(np.float64)
+    return values
+
+
+def _conditions(base: Results, other: Results) -> tuple[list[str], list[str]]:
+    """What differs between two results, and which of it makes FIDs incomparable."""
+    warnings, decisive = [], []
+    for name in (*DECISIVE, *OTHERS):
+        absent = [r.name for r in (base, other) if name not in r.rows.columns]
+        if absent:
+            if name in DECISIVE:
+                warnings.append(f"{' and '.join(absent)} does not say its {name}")
+            continue
+        sets = [sorted({str(value)[:12] for value in r.rows[name].dropna()}) for r in (base, other)]
+        if sets[0] != sets[1]:
+            text = f"{name}: {', '.join(sets[0]) or 'none'} against {', '.join(sets[1]) or 'none'}"
+            warnings.append(text)
+            if name in DECISIVE and not set(sets[0]) & set(sets[1]):
+                decisive.append(text)
+    return warnings, decisive
+
+
+def _label(row: pd.Series) -> str:
+    spacing = f" ({row['spacing']})" if "spacing" in row and not pd.isna(row["spacing"]) else ""
+    return f"{row['sampler']}{spacing} at {row['nfe']:g}"
+
+
+def published(results: Results, folder: Path) -> pd.DataFrame:
+    """Our rows beside the literature's of the same sampler at the same evaluations; other data, other features."""
+    files = sorted(folder.glob("*.csv"))
+    if not files:
+        raise UserError(f"{folder} has no tables; --against published needs a checkout of the project")
+    tables = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
+    ours = results.rows[["sampler", "nfe", "fid"]].rename(columns={"fid": "our fid"})
+    columns = ["sampler", "nfe", "our fid", "fid", "dataset", "checkpoint", "spacing", "source", "provenance"]
+    return ours.merge(tables, on=["sampler", "nfe"])[columns]

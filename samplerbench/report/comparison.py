@@ -1,0 +1,96 @@
+"""Comparisons as tables: in the terminal, as Markdown, as CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..errors import UserError
+from .compare import Comparison, Difference
+
+__all__ = ["comparison_frame", "print_comparison", "print_frame"]
+
+STYLES = {"better": "green", "worse": "red", "no difference": "", "unknown": "dim"}
+
+
+def comparison_frame(comparison: Comparison) -> pd.DataFrame:
+    """A row a difference, plain values."""
+    return pd.DataFrame(
+        {
+            "sampler": [d.sampler for d in comparison.differences],
+            "nfe": [d.nfe for d in comparison.differences],
+            "base": [comparison.base] * len(comparison.differences),
+            "fid_base": [d.base for d in comparison.differences],
+            "fid": [d.other for d in comparison.differences],
+            "delta": [d.delta for d in comparison.differences],
+            "se": [d.error for d in comparison.differences],
+            "low": [d.interval[0] if d.interval else None for d in comparison.differences],
+            "high": [d.interval[1] if d.interval else None for d in comparison.differences],
+            "p_holm": [d.p for d in comparison.differences],
+            "method": [d.how for d in comparison.differences],
+            "verdict": [d.verdict for d in comparison.differences],
+        }
+    )
+
+
+def print_comparison(comparison: Comparison, markdown: bool) -> None:
+    """The table, with the conditions that differ above it and the cells without a counterpart below."""
+    console = Console(highlight=False)
+    for warning in comparison.warnings:
+        console.print(Text(f"differs: {warning}" if ":" in warning else warning, "yellow"), soft_wrap=True)
+    if markdown:
+        console.print(_markdown(comparison), markup=False, soft_wrap=True)
+    else:
+        console.print(f"ΔFID of {comparison.other} against {comparison.base}; below 0 is better", markup=False)
+        table = Table("sampler", "evaluations", "base FID", "FID", "ΔFID [95 % interval]", "p (Holm)", "", "error")
+        for d in comparison.differences:
+            table.add_row(*_cells(d), style=STYLES[d.verdict])
+        console.print(table)
+    for name, labels in ((comparison.base, comparison.only_base), (comparison.other, comparison.only_other)):
+        if labels:
+            console.print(f"only in {name}: {', '.join(labels)}", markup=False, soft_wrap=True)
+
+
+def _cells(d: Difference) -> list[str]:
+    interval = f" [{d.interval[0]:+.3f}, {d.interval[1]:+.3f}]" if d.interval else ""
+    p = "" if d.p is None else f"{d.p:.2g}"
+    return [
+        d.sampler,
+        f"{d.nfe:g}",
+        f"{d.base:.3f}",
+        f"{d.other:.3f}",
+        f"{d.delta:+.3f}{interval}",
+        p,
+        d.verdict,
+        d.how,
+    ]
+
+
+def _markdown(comparison: Comparison) -> str:
+    lines = [
+        "| sampler | evaluations | base FID | FID | ΔFID [95 % interval] | p (Holm) | | error |",
+        "|---" * 8 + "|",
+    ]
+    lines += [f"| {' | '.join(_cells(d))} |" for d in comparison.differences]
+    return "\n".join(lines)
+
+
+def print_frame(frame: pd.DataFrame) -> None:
+    """Any table, as it is."""
+    console = Console(highlight=False)
+    table = Table(*map(str, frame.columns))
+    for row in frame.fillna("").itertuples(index=False):
+        table.add_row(*(f"{value:g}" if isinstance(value, float) else str(value) for value in row))
+    console.print(table)
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Writes a table where it was asked for."""
+    try:
+        frame.to_csv(path, index=False)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
