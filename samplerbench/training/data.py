@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import shutil
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,13 +30,13 @@ class Images:
 def load_images(dataset: str, root: Path | None, train: bool = True) -> Images:
     """The training or test images of `dataset`.
 
-    dataset: the name of a class in torchvision.datasets, or `npz` with `root` naming the file.
-    root: where the files are. A folder in torchvision's layout, or one that holds the MNIST-like idx files themselves,
-    gzipped or not.
-        What is not there is downloaded by torchvision, by default into ~/.cache/samplerbench/data.
+    dataset: the name of a class in torchvision.datasets; or `npz`, and `root` is a file with the arrays `images`, and for
+        classifiers `labels`, `test_images` and `test_labels`.
+    root: where the files are: a folder in torchvision's layout, or one that holds the MNIST-like idx files themselves,
+        gzipped or not. What is not there is downloaded by torchvision, by default into ~/.cache/samplerbench/data.
     """
     if dataset == "npz":
-        return _from_npz(root)
+        return _from_npz(root, "" if train else "test_")
     from torchvision import datasets
 
     names = [
@@ -70,26 +72,31 @@ def _images(images: Tensor, labels: Tensor | None) -> Images:
     return Images(images, labels, hashlib.sha256(images.numpy().tobytes()).hexdigest())
 
 
-def _from_npz(path: Path | None) -> Images:
+def _from_npz(path: Path | None, prefix: str) -> Images:
     if path is None or not Path(path).is_file():
         raise UserError(f"dataset 'npz' needs --data-root to name an npz file, got {path}")
-    with np.load(path, allow_pickle=False) as arrays:
-        if "images" not in arrays:
-            raise UserError(f"{path} has no array 'images' (it has {', '.join(arrays)})")
-        labels = torch.from_numpy(arrays["labels"].astype(np.int64)) if "labels" in arrays else None
-        return _images(torch.from_numpy(arrays["images"]), labels)
+    try:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            if f"{prefix}images" not in arrays:
+                raise UserError(f"{path} has no array '{prefix}images' (it has {', '.join(arrays)})")
+            images = torch.from_numpy(arrays[f"{prefix}images"])
+            name = f"{prefix}labels"
+            labels = torch.from_numpy(arrays[name].astype(np.int64)) if name in arrays else None
+    except (ValueError, AttributeError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is not an npz file of arrays: {one_line(error)}") from None
+    return _images(images, labels)
 
 
 def _idx_in_torchvision_layout(folder: Path, dataset: str) -> Path:
     """Copies idx files into NAME/raw under the cache, unpacked, where torchvision looks for them."""
-    import gzip
-
     home = Path.home() / ".cache" / "samplerbench" / "data"
     raw = home / dataset / "raw"
     raw.mkdir(parents=True, exist_ok=True)
     for file in sorted(folder.glob("*-ubyte*")):
         target = raw / file.name.removesuffix(".gz")
+        part = target.with_suffix(".part")
         if not target.exists():
-            with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as packed, target.open("wb") as plain:
+            with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as packed, part.open("wb") as plain:
                 shutil.copyfileobj(packed, plain)
+            part.replace(target)
     return home

@@ -59,6 +59,8 @@ class Trainer:
             ]
             adam = [p for p in adam if all(p is not q for q in hidden)]
             self._views = [(p, nn.Parameter(_as_matrix(p.detach()))) for p in hidden]
+            if any(view.data_ptr() != p.data_ptr() for p, view in self._views):
+                raise ValueError("muon needs the network in channels_last memory format")
             optimisers.append(
                 torch.optim.Muon(
                     [view for _, view in self._views],

@@ -26,7 +26,8 @@ def images(tmp_path):
     draw = np.random.default_rng(0)
     labels = draw.integers(0, 2, 64)
     pictures = draw.integers(0, 80, (64, 8, 8)) + 120 * labels[:, None, None]
-    np.savez(path, images=pictures.astype(np.uint8), labels=labels)
+    pictures = pictures.astype(np.uint8)
+    np.savez(path, images=pictures, labels=labels, test_images=pictures[:20], test_labels=labels[:20])
     return path
 
 
@@ -222,6 +223,9 @@ class TestData:
             load_images("npz", None)
         np.savez(tmp_path / "bad.npz", pictures=np.zeros(3))
         with pytest.raises(UserError, match="has no array 'images'"):
+            load_images("npz", tmp_path / "bad.npz")
+        (tmp_path / "bad.npz").write_text("no arrays")
+        with pytest.raises(UserError, match="is not an npz file of arrays"):
             load_images("npz", tmp_path / "bad.npz")
         np.savez(tmp_path / "bad.npz", images=np.zeros((2, 8, 8)))
         with pytest.raises(UserError, match="must be uint8"):
