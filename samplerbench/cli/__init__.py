@@ -10,7 +10,9 @@ from .. import __version__
 from ..errors import UserError
 from .check import check
 from .compare import compare
+from .info import info
 from .list import list_
+from .reference import reference
 from .run import run
 from .train import train
 
@@ -23,7 +25,7 @@ def cli() -> None:
     """Benchmarks diffusion samplers: network evaluations against FID."""
 
 
-for command in (run, compare, check, list_, train):
+for command in (run, compare, check, list_, train, reference, info):
     cli.add_command(command)
 
 

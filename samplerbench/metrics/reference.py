@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -39,10 +40,10 @@ class Reference:
     sha256: str
 
 
-def make_reference(images: Tensor, extractor: Extractor, batch_size: int = 256) -> Statistics:
-    """Statistics of real images, uint8 [N, C, H, W]."""
+def make_reference(batches: Iterable[Tensor], extractor: Extractor) -> Statistics:
+    """Statistics of real images in batches, uint8 [B, C, H, W]."""
     moments = None
-    for batch in images.split(batch_size):
+    for batch in batches:
         features = extractor(batch)
         moments = moments or Moments(features.shape[1])
         moments.add(features)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..data import Images
 from ..metrics.cnn import FeatureClassifier
-from .data import Images
 from .loop import generator
 from .recipe import Recipe
 

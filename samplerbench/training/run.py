@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..data import Images, load_images
 from ..diffusion.noise import NoiseSource
 from ..diffusion.schedule import DiscreteSchedule, schedule_from_config
 from ..errors import UserError
@@ -24,7 +25,6 @@ from ..models.predictor import NoisePredictor, epsilon_of
 from ..models.unet import UNet, UNetConfig
 from ..sampling import sample
 from .classifier import ClassifierLoss, accuracy
-from .data import Images, load_images
 from .diffusion import DiffusionLoss
 from .loop import Trainer
 from .recipe import Recipe
@@ -94,7 +94,7 @@ def _diffusion(
 def write_reference(path: Path, extractor: Extractor, data: Images, name: str) -> None:
     """Reference statistics of training images, beside the model that was trained on them."""
     provenance = Provenance(extractor.name, extractor.layer, extractor.sha256, f"{name}, training images", data.sha256)
-    save_reference(path, make_reference(data.images, extractor), provenance)
+    save_reference(path, make_reference(data.images.split(256), extractor), provenance)
 
 
 def _classifier(

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from samplerbench.cli import main
 
@@ -126,6 +128,68 @@ def test_compare(command, small, tmp_path):
     assert "do not compare: samples: 520 against 521; --force" in err
     assert command("compare", tmp_path / "out", worse, "--force")[0] == 0
     assert command("compare", tmp_path / "out")[0] == 2
+
+
+def test_info(command):
+    code, out, _ = command("info")
+    assert not code
+    report = json.loads(out)
+    assert report["packages"]["torch"]
+    assert report["samplers"]["ddim"].startswith("samplerbench ")
+
+
+class TestReference:
+    def pictures(self, folder, n=6, size=(28, 28)):
+        folder.mkdir()
+        for i in range(n):
+            Image.new("L", size, 30 * i).save(folder / f"{i}.png")
+        return folder
+
+    def test_of_a_folder_and_of_a_csv(self, command, tmp_path):
+        folder = self.pictures(tmp_path / "real")
+        listed = tmp_path / "list.csv"
+        listed.write_text("path\n" + "".join(f"real/{i}.png\n" for i in range(6)))
+        made = []
+        for data in (folder, listed):
+            out = tmp_path / f"{data.stem}.npz"
+            code, text, _ = command("reference", "--data", data, "--extractor", "fashion-mnist-cnn", "--out", out)
+            assert not code
+            assert "6 images, 128 features of fashion-mnist-cnn" in text
+            with np.load(out) as arrays:
+                made.append(arrays["mu"])
+        assert np.array_equal(*made)
+
+    def test_of_a_dataset_it_is_used_by_run(self, command, small, tmp_path):
+        images = np.random.default_rng(0).integers(0, 256, (40, 28, 28)).astype(np.uint8)
+        np.savez(tmp_path / "data.npz", images=images)
+        out = tmp_path / "ref.npz"
+        command("reference", "--data", tmp_path / "data.npz", "--extractor", "fashion-mnist-cnn", "--out", out)
+        code, text, _ = command("run", "--samplers", "ddim", *small, "--reference", out)
+        assert code == 0
+        assert "against 40 real images" in text
+
+    def test_bad_data(self, command, tmp_path):
+        def error(*arguments):
+            code, _, err = command("reference", "--extractor", "fashion-mnist-cnn", *arguments)
+            assert code == 2
+            assert "Traceback" not in err
+            return err
+
+        out = ["--out", tmp_path / "ref.npz"]
+        (tmp_path / "empty").mkdir()
+        assert "has no images" in error("--data", tmp_path / "empty", *out)
+        mixed = self.pictures(tmp_path / "mixed", 2)
+        Image.new("L", (30, 28)).save(mixed / "z.png")
+        assert "z.png is 30×28, the images before it 28×28" in error("--data", mixed, *out)
+        (mixed / "a.png").write_text("not an image")
+        assert "a.png is not an image" in error("--data", mixed, *out)
+        (tmp_path / "bad.csv").write_text("file\nx\n")
+        assert "has no column 'path'" in error("--data", tmp_path / "bad.csv", *out)
+        assert "no such file" in error("--data", tmp_path / "nowhere.csv", *out)
+        assert "unknown dataset 'FashionMINST'; did you mean" in error("--data", "FashionMINST", *out)
+        assert "is the name of an npz file" in error("--data", mixed, "--out", tmp_path / "ref.txt")
+        assert "takes uint8 images" in error("--data", self.pictures(tmp_path / "large", 2, (32, 32)), *out)
+        assert not (tmp_path / "ref.npz").exists()
 
 
 def test_check(command, tmp_path):

@@ -38,7 +38,7 @@ class Pictures(torch.utils.data.Dataset):
 
 def both_fids(name, a, b, weights=None):
     extractor = load_extractor(name, weights and Path(weights))
-    ours = frechet_distance(make_reference(a, extractor), make_reference(b, extractor))
+    ours = frechet_distance(make_reference([a], extractor), make_reference([b], extractor))
     theirs = calculate_metrics(
         input1=Pictures(a),
         input2=Pictures(b),
@@ -100,7 +100,7 @@ def test_bad_extractors(tmp_path):
 class TestReference:
     def made(self, folder):
         extractor = load_extractor(SHIPPED)
-        statistics = make_reference(pictures(50, 1, 0), extractor)
+        statistics = make_reference([pictures(50, 1, 0)], extractor)
         path = folder / "reference.npz"
         save_reference(path, statistics, Provenance(extractor.name, "128", extractor.sha256, "test pictures", "0"))
         return path, statistics, extractor

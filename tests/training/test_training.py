@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from samplerbench import UserError, linear_schedule, load_model
+from samplerbench.data import load_images
 from samplerbench.models.predictor import NoisePredictor
-from samplerbench.training.data import load_images
 from samplerbench.training.diffusion import DiffusionLoss
 from samplerbench.training.loop import Trainer
 from samplerbench.training.recipe import DataConfig, OptimiserConfig, Recipe, find_recipe, recipe_names

@@ -1,11 +1,13 @@
-"""Training images, through torchvision's datasets or from an npz."""
+"""Real images: through torchvision's datasets, from an npz, or from image files."""
 
 from __future__ import annotations
 
+import csv
 import gzip
 import hashlib
 import shutil
 import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UserError, one_line, unknown
+from .errors import UserError, one_line, unknown
 
-__all__ = ["Images", "load_images"]
+__all__ = ["Images", "image_files", "load_images", "read_batches"]
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,8 @@ class Images:
 def load_images(dataset: str, root: Path | None, train: bool = True) -> Images:
     """The training or test images of `dataset`.
 
-    dataset: the name of a class in torchvision.datasets; or `npz`, and `root` is a file with the arrays `images`, and for
-        classifiers `labels`, `test_images` and `test_labels`.
+    dataset: the name of a class in torchvision.datasets; or `npz`, and `root` is a file with the arrays `images`, and
+        for classifiers `labels`, `test_images` and `test_labels`.
     root: where the files are: a folder in torchvision's layout, or one that holds the MNIST-like idx files themselves,
         gzipped or not. What is not there is downloaded by torchvision, by default into ~/.cache/samplerbench/data.
     """
@@ -100,3 +102,45 @@ def _idx_in_torchvision_layout(folder: Path, dataset: str) -> Path:
                 shutil.copyfileobj(packed, plain)
             part.replace(target)
     return home
+
+
+def image_files(path: Path) -> list[Path]:
+    """The images under a folder (png, jpg, jpeg, webp; subfolders too), or those that a CSV lists in a column `path`,
+    relative to the CSV.
+    """
+    if path.is_dir():
+        files = sorted(f for f in path.rglob("*") if f.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
+    else:
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            if "path" not in (reader.fieldnames or []):
+                raise UserError(f"{path} has no column 'path' (it has {', '.join(reader.fieldnames or [])})")
+            files = [path.parent / row["path"] for row in reader]
+    if not files:
+        raise UserError(f"{path} has no images")
+    return files
+
+
+def read_batches(files: Sequence[Path], channels: int, batch_size: int) -> Iterator[Tensor]:
+    """Image files as uint8 batches [B, C, H, W]; grey or RGB as `channels` says, all of one size."""
+    from PIL import Image, UnidentifiedImageError
+
+    shape: tuple[int, ...] | None = None
+    batch: list[Tensor] = []
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+        except (OSError, UnidentifiedImageError) as error:
+            raise UserError(f"{file} is not an image: {one_line(error)}") from None
+        shape = shape or pixels.shape
+        if pixels.shape != shape:
+            raise UserError(
+                f"{file} is {pixels.shape[1]}×{pixels.shape[0]}, the images before it {shape[1]}×{shape[0]}"
+            )
+        batch.append(torch.from_numpy(pixels.reshape(*shape[:2], channels).copy()).permute(2, 0, 1))
+        if len(batch) == batch_size:
+            yield torch.stack(batch)
+            batch = []
+    if batch:
+        yield torch.stack(batch)

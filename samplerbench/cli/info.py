@@ -1,0 +1,24 @@
+"""`samplerbench info`."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+def info() -> None:
+    """Print versions, hardware and plugins, for a bug report."""
+    import json
+
+    from ..bench.environment import environment
+    from ..bench.execute import resolve_device
+    from ..bench.shards import default_cache
+    from ..plugins import load_plugins
+
+    registry = load_plugins()
+    report = environment(resolve_device("auto")) | {
+        "cache": str(default_cache()),
+        "samplers": {r.cls.name: r.distribution for r in registry.current()},
+        "problems": [str(problem) for problem in registry.problems],
+    }
+    click.echo(json.dumps(report, indent=2))

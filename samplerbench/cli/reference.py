@@ -1,0 +1,63 @@
+"""`samplerbench reference`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..errors import UserError
+
+
+@click.command()
+@click.option(
+    "--data", required=True, metavar="FOLDER|CSV|NPZ|DATASET", help="Real images: files, or a torchvision dataset."
+)
+@click.option("--data-root", type=click.Path(path_type=Path), help="Where a dataset's files are.")
+@click.option(
+    "--extractor", required=True, metavar="NAME", help="Feature extractor, see `samplerbench list extractors`."
+)
+@click.option(
+    "--extractor-weights", type=click.Path(path_type=Path), help="Its weights, where they are not to be downloaded."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The npz file to write.")
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda")
+def reference(
+    data: str, data_root: Path | None, extractor: str, extractor_weights: Path | None, out: Path, device: str
+) -> None:
+    """Make a reference file: the statistics of real images that samples are compared with.
+
+    Of a folder, or of a CSV with a column `path`, every image counts; of a dataset or an npz, the training images.
+    """
+    import hashlib
+
+    from ..bench.execute import resolve_device
+    from ..data import image_files, load_images, read_batches
+    from ..metrics.extractors import load_extractor
+    from ..metrics.names import EXTRACTORS
+    from ..metrics.reference import Provenance, make_reference, save_reference
+
+    if out.suffix != ".npz":
+        raise UserError(f"--out is the name of an npz file, got {out}")
+    place = resolve_device(device)
+    ready = load_extractor(extractor, extractor_weights, place)
+    path = Path(data)
+    if path.is_dir() or path.suffix == ".csv":
+        if not path.exists():
+            raise UserError(f"--data {path}: no such file")
+        files = image_files(path)
+        digest = hashlib.sha256()
+        for file in files:
+            digest.update(file.read_bytes() if file.is_file() else b"")
+        batches, sha256 = read_batches(files, EXTRACTORS[extractor].channels, 64), digest.hexdigest()
+    else:
+        images = load_images("npz", path) if path.suffix == ".npz" else load_images(data, data_root)
+        batches, sha256 = iter(images.images.split(64)), images.sha256
+    statistics = make_reference((batch.to(place) for batch in batches), ready)
+    provenance = Provenance(ready.name, ready.layer, ready.sha256, data, sha256)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        save_reference(out, statistics, provenance)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror or error}") from None
+    click.echo(f"{out}: {statistics.count} images, {len(statistics.mu)} features of {ready.name}")
