@@ -82,7 +82,8 @@ class RunProgress(Listener):
 
 
 def _work(cell: Cell) -> int:
-    return cell.grid.steps if cell.grid else 0
+    """The evaluations that a sample of a cell is expected to take."""
+    return cell.sampler.evaluations(cell.grid.steps) if cell.grid else 0
 
 
 def train_with_progress(recipe: Recipe, out: Path, data_root: Path | None, device: str, quiet: bool) -> dict[str, Any]:
