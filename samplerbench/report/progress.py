@@ -83,7 +83,12 @@ class RunProgress(Listener):
 
 def _work(cell: Cell) -> int:
     """The evaluations that a sample of a cell is expected to take."""
-    return cell.sampler.evaluations(cell.grid.steps) if cell.grid else 0
+    if cell.grid is None:
+        return 0
+    try:
+        return cell.sampler.evaluations(cell.grid.steps)
+    except Exception:  # a plugin's claim; its own cell is where it fails
+        return cell.grid.steps
 
 
 def train_with_progress(recipe: Recipe, out: Path, data_root: Path | None, device: str, quiet: bool) -> dict[str, Any]:
