@@ -31,8 +31,16 @@ class ClassifierConfig:
 class FeatureClassifier(nn.Module):
     """Two 3×3 convolutions with batch norm a stage, max pooling between stages, mean over pixels, one linear layer.
 
-    `features(images)`: uint8 [N, C, H, W] -> float32 [N, D]; `forward(images)` -> (features, logits [N, classes]).
+    Its features are the channel means of every stage, each standardised over the training images, so that texture (the
+    first stage) and shape (the last, which alone is classified) count alike: a sampler's errors show in the first, a
+    model's in the last.
+
+    `features(images)`: uint8 [N, C, H, W] -> float32 [N, D], D the sum of the widths; `forward(images)` -> (features,
+    logits [N, classes]).
     """
+
+    feature_mean: Tensor
+    feature_scale: Tensor
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
@@ -48,14 +56,34 @@ class FeatureClassifier(nn.Module):
         self.trunk = nn.Sequential(*layers)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(width, config.classes)
+        self.register_buffer("feature_mean", torch.zeros(sum(config.widths)))
+        self.register_buffer("feature_scale", torch.ones(sum(config.widths)))
 
-    def features(self, images: Tensor) -> Tensor:
+    def _stages(self, images: Tensor) -> list[Tensor]:
+        """The channel means of each stage."""
         if images.dtype != torch.uint8 or tuple(images.shape[1:]) != self.config.image_shape:
             want = ", ".join(map(str, self.config.image_shape))
             raise UserError(f"this extractor takes uint8 images [N, {want}], got {images.dtype} {list(images.shape)}")
         x = images.to(self.head.weight.dtype).div(127.5).sub(1).contiguous(memory_format=torch.channels_last)
-        return self.trunk(x).mean(dim=(2, 3))
+        means = []
+        for layer in self.trunk:
+            if isinstance(layer, nn.MaxPool2d):
+                means.append(x.mean(dim=(2, 3)))
+            x = layer(x)
+        return [*means, x.mean(dim=(2, 3))]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.features(images)
-        return features, self.head(self.dropout(features))
+        stages = self._stages(images)
+        features = (torch.cat(stages, dim=1) - self.feature_mean) / self.feature_scale
+        return features, self.head(self.dropout(stages[-1]))
+
+    def features(self, images: Tensor) -> Tensor:
+        return self(images)[0]
+
+    @torch.no_grad()
+    def standardise(self, images: Tensor) -> None:
+        """Sets mean and scale of the features from these images, uint8 [N, C, H, W]."""
+        self.eval()
+        raw = torch.cat([torch.cat(self._stages(part), dim=1).double().cpu() for part in images.split(500)])
+        self.feature_mean.copy_(raw.mean(dim=0))
+        self.feature_scale.copy_(raw.std(dim=0).clamp(min=1e-6))

@@ -22,7 +22,7 @@ __all__ = ["Extractor", "FashionMNISTFeatures", "load_extractor"]
 
 
 class FashionMNISTFeatures(FeatureExtractorBase):  # type: ignore[misc]
-    """A classifier of Fashion-MNIST for torch-fidelity: layer `128` for FID, KID and PRC, `logits` for ISC.
+    """A classifier of Fashion-MNIST for torch-fidelity: layer `features` for FID, KID and PRC, `logits` for ISC.
 
     `forward(images)`: uint8 [N, 1, 28, 28] -> a tuple in the order of `features_list`.
     """
@@ -46,11 +46,11 @@ class FashionMNISTFeatures(FeatureExtractorBase):  # type: ignore[misc]
 
     @staticmethod
     def get_provided_features_list() -> tuple[str, ...]:
-        return "128", "logits"
+        return "features", "logits"
 
     @staticmethod
     def get_default_feature_layer_for_metric(metric: str) -> str:
-        return {"isc": "logits", "fid": "128", "kid": "128", "prc": "128"}[metric]
+        return "logits" if metric == "isc" else "features"
 
     @staticmethod
     def can_be_compiled() -> bool:
@@ -62,7 +62,7 @@ class FashionMNISTFeatures(FeatureExtractorBase):  # type: ignore[misc]
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         features, logits = self.network(images)
-        layers = {"128": features, "logits": logits}
+        layers = {"features": features, "logits": logits}
         return tuple(layers[name] for name in self.features_list)
 
 

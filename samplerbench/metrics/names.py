@@ -20,7 +20,7 @@ SHIPPED = "fashion-mnist-cnn"
 INCEPTION = "inception-v3-compat"
 EXTRACTORS = {
     SHIPPED: ExtractorInfo(
-        "128", 1, "128 features of a small classifier of Fashion-MNIST; 28×28 grey images; weights in the package"
+        "features", 1, "224 features of a small classifier of Fashion-MNIST; 28×28 grey images; weights in the package"
     ),
     INCEPTION: ExtractorInfo(
         "2048",

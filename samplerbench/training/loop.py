@@ -86,11 +86,11 @@ class Trainer:
         before = self.seconds
         recent: list[float] = []
         rows: list[list[object]] = []
-        while self.step < self.config.steps:
+        while self.step < self.config.total:
             value = self._one_step()
             recent.append(value)
             self.seconds = before + time.monotonic() - started
-            if self.step % 50 == 0 or self.step == self.config.steps:
+            if self.step % 50 == 0 or self.step == self.config.total:
                 rows.append(
                     [
                         self.step,
@@ -102,7 +102,7 @@ class Trainer:
                 recent = []
             report(self.step, value)
             due = time.monotonic() - last_saved > checkpoint_every and not recent
-            if due or self.step == self.config.steps:
+            if due or self.step == self.config.total:
                 self._save(rows)
                 rows, last_saved = [], time.monotonic()
 

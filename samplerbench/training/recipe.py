@@ -39,11 +39,13 @@ class OptimiserConfig:
     decay: float = 0.5
     clip: float = 1.0
     weight_decay: float = 0.0
+    restarts: tuple[tuple[int, float], ...] = ()  # [steps, rate]: further cycles that start at that rate and fall to 0
     ema: float = 0.999
     precision: str = "float32"  # or bfloat16: autocast of the network
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "restarts", tuple((int(n), float(rate)) for n, rate in self.restarts))
         if self.optimiser not in ("adam", "muon"):
             raise unknown("optimiser", self.optimiser, ("adam", "muon"))
         if self.precision not in ("float32", "bfloat16"):
@@ -51,10 +53,22 @@ class OptimiserConfig:
         if self.steps < 1 or self.batch_size < 1 or not 0 <= self.decay <= 1 or not 0 <= self.ema < 1:
             raise UserError("a recipe needs steps >= 1, batch_size >= 1, 0 <= decay <= 1 and 0 <= ema < 1")
 
+    @property
+    def total(self) -> int:
+        """Steps of the first cycle and of every restart."""
+        return self.steps + sum(length for length, _ in self.restarts)
+
     def rate(self, step: int) -> float:
         """The factor of the learning rate at `step`, counted from 0."""
-        falling = self.decay * self.steps
-        return min(1.0, (step + 1) / max(self.warmup, 1), (self.steps - step) / falling if falling else 1.0)
+        if step < self.steps:
+            falling = self.decay * self.steps
+            return min(1.0, (step + 1) / max(self.warmup, 1), (self.steps - step) / falling if falling else 1.0)
+        start = self.steps
+        for length, peak in self.restarts:
+            if step < start + length:
+                return peak * (start + length - step) / length
+            start += length
+        return 0.0
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,7 @@ def _classifier(
     right = accuracy(trainer.ema, test, device)  # type: ignore[arg-type]
     folder = out / "extractor"
     folder.mkdir(parents=True, exist_ok=True)
+    trainer.ema.standardise(data.images.to(device))  # type: ignore[operator]
     save_weights(trainer.ema.cpu(), folder / "model.safetensors")
     history = _history(recipe, data, trainer) | {"test_accuracy": right}
     (folder / "config.json").write_text(

@@ -106,7 +106,7 @@ def test_fid_is_that_of_the_samples(go, tiny_model):
     x = samplerbench.NoiseSource(0, range(40), (1, 28, 28)).x_T()
     x0 = samplerbench.sample("ddim", epsilon, model.schedule, x, nfe=3).x0
     features = extractor(execute.quantise(x0)).double().numpy()
-    statistics = execute.Moments(128)
+    statistics = execute.Moments(224)
     statistics.add(torch.from_numpy(features))
     reference = load_reference(model.reference, extractor)
     assert frame["fid"][0] == pytest.approx(frechet_distance(statistics.statistics(), reference.statistics), rel=1e-6)

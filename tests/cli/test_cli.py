@@ -102,7 +102,7 @@ def test_a_failed_cell_exits_with_1(command, small, tmp_path):
 
 
 def test_compare(command, small, tmp_path):
-    small[small.index("--samples") + 1] = 520
+    small[small.index("--samples") + 1] = 900
     command("run", "--samplers", "ddim,dpm", *small)
     code, out, _ = command("compare", tmp_path / "out", "--baseline", "ddim", "--csv", tmp_path / "table.csv")
     assert code == 0
@@ -122,10 +122,10 @@ def test_compare(command, small, tmp_path):
     code, out, _ = command("compare", tmp_path / "out", worse, "--fail-on-regression")
     assert code == 1
     assert "worse" in out
-    worse.write_text("\n".join(",".join(row) for row in rows).replace(",520,", ",521,"))
+    worse.write_text("\n".join(",".join(row) for row in rows).replace(",900,", ",901,"))
     code, _, err = command("compare", tmp_path / "out", worse)
     assert code == 2
-    assert "do not compare: samples: 520 against 521; --force" in err
+    assert "do not compare: samples: 900 against 901; --force" in err
     assert command("compare", tmp_path / "out", worse, "--force")[0] == 0
     assert command("compare", tmp_path / "out")[0] == 2
 
@@ -154,7 +154,7 @@ class TestReference:
             out = tmp_path / f"{data.stem}.npz"
             code, text, _ = command("reference", "--data", data, "--extractor", "fashion-mnist-cnn", "--out", out)
             assert not code
-            assert "6 images, 128 features of fashion-mnist-cnn" in text
+            assert "6 images, 224 features of fashion-mnist-cnn" in text
             with np.load(out) as arrays:
                 made.append(arrays["mu"])
         assert np.array_equal(*made)

@@ -9,6 +9,7 @@ import torch
 from torch_fidelity import calculate_metrics
 
 from samplerbench import UserError
+from samplerbench.metrics.cnn import ClassifierConfig, FeatureClassifier
 from samplerbench.metrics.extractors import load_extractor
 from samplerbench.metrics.frechet import frechet_distance
 from samplerbench.metrics.names import INCEPTION, SHIPPED
@@ -69,13 +70,28 @@ def test_shipped_extractor():
     extractor = load_extractor(SHIPPED)
     images = pictures(9, 1, 0)
     features = extractor(images)
-    assert features.shape == (9, 128)
+    assert features.shape == (9, 224)
     assert torch.allclose(extractor(images[3:4]), features[3:4], atol=1e-5)
     assert len(extractor.sha256) == 64
     with pytest.raises(UserError, match=r"takes uint8 images \[N, 1, 28, 28\], got torch.uint8 \[9, 3, 28, 28\]"):
         extractor(images.expand(9, 3, 28, 28))
     with pytest.raises(UserError, match=r"got torch\.float32"):
         extractor(images.float())
+
+
+def test_features_are_standardised_channel_means_of_every_stage():
+    torch.manual_seed(0)
+    network = FeatureClassifier(ClassifierConfig(image_shape=(1, 28, 28), widths=(8, 16))).eval()
+    images = pictures(60, 1, 0)
+    network.standardise(images)
+    features = network.features(images)
+    assert features.shape == (60, 24)
+    assert torch.allclose(features.mean(0), torch.zeros(24), atol=1e-4)
+    assert torch.allclose(features.std(0), torch.ones(24), atol=1e-3)
+    x = images.float() / 127.5 - 1
+    first = network.trunk[:6](x).mean(dim=(2, 3))
+    expected = (first - first.mean(0)) / first.std(0)
+    assert torch.allclose(features[:, :8], expected, atol=1e-3)
 
 
 def test_shipped_extractor_classifies_as_its_record_says():
@@ -102,7 +118,7 @@ class TestReference:
         extractor = load_extractor(SHIPPED)
         statistics = make_reference([pictures(50, 1, 0)], extractor)
         path = folder / "reference.npz"
-        save_reference(path, statistics, Provenance(extractor.name, "128", extractor.sha256, "test pictures", "0"))
+        save_reference(path, statistics, Provenance(extractor.name, "features", extractor.sha256, "test pictures", "0"))
         return path, statistics, extractor
 
     def test_round_trip(self, tmp_path):

@@ -19,7 +19,7 @@ from samplerbench.report.comparison import comparison_frame
 def runs(tiny_model, tmp_path_factory):
     """Two runs on the same noise, with enough samples for a standard error, and one of another seed."""
     folder = tmp_path_factory.mktemp("runs")
-    options = {"model": str(tiny_model), "device": "cpu", "samples": 520, "nfe": [2, 3], "cache": folder / "cache"}
+    options = {"model": str(tiny_model), "device": "cpu", "samples": 900, "nfe": [2, 3], "cache": folder / "cache"}
     samplerbench.run("ddim,ddpm", out=folder / "a", **options)
     samplerbench.run("ddim,dpm", out=folder / "b", **options)
     samplerbench.run("ddim", out=folder / "seed", seed=1, **options)
@@ -58,7 +58,7 @@ def test_a_baseline_within_one_run_is_paired(runs):
         np.load(files[rows[(rows["sampler"] == s) & (rows["nfe"] == 2)]["key"].iloc[0][:16]]).astype(float)
         for s in ("ddim", "dpm-solver")
     )
-    assert d.error == pytest.approx((two - one).std(ddof=1) / math.sqrt(520))
+    assert d.error == pytest.approx((two - one).std(ddof=1) / math.sqrt(900))
     with pytest.raises(UserError, match="unknown baseline 'dim'; did you mean 'ddim'"):
         compare_with_baseline(read_results(runs / "b"), "dim")
 

@@ -158,6 +158,9 @@ def test_a_classifier_is_trained_and_judged(images, tmp_path, monkeypatch):
 def test_rates_warm_up_stay_and_fall():
     config = OptimiserConfig(steps=100, warmup=10, decay=0.5)
     assert [config.rate(step) for step in (0, 4, 9, 30, 50, 75, 99)] == [0.1, 0.5, 1, 1, 1, 0.5, 0.02]
+    again = replace(config, restarts=((50, 0.4), (10, 0.1)))
+    assert again.total == 160
+    assert [again.rate(step) for step in (99, 100, 125, 150, 155, 160)] == pytest.approx([0.02, 0.4, 0.2, 0.1, 0.05, 0])
 
 
 def test_shipped_recipes_are_read():
