@@ -67,21 +67,26 @@ def _evaluations(sampler: Sampler) -> str:
 
 
 def print_models() -> None:
-    """A row a shipped model."""
+    """A block a shipped model."""
     import json
     from importlib import resources
 
-    table = Table("model", "image shape", "prediction", "schedule", "extractor", "trained on")
-    for folder in sorted(
-        resources.files("samplerbench.models").joinpath("shipped").iterdir(), key=lambda entry: entry.name
-    ):
+    console = Console(highlight=False)
+    folders = resources.files("samplerbench.models").joinpath("shipped").iterdir()
+    for folder in sorted(folders, key=lambda entry: entry.name):
         config = json.loads(folder.joinpath("config.json").read_text())
+        training, schedule = config["training"], config["schedule"]
         shape = "×".join(map(str, config["architecture"]["image_shape"]))
-        training = config["training"]
-        schedule = f"{config['schedule']['kind']}, T = {config['schedule'].get('steps', '-')}"
-        seen = f"{training['recipe']['data']['dataset']}, {training['images_seen'] / 1e6:.1f} M images"
-        table.add_row(folder.name, shape, config["prediction"], schedule, config["extractor"], seen)
-    Console().print(table)
+        seen = f"{training['recipe']['data']['dataset']}, {training['images_seen'] / 1e6:.1f} M images seen"
+        console.print(f"[bold]{folder.name}[/]", soft_wrap=True)
+        for key, text in (
+            ("images", shape),
+            ("predicts", config["prediction"]),
+            ("schedule", f"{schedule['kind']}, T = {schedule.get('steps', '-')}"),
+            ("features", config["extractor"]),
+            ("trained on", seen),
+        ):
+            console.print(f"  {key:<10}", Text(text), soft_wrap=True)
 
 
 def print_extractors() -> None:

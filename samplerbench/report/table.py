@@ -27,7 +27,7 @@ def fid_table(records: Sequence[Record], axis: str) -> Table:
     best = {
         c: min((r.fid for r in records if _column(r, axis) == c and r.fid is not None), default=None) for c in columns
     }
-    table = Table()
+    table = Table(show_lines=True)
     table.add_column("network evaluations" if axis == "nfe" else "steps (@ evaluations)", no_wrap=True)
     for column in columns:
         table.add_column(str(column), justify="right", no_wrap=True)
@@ -53,10 +53,17 @@ def _cell(record: Record | None, best: float | None, column: int) -> Text:
         return Text("")
     if record.fid is None or best is None:
         return Text(record.status, style="red" if record.status == "failed" else "dim")
-    counted = "" if record.nfe == column else f" @{record.nfe:g}"
-    ratio = f" ({record.fid / best:.2f})" if best > 0 else ""
-    error = "" if record.fid_se is None else f" ±{f'{record.fid_se:.3f}'.removeprefix('0')}"
-    return Text(f"{record.fid:.3f}{error}{ratio}{counted}", style="bold green" if record.fid == best else "")
+    error = "" if record.fid_se is None else f" ±{record.fid_se:.2g}"
+    notes = [f"({record.fid / best:.2f})"] if best > 0 else []
+    if record.nfe != column:
+        notes.append(f"@{record.nfe:g}")
+    text = f"{_digits(record.fid)}{error}\n{' '.join(notes)}"
+    return Text(text, style="bold green" if record.fid == best else "")
+
+
+def _digits(value: float) -> str:
+    """Four significant digits, trailing zeros kept."""
+    return f"{value:#.4g}".rstrip(".")
 
 
 def _conditions(records: Sequence[Record]) -> str:
