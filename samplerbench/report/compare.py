@@ -184,10 +184,10 @@ def _error(base: Results, a: pd.Series, other: Results, b: pd.Series) -> tuple[f
     one, two = _influences(base, a), _influences(other, b)
     if same and one is not None and two is not None and len(one) == len(two):
         return float((two - one).std(ddof=1) / math.sqrt(len(one))), "paired"
-    errors = [row.get("fid_se") for row in (a, b)]
-    if any(e is None or pd.isna(e) for e in errors):
+    errors = [float(row.get("fid_se", math.nan)) for row in (a, b)]
+    if any(math.isnan(error) for error in errors):
         return None, "no standard errors"
-    return math.hypot(*map(float, errors)), "unpaired"
+    return math.hypot(*errors), "unpaired"
 
 
 def _influences(results: Results, row: pd.Series) -> np.ndarray | None:
