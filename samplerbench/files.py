@@ -35,11 +35,13 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     return value
 
 
-def save_weights(module: nn.Module, path: Path) -> None:
-    """Writes a module's state as float32 safetensors."""
+def save_weights(module: nn.Module, path: Path, dtype: str = "float32") -> None:
+    """Writes a module's state as safetensors, its floats in `dtype`: float32 or float16."""
+    import torch
     from safetensors.torch import save
 
-    state = {name: value.float() if value.is_floating_point() else value for name, value in module.state_dict().items()}
+    floats = {"float32": torch.float32, "float16": torch.float16}[dtype]
+    state = {n: value.to(floats) if value.is_floating_point() else value for n, value in module.state_dict().items()}
     path.write_bytes(save({name: value.contiguous().clone() for name, value in state.items()}))
 
 

@@ -18,6 +18,7 @@ from torch import nn
 from ..diffusion.schedule import NoiseSchedule, schedule_from_config
 from ..errors import UserError, unknown
 from ..files import load_weights, read_json, save_weights
+from .experts import Experts
 from .predictor import NoisePredictor
 from .unet import UNet, UNetConfig
 
@@ -38,7 +39,7 @@ class Model:
         extractor: name of the feature extractor its FID is measured in.
         reference: path of the reference statistics, or None.
         sha256: hash of its config and weights; part of every result's conditions.
-        config: its `config.json`.
+        config: its `config.json`; where it names `experts`, the last labels of all of several networks but the last.
     """
 
     name: str
@@ -75,7 +76,9 @@ def load_model(name: str) -> Model:
         for key in architecture:
             if key not in names:
                 raise unknown("key of the architecture", key, names)
-        network = UNet(UNetConfig(**architecture))
+        unet = UNetConfig(**architecture)
+        last = config.get("experts", [])
+        network = Experts([UNet(unet) for _ in range(len(last) + 1)], last) if last else UNet(unet)
         predictor = NoisePredictor(network, config["prediction"])
         schedule = schedule_from_config(config["schedule"])
     except KeyError as error:
@@ -91,7 +94,7 @@ def load_model(name: str) -> Model:
         name=name if name in model_names() else folder.resolve().name,
         predictor=predictor.eval().requires_grad_(False),
         schedule=schedule,
-        image_shape=network.config.image_shape,
+        image_shape=unet.image_shape,
         extractor=config.get("extractor"),
         reference=reference if reference.is_file() else None,
         sha256=digest,
@@ -101,18 +104,24 @@ def load_model(name: str) -> Model:
 
 def save_model(
     folder: Path,
-    network: UNet,
+    network: UNet | Experts,
     prediction: str,
     schedule: NoiseSchedule,
     extractor: str | None,
     training: dict[str, Any],
+    weights: str = "float32",
 ) -> None:
-    """Writes a model folder that `load_model` reads. training: what to keep of how it came about."""
+    """Writes a model folder that `load_model` reads. training: what to keep of how it came about. weights: float32 or
+    float16.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    save_weights(network, folder / "model.safetensors")
+    save_weights(network, folder / "model.safetensors", weights)
+    experts = list(network.last) if isinstance(network, Experts) else []
+    unet = network.networks[0] if isinstance(network, Experts) else network
     config = {
         "format": FORMAT,
-        "architecture": {"kind": "unet", **asdict(network.config)},
+        "architecture": {"kind": "unet", **asdict(unet.config)},  # type: ignore[arg-type]
+        **({"experts": experts} if experts else {}),
         "prediction": prediction,
         "schedule": schedule.config(),
         "label": "t - 1 for t = 1..T",

@@ -105,6 +105,6 @@ def print_recipes() -> None:
     for name in recipe_names():
         recipe = find_recipe(name)
         table.add_row(
-            name, recipe.kind, recipe.data.dataset, str(recipe.optimiser.total), str(recipe.optimiser.batch_size)
+            name, recipe.kind, recipe.data.dataset, str(recipe.total), str(recipe.optimiser.batch_size)
         )
     Console().print(table)

@@ -106,7 +106,7 @@ def train_with_progress(recipe: Recipe, out: Path, data_root: Path | None, devic
     )
     smooth: float | None = None
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(recipe.name, total=recipe.optimiser.total)
+        task = progress.add_task(recipe.name, total=recipe.total)
 
         def report(step: int, loss: float) -> None:
             nonlocal smooth

@@ -28,6 +28,8 @@ class DiffusionLoss:
     """The loss of a training step as a function of the step's number.
 
     images: uint8 [N, C, H, W], on any device.
+    span: draws only times t with span[0] < t <= span[1], distributed as they are among all.
+    seed: of the draws; the recipe's without one.
     """
 
     def __init__(
@@ -37,8 +39,11 @@ class DiffusionLoss:
         images: Tensor,
         recipe: Recipe,
         device: torch.device,
+        span: tuple[int, int] | None = None,
+        seed: int | None = None,
     ) -> None:
         self.predictor, self.images, self.recipe, self.device = predictor, images, recipe, device
+        self.seed = recipe.optimiser.seed if seed is None else seed
         times = torch.arange(1, len(schedule.betas) + 1).numpy()
         self.alpha = torch.from_numpy(schedule.alpha(times)).float().to(device)
         self.sigma = torch.from_numpy(schedule.sigma(times)).float().to(device)
@@ -48,18 +53,20 @@ class DiffusionLoss:
             density = 0.75 * density / density.sum() + 0.25 / len(density)
         else:
             density = torch.full((len(times),), 1 / len(times), dtype=torch.float64)
-        self.cumulative = density.cumsum(0).to(device)
+        first, self.last = span or (0, len(times))
+        density[:first], density[self.last :] = 0, 0
+        self.cumulative = (density / density.sum()).cumsum(0).to(device)
 
     def __call__(self, step: int) -> Tensor:
         config, device = self.recipe.optimiser, self.device
-        draw = generator(config.seed, step, device)
+        draw = generator(self.seed, step, device)
         picked = torch.randint(len(self.images), (config.batch_size,), generator=draw, device=device)
         x0 = self.images[picked.to(self.images.device)].to(device).float() / 127.5 - 1
         if self.recipe.data.flips:
             x0 = torch.where(torch.rand(len(x0), 1, 1, 1, generator=draw, device=device) < 0.5, x0.flip(3), x0)
         slices = torch.arange(config.batch_size, device=device, dtype=torch.float64)
         position = (slices + torch.rand(1, generator=draw, device=device)) / config.batch_size
-        label = torch.searchsorted(self.cumulative, position).clamp(max=len(self.alpha) - 1)
+        label = torch.searchsorted(self.cumulative, position).clamp(max=self.last - 1)
         eps = torch.randn(x0.shape, generator=draw, device=device)
         alpha, sigma = self.alpha[label].view(-1, 1, 1, 1), self.sigma[label].view(-1, 1, 1, 1)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):

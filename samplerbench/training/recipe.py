@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, unknown
 
-__all__ = ["DataConfig", "OptimiserConfig", "Recipe", "find_recipe", "recipe_names"]
+__all__ = ["DataConfig", "ExpertsConfig", "OptimiserConfig", "Recipe", "find_recipe", "recipe_names"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,41 @@ class OptimiserConfig:
 
 
 @dataclass(frozen=True)
+class ExpertsConfig:
+    """Copies of the trained network that go on alone, each with one range of times (Balaji et al. 2022, eDiff-I, §4.1).
+
+    last: the last time of each range but the last one; times are 1..T.
+    steps: batches for each copy. The learning rate warms up to `rate` of the first training's and falls linearly to 0.
+    """
+
+    last: tuple[int, ...]
+    steps: int
+    rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "last", tuple(self.last))
+        if not self.last or self.last[0] < 1 or any(a >= b for a, b in zip(self.last, self.last[1:], strict=False)):
+            raise UserError(f"[experts] needs increasing times as 'last', got {list(self.last)}")
+        if self.steps < 1:
+            raise UserError("[experts] needs steps >= 1")
+
+    def spans(self, total: int) -> list[tuple[int, int]]:
+        """The ranges of the times 1..total: first < t <= second."""
+        if self.last[-1] >= total:
+            raise UserError(f"[experts] divides times below {total}, got {self.last[-1]} in 'last'")
+        ends = [0, *self.last, total]
+        return list(zip(ends, ends[1:], strict=False))
+
+    def optimiser(self, shared: OptimiserConfig, index: int) -> OptimiserConfig:
+        """How the weights of copy `index` move, after those of all moved as `shared` says."""
+        rates = {
+            "learning_rate": shared.learning_rate * self.rate,
+            "muon_learning_rate": shared.muon_learning_rate * self.rate,
+        }
+        return replace(shared, steps=self.steps, restarts=(), decay=1.0, seed=shared.seed + 1 + index, **rates)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A whole recipe. `kind` is `diffusion` (an ε_θ) or `classifier` (a feature extractor)."""
 
@@ -84,6 +119,8 @@ class Recipe:
     prediction: str = "epsilon"
     times: str = "uniform"  # or lognormal: see training/diffusion.py
     weighting: str = "epsilon"  # or v
+    weights: str = "float32"  # or float16: how the trained weights are kept
+    experts: ExpertsConfig | None = None
     extractor: str | None = None
 
     def __post_init__(self) -> None:
@@ -91,9 +128,15 @@ class Recipe:
             (self.kind, ("diffusion", "classifier"), "kind of recipe"),
             (self.times, ("uniform", "lognormal"), "distribution of times"),
             (self.weighting, ("epsilon", "v"), "loss weighting"),
+            (self.weights, ("float32", "float16"), "precision of weights"),
         ):
             if value not in choices:
                 raise unknown(kind, value, choices)
+
+    @property
+    def total(self) -> int:
+        """Batches in all."""
+        return self.optimiser.total + (self.experts.steps * (len(self.experts.last) + 1) if self.experts else 0)
 
 
 def _checked(cls: type, table: dict[str, Any], where: str) -> dict[str, Any]:
@@ -131,6 +174,10 @@ def find_recipe(name: str) -> Recipe:
         table["optimiser"] = OptimiserConfig(
             **_checked(OptimiserConfig, table.get("optimiser", {}), f"[optimiser] of recipe '{name}'")
         )
+        if "experts" in table:
+            table["experts"] = ExpertsConfig(
+                **_checked(ExpertsConfig, table["experts"], f"[experts] of recipe '{name}'")
+            )
         return Recipe(**table)
     except TypeError as error:
         raise UserError(f"recipe '{name}': {error}") from None

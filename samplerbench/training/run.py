@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from ..images import quantise, sample_grid
 from ..metrics.cnn import ClassifierConfig, FeatureClassifier
 from ..metrics.extractors import Extractor, load_extractor
 from ..metrics.reference import Provenance, make_reference, save_reference
+from ..models.experts import Experts
 from ..models.model import save_model
 from ..models.predictor import NoisePredictor, epsilon_of
 from ..models.unet import UNet, UNetConfig
@@ -53,12 +55,12 @@ def train(
     return build(recipe, data, out, data_root, torch.device(device), report, key)
 
 
-def _history(recipe: Recipe, data: Images, trainer: Trainer) -> dict[str, Any]:
+def _history(recipe: Recipe, data: Images, seconds: float) -> dict[str, Any]:
     return {
         "recipe": asdict(recipe),
         "data_sha256": data.sha256,
-        "images_seen": trainer.step * recipe.optimiser.batch_size,
-        "seconds": round(trainer.seconds),
+        "images_seen": recipe.total * recipe.optimiser.batch_size,
+        "seconds": round(seconds),
         "torch": torch.__version__,
     }
 
@@ -78,17 +80,32 @@ def _diffusion(
     loss = DiffusionLoss(NoisePredictor(network, recipe.prediction), schedule, data.images, recipe, device)
     trainer = Trainer(network, loss, recipe.optimiser, out, key)
     trainer.run(report)
-    history = _history(recipe, data, trainer)
-    ema = trainer.ema.to(memory_format=torch.channels_last)
-    epsilon = epsilon_of(NoisePredictor(ema, recipe.prediction).eval(), schedule)
+    seconds, trained = trainer.seconds, trainer.ema
+    if recipe.experts:
+        copies, last = [], [float(schedule.label(t)) for t in recipe.experts.last]
+        for i, span in enumerate(recipe.experts.spans(len(schedule.betas))):
+            config = recipe.experts.optimiser(recipe.optimiser, i)
+            network = copy.deepcopy(trainer.ema).train().requires_grad_(True).to(memory_format=torch.channels_last)
+            predictor = NoisePredictor(network, recipe.prediction)
+            loss = DiffusionLoss(predictor, schedule, data.images, recipe, device, span, config.seed)
+            expert = Trainer(network, loss, config, out / f"expert-{i}", key)
+            before = recipe.optimiser.total + i * config.total
+            expert.run(lambda step, value, before=before: report(before + step, value))  # type: ignore[misc]
+            copies.append(expert.ema)
+            seconds += expert.seconds
+        trained = Experts(copies, last)
+    history = _history(recipe, data, seconds)
+    trained = trained.eval().to(memory_format=torch.channels_last)
+    epsilon = epsilon_of(NoisePredictor(trained, recipe.prediction), schedule)
     noise = NoiseSource(recipe.optimiser.seed, range(64), shape, device)
     sampled = sample("ddim", epsilon, schedule, noise.x_T(), steps=50)
     sample_grid(quantise(sampled.x0).cpu()).save(out / "samples.png")
     folder = out / "model"
-    save_model(folder, ema.cpu(), recipe.prediction, schedule, recipe.extractor, history)  # type: ignore[arg-type]
+    unets = trained.cpu()
+    save_model(folder, unets, recipe.prediction, schedule, recipe.extractor, history, recipe.weights)  # type: ignore[arg-type]
     if recipe.extractor:
         write_reference(folder / "reference.npz", load_extractor(recipe.extractor), data, recipe.data.dataset)
-    return {"folder": folder, "samples": out / "samples.png", "seconds": trainer.seconds}
+    return {"folder": folder, "samples": out / "samples.png", "seconds": seconds}
 
 
 def write_reference(path: Path, extractor: Extractor, data: Images, name: str) -> None:
@@ -113,7 +130,7 @@ def _classifier(
     folder.mkdir(parents=True, exist_ok=True)
     trainer.ema.standardise(data.images.to(device))  # type: ignore[operator]
     save_weights(trainer.ema.cpu(), folder / "model.safetensors")
-    history = _history(recipe, data, trainer) | {"test_accuracy": right}
+    history = _history(recipe, data, trainer.seconds) | {"test_accuracy": right}
     (folder / "config.json").write_text(
         json.dumps({"format": 1, "architecture": asdict(config), "training": history}, indent=2) + "\n"
     )

@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from samplerbench import UserError, linear_schedule, load_model
+from samplerbench.models.experts import Experts
 from samplerbench.models.model import model_names
 from samplerbench.models.predictor import NoisePredictor, epsilon_of
 from samplerbench.models.unet import UNet, UNetConfig
@@ -55,6 +56,26 @@ def test_unet_keeps_the_shape_and_treats_samples_apart():
     assert out.shape == x.shape
     assert torch.allclose(net(x[2:3], label[2:3]), out[2:3], atol=1e-4)
     assert not torch.allclose(net(x, label.flip(0)), out, atol=1e-2)
+
+
+class Plus(torch.nn.Module):
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+    def forward(self, x, label):
+        return x + self.number
+
+
+def test_experts_serve_the_labels_of_their_range():
+    experts = Experts([Plus(1), Plus(2), Plus(3)], [10, 20])
+    x, labels = torch.zeros(6, 1), [0.0, 10.0, 10.5, 20.0, 20.5, 999.0]
+    assert experts(x, torch.tensor(labels)).flatten().tolist() == [1, 1, 2, 2, 3, 3]
+    predictor = NoisePredictor(experts, "epsilon")
+    assert [float(predictor(x[:1], label, 1.0, 1.0)) for label in labels] == [1, 1, 2, 2, 3, 3]
+    for last in ([10], [20, 10], [10, 10]):
+        with pytest.raises(UserError, match="increasing labels, one fewer"):
+            Experts([Plus(1), Plus(2), Plus(3)], last)
 
 
 def test_impossible_architectures():

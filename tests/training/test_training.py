@@ -10,13 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from samplerbench import UserError, linear_schedule, load_model
 from samplerbench.data import load_images
 from samplerbench.models.predictor import NoisePredictor
 from samplerbench.training.diffusion import DiffusionLoss
 from samplerbench.training.loop import Trainer
-from samplerbench.training.recipe import DataConfig, OptimiserConfig, Recipe, find_recipe, recipe_names
+from samplerbench.training.recipe import DataConfig, ExpertsConfig, OptimiserConfig, Recipe, find_recipe, recipe_names
 from samplerbench.training.run import train
 
 
@@ -87,6 +88,40 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(images, tmp_path, optimiser)
     one, other = (load_model(str(tmp_path / name / "model")) for name in ("killed", "whole"))
     for a, b in zip(one.predictor.parameters(), other.predictor.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_experts_go_on_from_the_shared_network_each_in_its_range(images, tmp_path):
+    plan = recipe(experts=ExpertsConfig(last=(300,), steps=30), weights="float16")
+    steps = []
+    summary = train(plan, tmp_path / "out", images, report=lambda step, loss: steps.append(step))
+    assert steps == list(range(1, plan.total + 1))
+    assert plan.total == 120 + 2 * 30
+    model = load_model(str(summary["folder"]))
+    assert model.config["experts"] == [299.0]
+    low, high = model.predictor.network.networks
+    assert not torch.equal(low.stem.weight, high.stem.weight)
+    shared = load_file(tmp_path / "out" / "checkpoint.safetensors")["ema/stem.weight"]
+    assert torch.allclose(low.stem.weight, shared, atol=0.1)
+    assert load_file(summary["folder"] / "model.safetensors")["networks.0.stem.weight"].dtype == torch.float16
+    again = []
+    train(plan, tmp_path / "out", images, report=lambda step, loss: again.append(step))
+    assert again == []
+
+
+def test_a_span_bounds_the_times_drawn():
+    schedule, seen = linear_schedule(), []
+
+    class Record(torch.nn.Module):
+        def forward(self, x, label):
+            seen.append(label)
+            return torch.zeros_like(x)
+
+    data = torch.full((10, 1, 4, 4), 128, dtype=torch.uint8)
+    plan = recipe(times="lognormal", optimiser=OptimiserConfig(steps=1, batch_size=500))
+    for span in ((0, 200), (200, 1000)):
+        DiffusionLoss(NoisePredictor(Record()), schedule, data, plan, torch.device("cpu"), span, seed=5)(0)
+        assert span[0] <= seen[-1].min() < span[0] + 20
+        assert span[1] - 20 < seen[-1].max() + 1 <= span[1]
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(images, tmp_path):
