@@ -36,18 +36,21 @@ class DDPM(Sampler):
     def stochastic(self) -> bool:
         return True
 
+    def transition(self, eps: Denoiser, grid: TimeGrid, i: int, x: Tensor) -> tuple[Tensor, float]:
+        alpha, sigma = grid.alpha[i], grid.sigma[i]
+        alpha_next, sigma_next = grid.alpha[i + 1], grid.sigma[i + 1]
+        x0 = (x - sigma * eps(x, grid.times[i])) / alpha
+        if self.clip == "x0":
+            x0 = x0.clamp(-1, 1)
+        beta = 1 - (alpha / alpha_next) ** 2
+        # mean of q(x_next | x, x0), eq. 7 of the paper
+        mean = (alpha_next * beta / sigma**2) * x0 + (alpha / alpha_next * sigma_next**2 / sigma**2) * x
+        return mean, beta if self.variance == "fixed-large" else beta * sigma_next**2 / sigma**2
+
     def sample(self, eps: Denoiser, grid: TimeGrid, x: Tensor, noise: NoiseSource) -> Tensor:
         for i in range(grid.steps):
-            alpha, sigma = grid.alpha[i], grid.sigma[i]
-            alpha_next, sigma_next = grid.alpha[i + 1], grid.sigma[i + 1]
-            x0 = (x - sigma * eps(x, grid.times[i])) / alpha
-            if self.clip == "x0":
-                x0 = x0.clamp(-1, 1)
-            beta = 1 - (alpha / alpha_next) ** 2
-            # mean of q(x_next | x, x0), eq. 7 of the paper
-            x = (alpha_next * beta / sigma**2) * x0 + (alpha / alpha_next * sigma_next**2 / sigma**2) * x
-            if sigma_next > 0:
-                variance = beta if self.variance == "fixed-large" else beta * sigma_next**2 / sigma**2
+            x, variance = self.transition(eps, grid, i, x)
+            if grid.sigma[i + 1] > 0:
                 x = x + sqrt(variance) * noise(i)
         return x
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .diffusion.schedule import DiscreteSchedule, NoiseSchedule, VPSchedule, cosine_schedule, linear_schedule
     from .errors import BudgetExceeded, TooFewEvaluations, UserError
     from .hookspecs import hookimpl
+    from .metrics.metric import Drawn, Measured, Metric, Unmeasurable
     from .models.model import load_model
     from .sampler import Sampler
     from .sampling import sample
@@ -27,11 +28,15 @@ _HOME = {
     "BudgetExceeded": "errors",
     "Denoiser": "diffusion.denoiser",
     "DiscreteSchedule": "diffusion.schedule",
+    "Drawn": "metrics.metric",
+    "Measured": "metrics.metric",
+    "Metric": "metrics.metric",
     "NoiseSchedule": "diffusion.schedule",
     "NoiseSource": "diffusion.noise",
     "Sampler": "sampler",
     "TimeGrid": "diffusion.grid",
     "TooFewEvaluations": "errors",
+    "Unmeasurable": "metrics.metric",
     "UserError": "errors",
     "VPSchedule": "diffusion.schedule",
     "cosine_schedule": "diffusion.schedule",
@@ -46,11 +51,15 @@ __all__ = [
     "BudgetExceeded",
     "Denoiser",
     "DiscreteSchedule",
+    "Drawn",
+    "Measured",
+    "Metric",
     "NoiseSchedule",
     "NoiseSource",
     "Sampler",
     "TimeGrid",
     "TooFewEvaluations",
+    "Unmeasurable",
     "UserError",
     "VPSchedule",
     "cosine_schedule",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from .metrics.metric import Metric
     from .sampler import Sampler
 
 __all__ = ["hookimpl", "hookspec"]
@@ -21,3 +22,8 @@ hookimpl = pluggy.HookimplMarker("samplerbench")
 @hookspec
 def samplerbench_samplers(register: Callable[[type[Sampler]], None]) -> None:
     """Call `register(cls)` for every `Sampler` class of the plugin."""
+
+
+@hookspec
+def samplerbench_metrics(register: Callable[[type[Metric]], None]) -> None:
+    """Call `register(cls)` for every `Metric` class of the plugin."""

@@ -12,7 +12,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -23,7 +23,9 @@ from typing import Any
 import pluggy
 
 from . import hookspecs
+from .bench.record import COLUMNS
 from .errors import UserError, one_line, unknown
+from .metrics.metric import Metric
 from .sampler import Sampler, make_sampler, parse_spec
 
 __all__ = ["PluginError", "Registered", "Registry", "load_plugins"]
@@ -41,9 +43,9 @@ class PluginError(UserError):
 
 @dataclass(frozen=True)
 class Registered:
-    """A sampler class and where it came from. distribution: 'name version', or the file of a `--plugin`."""
+    """A sampler or metric class and where it came from. distribution: 'name version', or the file of a `--plugin`."""
 
-    cls: type[Sampler]
+    cls: Any
     distribution: str
     level: int
     source_sha256: str
@@ -54,6 +56,7 @@ class Registry:
     """What plugins registered. `problems` are those that were skipped; `notices` say which name replaced which."""
 
     samplers: list[Registered] = field(default_factory=list)
+    metrics: list[Registered] = field(default_factory=list)
     problems: list[PluginError] = field(default_factory=list)
 
     def entry(self, name: str) -> Registered:
@@ -61,20 +64,28 @@ class Registry:
         found = [r for r in self.samplers if name == r.cls.name] or [r for r in self.samplers if name in r.cls.aliases]
         if not found:
             raise unknown("sampler", name, {n for r in self.samplers for n in (r.cls.name, *r.cls.aliases)})
-        top = max(r.level for r in found)
-        best = [r for r in found if r.level == top]
-        if len(best) > 1:
-            origins = " and ".join(r.distribution for r in best)
-            raise UserError(f"sampler '{name}' is registered by {origins}; uninstall one, or choose with --plugin")
-        return best[0]
+        return _highest("sampler", name, found)
+
+    def metric_entry(self, name: str) -> Registered:
+        """The metric of that name at the highest level of precedence."""
+        found = [r for r in self.metrics if name == r.cls.name]
+        if not found:
+            raise unknown("metric", name, {r.cls.name for r in self.metrics})
+        return _highest("metric", name, found)
 
     def current(self) -> list[Registered]:
         """The sampler that each name stands for, by name; names that clash are left out."""
-        names = sorted({r.cls.name for r in self.samplers})
+        return self._without_clashes({r.cls.name for r in self.samplers}, self.entry)
+
+    def current_metrics(self) -> list[Registered]:
+        """The metric that each name stands for, by name; names that clash are left out."""
+        return self._without_clashes({r.cls.name for r in self.metrics}, self.metric_entry)
+
+    def _without_clashes(self, names: set[str], entry: Callable[[str], Registered]) -> list[Registered]:
         chosen = []
-        for name in names:
+        for name in sorted(names):
             try:
-                chosen.append(self.entry(name))
+                chosen.append(entry(name))
             except UserError as clash:
                 self.problems.append(PluginError(str(clash)))
         return chosen
@@ -82,16 +93,32 @@ class Registry:
     def notices(self) -> list[str]:
         """Which registered names are hidden by others of higher precedence."""
         hidden = []
-        for r in self.samplers:
-            winners = [w for w in self.samplers if w.cls.name == r.cls.name and w.level > r.level]
-            if winners:
-                hidden.append(f"sampler '{r.cls.name}' of {winners[-1].distribution} replaces that of {r.distribution}")
+        for kind, registered in (("sampler", self.samplers), ("metric", self.metrics)):
+            for r in registered:
+                winners = [w for w in registered if w.cls.name == r.cls.name and w.level > r.level]
+                if winners:
+                    winner = winners[-1].distribution
+                    hidden.append(f"{kind} '{r.cls.name}' of {winner} replaces that of {r.distribution}")
         return hidden
 
     def sampler(self, spec: str) -> Sampler:
         """The sampler that 'name:key=value:…' describes."""
         name, options = parse_spec(spec)
         return make_sampler(self.entry(name).cls, options)
+
+    def metric(self, name: str) -> Metric:
+        """The metric of that name."""
+        metric: Metric = self.metric_entry(name).cls()
+        return metric
+
+
+def _highest(kind: str, name: str, found: list[Registered]) -> Registered:
+    top = max(r.level for r in found)
+    best = [r for r in found if r.level == top]
+    if len(best) > 1:
+        origins = " and ".join(r.distribution for r in best)
+        raise UserError(f"{kind} '{name}' is registered by {origins}; uninstall one, or choose with --plugin")
+    return best[0]
 
 
 def load_plugins(named: Iterable[str] = ()) -> Registry:
@@ -141,40 +168,59 @@ def _register(
         if manager.is_registered(module):
             manager.unregister(module)
         raise PluginError(f"{distribution}: {one_line(error)}") from None
-    found: list[Registered] = []
-
-    def register(cls: type[Sampler]) -> None:
-        found.append(_checked(cls, distribution, level))
-
+    samplers: list[Registered] = []
+    metrics: list[Registered] = []
     others = [plugin for plugin in manager.get_plugins() if plugin is not module]
     try:
-        manager.subset_hook_caller("samplerbench_samplers", others)(register=register)
+        manager.subset_hook_caller("samplerbench_samplers", others)(
+            register=lambda cls: samplers.append(_checked(cls, Sampler, distribution, level))
+        )
+        manager.subset_hook_caller("samplerbench_metrics", others)(
+            register=lambda cls: metrics.append(_checked(cls, Metric, distribution, level))
+        )
     except PluginError:
         raise
     except Exception as error:
         raise PluginError(f"{distribution}: registering failed: {one_line(error)}", traceback.format_exc()) from None
-    if not found:
-        undecorated = callable(getattr(module, "samplerbench_samplers", None)) and not manager.get_hookcallers(module)
+    if not samplers and not metrics:
+        hooks = [name for name in ("samplerbench_samplers", "samplerbench_metrics") if hasattr(module, name)]
+        undecorated = hooks and not manager.get_hookcallers(module)
         why = "lacks @hookimpl" if undecorated else "is missing, or never calls register(cls)"
-        raise PluginError(f"{distribution} registers nothing: its function samplerbench_samplers {why}")
-    registry.samplers += found
+        name = hooks[0] if hooks else "samplerbench_samplers"
+        raise PluginError(f"{distribution} registers nothing: its function {name} {why}")
+    registry.samplers += samplers
+    registry.metrics += metrics
 
 
-def _checked(cls: Any, distribution: str, level: int) -> Registered:
-    if not (isinstance(cls, type) and issubclass(cls, Sampler)):
-        raise PluginError(f"{distribution}: register() takes a subclass of samplerbench.Sampler, got {cls!r}")
-    if not isinstance(getattr(cls, "name", None), str) or not cls.name or any(c in cls.name for c in ":,= "):
+def _checked(cls: Any, base: type, distribution: str, level: int) -> Registered:
+    if not _is_subclass(cls, base):
+        raise PluginError(f"{distribution}: register() takes a subclass of samplerbench.{base.__name__}, got {cls!r}")
+    name: Any = getattr(cls, "name", None)
+    if not isinstance(name, str) or not name or any(c in name for c in ":,= "):
         raise PluginError(f"{distribution}: {cls.__name__}.name must be a word without ':', ',', '=' or spaces")
     if inspect.isabstract(cls):
         missing = ", ".join(sorted(cls.__abstractmethods__))
         raise PluginError(f"{distribution}: {cls.__name__} does not define {missing}")
+    if base is Metric:
+        _check_metric(cls, distribution)
     try:
-        make_sampler(cls, {})
+        make_sampler(cls, {}) if issubclass(cls, Sampler) else cls()
     except Exception as error:
         raise PluginError(
             f"{distribution}: {cls.__name__}() with default options fails: {one_line(error)}", traceback.format_exc()
         ) from None
     return Registered(cls, distribution, level, _source_sha256(cls))
+
+
+def _is_subclass(cls: object, base: type) -> bool:
+    return isinstance(cls, type) and issubclass(cls, base)
+
+
+def _check_metric(cls: type[Metric], distribution: str) -> None:
+    if cls.direction not in ("lower", "higher"):
+        raise PluginError(f"{distribution}: {cls.__name__}.direction is 'lower' or 'higher', got {cls.direction!r}")
+    if cls.name in COLUMNS or cls.name.endswith(("_se", "_n")):
+        raise PluginError(f"{distribution}: {cls.__name__}.name '{cls.name}' is another column's of results.csv")
 
 
 @cache

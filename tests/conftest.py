@@ -36,5 +36,5 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = torch.randint(0, 256, (300, 1, 28, 28), dtype=torch.uint8)
     extractor = load_extractor(SHIPPED)
     provenance = Provenance(extractor.name, extractor.layer, extractor.sha256, "random pixels", "none")
-    save_reference(folder / "reference.npz", make_reference(images.split(256), extractor), provenance)
+    save_reference(folder / "reference.npz", *make_reference(images.split(256), extractor), provenance)
     return folder

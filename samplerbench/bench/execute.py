@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,20 +13,21 @@ import torch
 from torch import Tensor
 
 from .. import __version__
+from ..data import load_images
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.grid import TimeGrid
 from ..diffusion.noise import NoiseSource
 from ..errors import UserError, one_line
 from ..images import quantise
 from ..metrics.extractors import Extractor
-from ..metrics.frechet import Moments, frechet_distance, frechet_influences, standard_error
+from ..metrics.metric import Drawn, Metric, Unmeasurable
 from ..metrics.reference import Reference
 from ..models.model import Model
 from ..models.predictor import epsilon_of
 from ..sampling import draw
 from .plan import Cell, RunConfig
-from .record import Record
-from .shards import SHARD, Shard, ShardCache, code_sha256, content_key
+from .record import Record, Value
+from .shards import KEPT, SHARD, Shard, ShardCache, code_sha256, content_key
 
 __all__ = ["Executor", "Listener", "Outcome", "resolve_device"]
 
@@ -53,13 +55,13 @@ class Listener:
 
 @dataclass
 class Outcome:
-    """A cell's record, the first samples for its picture (uint8 [N, C, H, W]), and a traceback where a plugin
-    failed.
+    """A cell's record, the first samples for its picture (uint8 [N, C, H, W]), the influences [n] of its samples on
+    each metric that has them, and a traceback where a plugin failed.
     """
 
     record: Record
     images: Tensor | None = None
-    influences: np.ndarray | None = None
+    influences: dict[str, np.ndarray] = field(default_factory=dict)
     details: str = ""
 
 
@@ -74,6 +76,7 @@ class Executor:
     device: str
     batch_size: int
     cache: ShardCache
+    metrics: Sequence[Metric]
     listener: Listener = field(default_factory=Listener)
 
     def __post_init__(self) -> None:
@@ -111,30 +114,72 @@ class Executor:
             if there:
                 self.listener.advance(cell, there)
             if there < len(wanted):
-                new = self._draw(cell, grid, wanted[there:], max(GRID - wanted[there], 0))
-                shard = new if shard is None else shard.followed_by(new, GRID)
+                new = self._draw(cell, grid, wanted[there:])
+                shard = new if shard is None else shard.followed_by(new)
                 self.cache.save(record.key, start // SHARD, shard)
             assert shard is not None
             shards.append(shard.first(len(wanted)))
-        features = torch.cat([shard.features for shard in shards])
-        moments = Moments(features.shape[1])
-        for shard in shards:
-            moments.add(shard.features)
-        statistics, reference = moments.statistics(), self.reference.statistics
-        record.nfe = sum(shard.nfe * len(shard) for shard in shards) / len(features)
-        record.fid = frechet_distance(statistics, reference)
-        influences = frechet_influences(features, statistics, reference)
-        record.fid_se = None if influences is None else standard_error(influences)
-        return Outcome(record, shards[0].images, influences)
+        record.nfe = sum(shard.nfe * len(shard) for shard in shards) / self.config.samples
+        features, logits = (torch.cat([s.tensors()[name] for s in shards]) for name in ("features", "logits"))
+        drawn = Drawn(
+            features=features,
+            logits=logits if logits.shape[1] else None,
+            x0=shards[0].x0,
+            reference=self.reference,
+            sampler=cell.sampler,
+            grid=grid,
+            epsilon=self.epsilon,
+            seed=self.config.seed,
+            device=self.device,
+            identity={"model": self.model.sha256, "dtype": self.config.dtype, "seed": self.config.seed},
+            cache=self.cache.root,
+            real_images=self._real_images,
+            notice=self.listener.notice,
+        )
+        outcome = Outcome(record, quantise(drawn.x0[:GRID]))
+        self._measure(drawn, outcome)
+        return outcome
 
-    def _draw(self, cell: Cell, grid: TimeGrid, indices: range, pictures: int) -> Shard:
-        """The samples `indices`, in batches that are halved where memory runs out; the first `pictures` as images."""
+    def _measure(self, drawn: Drawn, outcome: Outcome) -> None:
+        """Every metric of a cell. One that fails costs its own column."""
+        record, reasons = outcome.record, []
+        for metric in self.metrics:
+            record.metrics[metric.name] = Value()
+            try:
+                measured = metric.measure(drawn)
+            except Unmeasurable as error:
+                reasons.append(str(error))
+                continue
+            except Exception as error:
+                reasons.append(f"{metric.name} failed: {one_line(error)}")
+                outcome.details += traceback.format_exc()
+                continue
+            count = measured.count or len(drawn.features)
+            record.metrics[metric.name] = Value(
+                float(measured.value), None if measured.se is None else float(measured.se), count
+            )
+            if measured.influences is not None:
+                outcome.influences[metric.name] = measured.influences
+        record.reason = "; ".join(reasons)
+
+    def _real_images(self) -> Tensor:
+        recipe = self.model.config.get("training", {}).get("recipe", {})
+        name = recipe.get("data", {}).get("dataset")
+        if not name:
+            raise Unmeasurable(f"model '{self.model.name}' does not say which dataset it was trained on")
+        try:
+            return load_images(name, self.config.data_root, train=False).images
+        except UserError as error:
+            raise Unmeasurable(str(error)) from None
+
+    def _draw(self, cell: Cell, grid: TimeGrid, indices: range) -> Shard:
+        """The samples `indices`, in batches that are halved where memory runs out."""
         shard: Shard | None = None
         done = 0
         while done < len(indices):
             batch = indices[done : done + self.batch_size]
             try:
-                images, features, nfe = self._batch(cell, grid, batch)
+                new = self._batch(cell, grid, batch)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _out_of_memory(error) or len(batch) == 1:
                     raise
@@ -143,21 +188,20 @@ class Executor:
                 if self.device.startswith("cuda"):
                     torch.cuda.empty_cache()
                 continue
-            new = Shard(features.float().cpu(), images[: max(pictures - done, 0)].cpu(), nfe)
-            shard = new if shard is None else shard.followed_by(new, pictures)
+            shard = new if shard is None else shard.followed_by(new)
             done += len(batch)
             self.listener.advance(cell, len(batch))
         assert shard is not None
         return shard
 
-    def _batch(self, cell: Cell, grid: TimeGrid, indices: range) -> tuple[Tensor, Tensor, float]:
+    def _batch(self, cell: Cell, grid: TimeGrid, indices: range) -> Shard:
         noise = NoiseSource(self.config.seed, indices, self.model.image_shape, self.device, self.state_dtype)
         x0, nfe = draw(cell.sampler, Denoiser(self.epsilon, len(indices), cell.budget), grid, noise.x_T(), noise)
-        images = quantise(x0)
-        features = self.extractor(images)
+        features, logits = self.extractor.with_logits(quantise(x0))
         if not torch.isfinite(features).all():
             raise ValueError("the features of some samples are not finite")
-        return images, features, nfe
+        kept = x0[: max(KEPT - indices[0], 0)]
+        return Shard(features.float().cpu(), logits.float().cpu(), kept.float().cpu(), nfe)
 
     def key(self, cell: Cell) -> str:
         """The content key of a cell's features; see `shards.py`."""
@@ -193,6 +237,7 @@ class Executor:
             dtype=self.config.dtype,
             extractor=self.extractor.name,
             reference_count=self.reference.statistics.count,
+            reference_features=None if self.reference.features is None else len(self.reference.features),
             model_sha256=self.model.sha256,
             sampler_sha256=cell.origin.source_sha256,
             extractor_sha256=self.extractor.sha256,

@@ -30,6 +30,8 @@ class RunConfig:
         axis: whether `values` are budgets of evaluations (`nfe`) or grid steps (`steps`).
         samples: how many samples a cell draws, with indices 0..samples-1.
         batch_size: None picks 128 on a CPU, 512 on a GPU.
+        metrics: names of what is measured; the first is what the table shows first.
+        data_root: where the files of the model's dataset are, for metrics that need real images.
         cache: folder of finished shards; None is $SAMPLERBENCH_CACHE or a folder under the user's cache.
         fresh: compute everything anew, whatever is in the cache and the output folder.
     """
@@ -47,6 +49,8 @@ class RunConfig:
     extractor_weights: Path | None = None
     reference: Path | None = None
     plugins: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ("fid",)
+    data_root: Path | None = None
     cache: Path | None = None
     fresh: bool = False
 
@@ -64,6 +68,8 @@ class RunConfig:
             raise UserError(f"seed is at least 0 and below 2^64, got {self.seed}")
         if self.batch_size is not None and self.batch_size < 1:
             raise UserError(f"batch-size is at least 1, got {self.batch_size}")
+        if not self.metrics:
+            raise UserError("no metric was named; try --metrics fid")
         if self.dtype not in DTYPES:
             raise unknown("dtype", self.dtype, DTYPES)
 

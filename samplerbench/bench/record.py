@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-__all__ = ["COLUMNS", "Record"]
+__all__ = ["COLUMNS", "SCHEMA", "Record", "Value", "columns_of", "metrics_in"]
+
+SCHEMA = 2  # of results.csv; raised where a column changes its name or meaning, so that no number is read as another
+
+
+@dataclass(frozen=True)
+class Value:
+    """A metric's value in a row: with its standard error, and the count it was computed from; what is not known is
+    None.
+    """
+
+    value: float | None = None
+    se: float | None = None
+    n: int | None = None
 
 
 @dataclass
 class Record:
     """One cell's outcome and the conditions it was measured under. Fields are the columns of results.csv, described in
-    `COLUMNS`.
+    `COLUMNS`; a metric is three columns more: its name, its name with `_se` and with `_n`.
     """
 
     model: str
@@ -23,8 +37,6 @@ class Record:
     nfe: float | None = None
     status: str = "done"
     reason: str = ""
-    fid: float | None = None
-    fid_se: float | None = None
     samples: int | None = None
     seed: int | None = None
     batch_size: int | None = None
@@ -33,6 +45,7 @@ class Record:
     quantise: str = "round-half-up"
     extractor: str = ""
     reference_count: int | None = None
+    reference_features: int | None = None
     seconds: float | None = None
     images_per_second: float | None = None
     model_sha256: str = ""
@@ -44,22 +57,56 @@ class Record:
     finished: str = ""
     cached: int | None = None
     key: str = ""
+    schema: int = SCHEMA
+    metrics: dict[str, Value] = field(default_factory=dict)
+
+    def metric(self, name: str) -> Value:
+        """A metric's value; all None where it was not measured."""
+        return self.metrics.get(name, Value())
 
     @classmethod
     def from_row(cls, row: dict[str, str]) -> Record:
         """The record of a row as read from results.csv. Raises ValueError where a value is not of its column's type."""
         values: dict[str, Any] = {}
-        for field in fields(cls):
-            text, kind = row[field.name], str(field.type)
-            if kind == "str":
-                values[field.name] = text
-            else:
-                values[field.name] = None if text == "" else int(text) if kind.startswith("int") else float(text)
-        return cls(**values)
+        for column in fields(cls):
+            if column.name != "metrics":
+                values[column.name] = _read(row[column.name], str(column.type))
+        metrics = {
+            name: Value(_read(row[name], "float"), _read(row[f"{name}_se"], "float"), _read(row[f"{name}_n"], "int"))
+            for name in metrics_in(list(row))
+        }
+        return cls(**values, metrics=metrics)
 
-    def row(self) -> dict[str, Any]:
-        """Plain values in the order of the columns; what does not apply is None."""
-        return asdict(self)
+    def row(self, metrics: Sequence[str]) -> dict[str, Any]:
+        """Plain values by column; what does not apply is None."""
+        plain = asdict(self)
+        del plain["metrics"]
+        for name in metrics:
+            value = self.metric(name)
+            plain |= {name: value.value, f"{name}_se": value.se, f"{name}_n": value.n}
+        return {name: plain[name] for name in columns_of(metrics)}
+
+
+def _read(text: str, kind: str) -> Any:
+    if kind == "str":
+        return text
+    return None if text == "" else int(text) if kind.startswith("int") else float(text)
+
+
+def columns_of(metrics: Sequence[str]) -> list[str]:
+    """The columns of results.csv, in order: what the cell is, its metrics, the conditions."""
+    names = list(COLUMNS)
+    at = names.index("samples")
+    return [*names[:at], *(f"{name}{ending}" for name in metrics for ending in ("", "_se", "_n")), *names[at:]]
+
+
+def metrics_in(columns: Sequence[str]) -> list[str]:
+    """The metrics among columns. Raises ValueError where those are not a row's columns."""
+    others = [name for name in columns if name not in COLUMNS]
+    metrics = [name for name in others if f"{name}_se" in others and f"{name}_n" in others]
+    if columns_of(metrics) != list(columns):
+        raise ValueError("its columns are others")
+    return metrics
 
 
 COLUMNS = {
@@ -71,17 +118,16 @@ COLUMNS = {
     "steps": "steps of the grid",
     "nfe": "network evaluations a sample, counted",
     "status": "done, skipped or failed",
-    "reason": "why a cell was skipped or failed",
-    "fid": "Fréchet distance to the reference statistics; lower is better",
-    "fid_se": "its standard error from the sampling; empty where there are fewer samples than 4 times the features",
-    "samples": "samples the figure was computed from",
+    "reason": "why a cell was skipped or failed, or a metric is empty",
+    "samples": "samples of the cell",
     "seed": "seed of x_T and of every later draw",
     "batch_size": "samples at once; does not change them but for rounding",
     "device": "where the network ran",
     "dtype": "precision of the network",
     "quantise": "how samples became uint8",
     "extractor": "feature extractor",
-    "reference_count": "real images in the reference statistics",
+    "reference_count": "real images in the reference statistics; empty where the file does not say",
+    "reference_features": "real images whose features kid, precision and recall compare with",
     "seconds": "wall time of the cell, features included",
     "images_per_second": "samples over seconds",
     "model_sha256": "hash of the model's config and weights",
@@ -93,6 +139,7 @@ COLUMNS = {
     "finished": "UTC time at which the cell ended",
     "cached": "how many of the samples were there from an earlier run",
     "key": "hash of everything the cell's samples and features depend on",
+    "schema": "version of this list of columns",
 }
 
-assert list(COLUMNS) == [f.name for f in fields(Record)]
+assert [*COLUMNS, "metrics"] == [f.name for f in fields(Record)]

@@ -19,7 +19,7 @@ from ..sampler import split_specs
 from .environment import environment
 from .execute import Executor, Listener, resolve_device
 from .plan import Axis, Cell, RunConfig, plan_cells, split_values
-from .record import COLUMNS, Record
+from .record import COLUMNS, SCHEMA, Record, columns_of
 from .shards import ShardCache, default_cache
 from .store import Store
 
@@ -35,6 +35,7 @@ def run(
     nfe: str | Sequence[int] | None = None,
     steps: str | Sequence[int] | None = None,
     out: str | Path | None = None,
+    metrics: str | Sequence[str] = "fid",
     plugins: Sequence[str] = (),
     listener: Listener | None = None,
     **options: Any,
@@ -47,29 +48,46 @@ def run(
         steps: grid steps, as papers count.
         out: folder for results.csv, run.json and samples; by default a new one under results/. A run that was stopped
             goes on when its folder is named again.
-        plugins: FILE.py, FOLDER or module names with samplers of your own.
+        metrics: 'fid,kid' or a list of names; see `samplerbench list metrics`.
+        plugins: FILE.py, FOLDER or module names with samplers and metrics of your own.
         listener: told of progress.
         options: the other fields of `RunConfig`: model, samples, seed, batch_size, device, dtype, extractor,
-            extractor_weights, reference.
+            extractor_weights, reference, data_root, cache, fresh.
 
     Returns:
-        One row a cell with the columns of `samplerbench.bench.record.COLUMNS`; skipped and failed cells are rows too.
+        One row a cell with the columns of `samplerbench.bench.record.COLUMNS` and three a metric: its name, with `_se`
+        and with `_n`; skipped and failed cells are rows too.
 
     Raises:
         UserError: bad input; nothing was run.
     """
     names = split_specs(samplers) if isinstance(samplers, str) else list(samplers)
-    known = [name for name in RunConfig.__dataclass_fields__ if name not in ("samplers", "values", "axis", "plugins")]
+    known = [name for name in RunConfig.__dataclass_fields__ if name not in GIVEN]
     for name in options:
         if name not in known:
-            raise unknown("option of run", name, [*known, "nfe", "steps", "out", "plugins", "listener"])
-    for name in ("cache", "extractor_weights", "reference"):
+            raise unknown("option of run", name, [*known, "nfe", "steps", "out", "metrics", "plugins", "listener"])
+    for name in ("cache", "extractor_weights", "reference", "data_root"):
         if options.get(name) is not None:
             options[name] = Path(options[name])
-    config = RunConfig(samplers=tuple(names), plugins=tuple(plugins), **axis_of(nfe, steps), **options)
+    config = RunConfig(
+        samplers=tuple(names),
+        plugins=tuple(plugins),
+        metrics=split_names(metrics),
+        **axis_of(nfe, steps),
+        **options,
+    )
     benchmark = BenchmarkRun(config, Path(out) if out else default_out(), listener or Listener())
     benchmark.execute()
-    return records_frame(benchmark.records)
+    return records_frame(benchmark.records, config.metrics)
+
+
+GIVEN = ("samplers", "values", "axis", "metrics", "plugins")  # fields of a RunConfig that `run` has arguments for
+
+
+def split_names(text: str | Sequence[str]) -> tuple[str, ...]:
+    """'fid,kid' or ['fid', 'kid'] -> ('fid', 'kid'), each once."""
+    names = [name.strip() for name in text.split(",")] if isinstance(text, str) else list(text)
+    return tuple(dict.fromkeys(names))
 
 
 def axis_of(nfe: str | Sequence[int] | None, steps: str | Sequence[int] | None) -> dict[str, Any]:
@@ -86,30 +104,34 @@ def default_out() -> Path:
     return Path("results") / datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
 
 
-def records_frame(records: Sequence[Record]) -> DataFrame:
+def records_frame(records: Sequence[Record], metrics: Sequence[str]) -> DataFrame:
     """Records as a pandas DataFrame."""
     import pandas as pd
 
-    frame = pd.DataFrame([record.row() for record in records], columns=list(COLUMNS))
-    return frame.astype({name: "Int64" for name in ("budget", "steps", "samples", "batch_size", "reference_count")})
+    frame = pd.DataFrame([record.row(metrics) for record in records], columns=columns_of(metrics))
+    whole = ["budget", "steps", "samples", "batch_size", "reference_count", "reference_features"]
+    return frame.astype({name: "Int64" for name in [*whole, *(f"{metric}_n" for metric in metrics)]})
 
 
 class BenchmarkRun:
     """A run that is ready: everything was loaded and checked, the cells are planned, nothing is written yet.
 
     Attributes:
-        cells: what will be run. records: what has been, in the same order.
+        cells: what will be run. records: what has been, in the same order. broken: how many cells failed, or a metric
+            of theirs.
     """
 
     def __init__(self, config: RunConfig, out: Path, listener: Listener) -> None:
         self.config, self.listener = config, listener
         self.store = Store(out)
         self.records: list[Record] = []
+        self.broken = 0
         self.registry: Registry = load_plugins(config.plugins)
         for text in [*map(str, self.registry.problems), *self.registry.notices()]:
             listener.notice(text)
         for spec in config.samplers:
             self.registry.sampler(spec)
+        self.metrics = [self.registry.metric(name) for name in config.metrics]
         self.device = resolve_device(config.device)
         self.model = load_model(config.model)
         name = config.extractor or self.model.extractor
@@ -119,7 +141,9 @@ class BenchmarkRun:
         path = config.reference or self.model.reference
         if path is None:
             raise UserError(f"model '{self.model.name}' has no reference statistics; give a file with --reference")
-        self.reference = load_reference(path, self.extractor)
+        self.reference = load_reference(path, self.extractor, self.model.image_shape)
+        if self.reference.unknowns:
+            listener.notice(f"{path} does not say its {', '.join(self.reference.unknowns)}: shown as unknown")
         self.cells = plan_cells(config, self.registry, self.model.schedule)
 
     def execute(self) -> None:
@@ -137,12 +161,25 @@ class BenchmarkRun:
         batch_size = config.batch_size or (512 if self.device.startswith("cuda") else 128)
         cache = ShardCache(config.cache or default_cache(), listener.notice, config.fresh)
         executor = Executor(
-            self.model, self.extractor, self.reference, config, self.device, batch_size, cache, listener
+            self.model,
+            self.extractor,
+            self.reference,
+            config,
+            self.device,
+            batch_size,
+            cache,
+            self.metrics,
+            listener,
         )
         planned = [_identity(executor.record(cell)) for cell in self.cells]
-        finished = {} if config.fresh else {_identity(r): r for r in earlier if r.status == "done"}
+        known = {} if config.fresh else {_identity(r): r for r in earlier if r.status == "done"}
+        finished = {
+            identity: record
+            for identity, record in known.items()
+            if all(record.metric(name).value is not None for name in config.metrics)
+        }
         others = [r for r in earlier if _identity(r) not in planned]
-        self.store.replace([*others, *(finished[i] for i in planned if i in finished)])
+        self.store.replace([*others, *(finished[i] for i in planned if i in finished)], config.metrics)
         self.store.write_run(self._description("running"))
         listener.plan(self.cells, config.samples)
         try:
@@ -152,9 +189,11 @@ class BenchmarkRun:
                     if identity in finished:
                         self.records.append(finished[identity])
                     else:
-                        self._run(executor, cell)
+                        self._run(executor, cell, known.get(identity))
                     listener.finish(cell, self.records[-1])
-            self.store.replace([*others, *self.records])  # in the order of the plan, whatever was there before
+            self.store.replace(
+                [*others, *self.records], config.metrics
+            )  # in the order of the plan, whatever was there before
         except BaseException as error:
             with suppress(UserError):  # where the disk is full, say what could not be written first
                 status = "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"
@@ -162,20 +201,19 @@ class BenchmarkRun:
             raise
         self.store.write_run(self._description("finished"))
 
-    def _run(self, executor: Executor, cell: Cell) -> None:
+    def _run(self, executor: Executor, cell: Cell, earlier: Record | None) -> None:
         outcome = executor.run(cell)
+        if earlier:  # with other metrics, which stand
+            outcome.record.metrics = earlier.metrics | outcome.record.metrics
         if outcome.details:
             self.store.save_error(cell.label, outcome.details)
         self.records.append(outcome.record)
         self.store.append(outcome.record)
         if outcome.images is not None:
             self.store.save_samples(cell.label, sample_grid(outcome.images))
-        if outcome.influences is not None:
-            self.store.save_influences(outcome.record, outcome.influences)
-
-    @property
-    def failed(self) -> list[Record]:
-        return [record for record in self.records if record.status == "failed"]
+        for metric, influences in outcome.influences.items():
+            self.store.save_influences(outcome.record, metric, influences)
+        self.broken += bool(outcome.details)
 
     def _description(self, status: str) -> dict[str, Any]:
         used = {cell.sampler.name: cell.origin for cell in self.cells}
@@ -195,6 +233,16 @@ class BenchmarkRun:
                 **vars(self.reference.provenance),
             },
             "environment": environment(self.device),
+            "metrics": {
+                metric.name: {
+                    "direction": metric.direction,
+                    "about": metric.about,
+                    "source_sha256": entry.source_sha256,
+                }
+                for metric in self.metrics
+                for entry in [self.registry.metric_entry(metric.name)]
+            },
+            "schema": SCHEMA,
             "columns": COLUMNS,
         }
 

@@ -1,4 +1,5 @@
 """Finished work on disk: the features of a cell's samples, a shard of `SHARD` samples a file, found again by content.
+Metrics are computed from them, so another metric later draws no sample again.
 
 A cell's key is the hash of everything that its features depend on: model and extractor bytes, the plugin's source,
 options and times, budget, seed, precision, device type, torch and our own code. The number of samples is not in it, so
@@ -23,19 +24,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-__all__ = ["SHARD", "Shard", "ShardCache", "code_sha256", "content_key", "default_cache"]
+__all__ = ["KEPT", "SHARD", "Shard", "ShardCache", "code_sha256", "content_key", "default_cache"]
 
 SHARD = 1024
+KEPT = 256  # samples of a cell that are kept as they are
 
 
 @dataclass(frozen=True)
 class Shard:
-    """features: float32 [n, D] of the shard's first n samples; images: uint8 [k, C, H, W], the first k of them, for a
-    picture; nfe: evaluations a sample, their mean.
+    """features: float32 [n, D] of the shard's first n samples, and logits [n, K]; x0: float32 [k, C, H, W], the first k
+    of them as they are, where they are among the first `KEPT` of their cell; nfe: evaluations a sample, their mean.
     """
 
     features: Tensor
-    images: Tensor
+    logits: Tensor
+    x0: Tensor
     nfe: float
 
     def __len__(self) -> int:
@@ -43,13 +46,17 @@ class Shard:
 
     def first(self, count: int) -> Shard:
         """The shard of its first samples alone."""
-        return Shard(self.features[:count], self.images[:count], self.nfe)
+        return Shard(self.features[:count], self.logits[:count], self.x0[:count], self.nfe)
 
-    def followed_by(self, other: Shard, pictures: int) -> Shard:
-        """This shard with further samples behind it; at most `pictures` images are kept."""
+    def followed_by(self, other: Shard) -> Shard:
+        """This shard with further samples behind it."""
         nfe = (self.nfe * len(self) + other.nfe * len(other)) / (len(self) + len(other))
-        images = torch.cat([self.images, other.images])[:pictures]
-        return Shard(torch.cat([self.features, other.features]), images, nfe)
+        more = other.tensors()
+        return Shard(**{name: torch.cat([tensor, more[name]]) for name, tensor in self.tensors().items()}, nfe=nfe)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its tensors by name."""
+        return {"features": self.features, "logits": self.logits, "x0": self.x0}
 
 
 def content_key(content: dict[str, Any]) -> str:
@@ -97,10 +104,11 @@ class ShardCache:
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = json.loads(file.metadata()["json"])
-                features, images = file.get_tensor("features"), file.get_tensor("images")
-            if metadata["sha256"] != _checksum(features, images):
+                tensors = {name: file.get_tensor(name) for name in ("features", "logits", "x0")}
+            shard = Shard(**tensors, nfe=float(metadata["nfe"]))
+            if metadata["sha256"] != _checksum(shard):
                 raise ValueError("its checksum is wrong")
-            return Shard(features, images, float(metadata["nfe"]))
+            return shard
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             self.notice(f"shard {path} is damaged ({error}) and is made again")
             return None
@@ -111,11 +119,11 @@ class ShardCache:
             return
         path = self.path(key, index)
         part = path.with_suffix(f".{os.getpid()}.part")
-        features, images = shard.features.contiguous(), shard.images.contiguous()
-        metadata = {"nfe": shard.nfe, "sha256": _checksum(features, images)}
+        tensors = {name: tensor.contiguous() for name, tensor in shard.tensors().items()}
+        metadata = {"nfe": shard.nfe, "sha256": _checksum(shard)}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(save({"features": features, "images": images}, metadata={"json": json.dumps(metadata)}))
+            part.write_bytes(save(tensors, metadata={"json": json.dumps(metadata)}))
             part.replace(path)
         except OSError as error:
             self._writable = False
@@ -124,5 +132,5 @@ class ShardCache:
             self.notice(f"{self.root} cannot be written ({error.strerror or error}); this run cannot be gone on with")
 
 
-def _checksum(features: Tensor, images: Tensor) -> str:
-    return hashlib.sha256(features.numpy().tobytes() + images.numpy().tobytes()).hexdigest()
+def _checksum(shard: Shard) -> str:
+    return hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in shard.tensors().values())).hexdigest()

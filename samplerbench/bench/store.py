@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import UserError
-from .record import COLUMNS, Record
+from .record import SCHEMA, Record, columns_of, metrics_in
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,6 +28,7 @@ class Store:
 
     def __init__(self, out: Path) -> None:
         self.out = out
+        self.metrics: list[str] = []
         self.csv = out / "results.csv"
         self._lock: IO[str] | None = None
 
@@ -53,7 +54,7 @@ class Store:
             return self._read() if self.csv.exists() else []
         except (OSError, KeyError, TypeError, ValueError) as error:
             self.close()
-            what = "is of another version of samplerbench, or was edited"
+            what = f"is not of schema {SCHEMA}: it is of another version of samplerbench, or was edited"
             raise UserError(f"{self.csv} {what} ({error}); name another --out") from None
 
     def close(self) -> None:
@@ -65,16 +66,20 @@ class Store:
     def _read(self) -> list[Record]:
         whole = self.csv.read_text().rpartition("\n")[0]  # a last line without its end was cut off by a kill
         reader = csv.DictReader(io.StringIO(whole))
-        if reader.fieldnames is not None and list(reader.fieldnames) != list(COLUMNS):
-            raise ValueError("its columns are others")
+        if reader.fieldnames is not None:
+            metrics_in(list(reader.fieldnames))
         return [Record.from_row(row) for row in reader]
 
-    def replace(self, records: Sequence[Record]) -> None:
-        """Writes results.csv anew with these rows, whole or not at all."""
+    def replace(self, records: Sequence[Record], metrics: Sequence[str]) -> None:
+        """Writes results.csv anew with these rows, whole or not at all; from now on it has columns for `metrics` and
+        for those that the rows have besides.
+        """
+        self.metrics = list(dict.fromkeys([*metrics, *(name for record in records for name in record.metrics)]))
         part = self.out / "results.csv.part"
         try:
             with part.open("w") as file:
-                file.write(_line(list(COLUMNS)) + "".join(_line(_values(record)) for record in records))
+                lines = [columns_of(self.metrics), *(self._values(record) for record in records)]
+                file.write("".join(map(_line, lines)))
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(self.csv)
@@ -88,7 +93,7 @@ class Store:
             with self.csv.open("ab") as file:
                 before = file.tell()
                 try:
-                    file.write(_line(_values(record)).encode())
+                    file.write(_line(self._values(record)).encode())
                     file.flush()
                     os.fsync(file.fileno())
                 except OSError:
@@ -114,14 +119,18 @@ class Store:
         except OSError as error:
             raise UserError(f"{self.out / 'samples'} cannot be written: {error.strerror or error}") from None
 
-    def save_influences(self, record: Record, influences: np.ndarray) -> None:
-        """Keeps the influence of each sample on a cell's FID, for paired comparisons."""
-        path = influence_path(self.out, record.key, record.samples or 0)
+    def save_influences(self, record: Record, metric: str, influences: np.ndarray) -> None:
+        """Keeps the influence of each sample on a cell's metric, for paired comparisons."""
+        path = influence_path(self.out, record.key, record.samples or 0, metric)
         try:
             path.parent.mkdir(exist_ok=True)
             np.save(path, influences.astype(np.float32))
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
+
+    def _values(self, record: Record) -> list[Any]:
+        row = record.row(self.metrics).values()
+        return ["" if value is None else repr(value) if isinstance(value, float) else value for value in row]
 
     def save_error(self, label: str, details: str) -> Path:
         """Keeps a traceback; returns where."""
@@ -134,14 +143,9 @@ class Store:
         return path
 
 
-def influence_path(out: Path, key: str, samples: int) -> Path:
-    """Where a run keeps the influences of a cell."""
-    return out / "influences" / f"{key[:16]}-{samples}.npy"
-
-
-def _values(record: Record) -> list[Any]:
-    row = record.row().values()
-    return ["" if value is None else repr(value) if isinstance(value, float) else value for value in row]
+def influence_path(out: Path, key: str, samples: int, metric: str) -> Path:
+    """Where a run keeps the influences of a cell on a metric."""
+    return out / "influences" / f"{key[:16]}-{samples}-{metric}.npy"
 
 
 def _line(values: list[Any]) -> str:

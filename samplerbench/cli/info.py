@@ -19,6 +19,7 @@ def info() -> None:
     report = environment(resolve_device("auto")) | {
         "cache": str(default_cache()),
         "samplers": {r.cls.name: r.distribution for r in registry.current()},
+        "metrics": {r.cls.name: r.distribution for r in registry.current_metrics()},
         "problems": [str(problem) for problem in registry.problems],
     }
     click.echo(json.dumps(report, indent=2))

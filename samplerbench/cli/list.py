@@ -6,7 +6,7 @@ import click
 
 from ..errors import unknown
 
-KINDS = ("samplers", "models", "extractors", "recipes")
+KINDS = ("samplers", "metrics", "models", "extractors", "recipes")
 
 
 @click.command("list")
@@ -16,7 +16,7 @@ KINDS = ("samplers", "models", "extractors", "recipes")
     "plugins",
     multiple=True,
     metavar="FILE.py|FOLDER|MODULE",
-    help="Samplers of your own, listed with the rest.",
+    help="Samplers and metrics of your own, listed with the rest.",
 )
 def list_(kind: str, plugins: tuple[str, ...]) -> int:
     """Tell what is there, and where it comes from."""
@@ -26,5 +26,7 @@ def list_(kind: str, plugins: tuple[str, ...]) -> int:
 
     if kind == "samplers":
         return listing.print_samplers(plugins)
+    if kind == "metrics":
+        return listing.print_metrics(plugins)
     {"models": listing.print_models, "extractors": listing.print_extractors, "recipes": listing.print_recipes}[kind]()
     return 0

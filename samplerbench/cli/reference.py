@@ -53,11 +53,11 @@ def reference(
     else:
         images = load_images("npz", path) if path.suffix == ".npz" else load_images(data, data_root)
         batches, sha256 = iter(images.images.split(64)), images.sha256
-    statistics = make_reference((batch.to(place) for batch in batches), ready)
+    statistics, features = make_reference((batch.to(place) for batch in batches), ready)
     provenance = Provenance(ready.name, ready.layer, ready.sha256, data, sha256)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        save_reference(out, statistics, provenance)
+        save_reference(out, statistics, features, provenance)
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror or error}") from None
     click.echo(f"{out}: {statistics.count} images, {len(statistics.mu)} features of {ready.name}")

@@ -24,6 +24,7 @@ from ..errors import UserError
     metavar="NAME|PATH",
     help="A shipped model, or a folder with config.json and model.safetensors.",
 )
+@click.option("--metrics", default="fid", metavar="NAME,…", help="What to measure; see `samplerbench list metrics`.")
 @click.option("--samples", default=1024, help="Samples a cell.")
 @click.option("--seed", default=0, help="Seed of x_T and of every later draw.")
 @click.option("--batch-size", type=int, help="Samples at once.  [default: 128 on a CPU, 512 on a GPU]")
@@ -52,7 +53,10 @@ from ..errors import UserError
     "plugins",
     multiple=True,
     metavar="FILE.py|FOLDER|MODULE",
-    help="Samplers of your own; may be given several times.",
+    help="Samplers and metrics of your own; may be given several times.",
+)
+@click.option(
+    "--data-root", type=click.Path(path_type=Path), help="Where a dataset's files are, for metrics of real images."
 )
 @click.option("--fresh", is_flag=True, help="Compute everything anew, whatever --out and the cache hold.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder of finished work.  [default: the user's cache]")
@@ -62,24 +66,26 @@ def run(
     samplers: str,
     nfe: str | None,
     steps: str | None,
+    metrics: str,
     out: Path | None,
     plugins: tuple[str, ...],
     quiet: bool,
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Put samplers against a model: FID for each number of network evaluations.
+    """Put samplers against a model: FID, or other metrics, for each number of network evaluations.
 
     Writes results.csv (a row as each cell ends), run.json and a picture of samples a cell. A run that was
-    stopped goes on when its --out is named again. Exits with 1 where a cell failed.
+    stopped goes on when its --out is named again. Exits with 1 where a cell or a metric failed.
     """
     from ..bench.plan import RunConfig
-    from ..bench.run import BenchmarkRun, axis_of, default_out, records_frame
+    from ..bench.run import BenchmarkRun, axis_of, default_out, records_frame, split_names
     from ..report.progress import RunProgress
     from ..report.table import print_run
     from ..sampler import split_specs
 
-    config = RunConfig(samplers=tuple(split_specs(samplers)), plugins=plugins, **axis_of(nfe, steps), **options)
+    names = tuple(split_specs(samplers))
+    config = RunConfig(names, **axis_of(nfe, steps), metrics=split_names(metrics), plugins=plugins, **options)
     with RunProgress(quiet) as progress:
         benchmark = BenchmarkRun(config, out or default_out(), progress)
         stopped: BaseException | None = None
@@ -88,9 +94,9 @@ def run(
         except (KeyboardInterrupt, UserError) as error:  # what was finished is shown first
             stopped = error
     if as_json:
-        click.echo(records_frame(benchmark.records).to_json(orient="records", indent=2))
+        click.echo(records_frame(benchmark.records, config.metrics).to_json(orient="records", indent=2))
     elif not quiet:
         print_run(benchmark)
     if stopped:
         raise stopped
-    return 1 if benchmark.failed else 0
+    return 1 if benchmark.broken else 0

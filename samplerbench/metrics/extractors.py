@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -71,7 +72,7 @@ register_feature_extractor(SHIPPED, FashionMNISTFeatures)
 
 @dataclass(frozen=True)
 class Extractor:
-    """A feature extractor ready to run: `extractor(images)`, uint8 [N, C, H, W] -> [N, D].
+    """A feature extractor ready to run: `extractor(images)`, uint8 [N, C, H, W] -> features [N, D].
 
     Attributes:
         layer: which of the network's layers FID is measured in.
@@ -84,10 +85,18 @@ class Extractor:
     network: nn.Module
 
     @torch.no_grad()
+    def with_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [N, D] and the logits of its classes [N, K]."""
+        features, logits = self.network(images)
+        return features, logits
+
+    def dimension(self, image_shape: Sequence[int]) -> int:
+        """D, of images [C, H, W]."""
+        device = next(self.network.parameters()).device
+        return self(torch.zeros(1, *image_shape, dtype=torch.uint8, device=device)).shape[1]
+
     def __call__(self, images: Tensor) -> Tensor:
-        (features,) = self.network(images)
-        assert isinstance(features, Tensor)
-        return features
+        return self.with_logits(images)[0]
 
 
 def load_extractor(
@@ -112,7 +121,7 @@ def load_extractor(
     try:
         network = create_feature_extractor(
             name,
-            [info.layer],
+            [info.layer, info.logits],
             cuda=False,
             verbose=False,
             feature_extractor_weights_path=None if weights is None else str(weights),

@@ -7,6 +7,7 @@ hold, at the same cost an evaluation.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class Experts(nn.Module):
 
     def __init__(self, networks: Sequence[nn.Module], last: Sequence[float]) -> None:
         super().__init__()
-        if len(networks) != len(last) + 1 or any(a >= b for a, b in zip(last, last[1:], strict=False)):
+        if len(networks) != len(last) + 1 or any(a >= b for a, b in pairwise(last)):
             raise UserError(f"experts are divided at increasing labels, one fewer than networks, got {list(last)}")
         self.networks, self.last = nn.ModuleList(networks), tuple(last)
 

@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -117,10 +117,10 @@ def save_model(
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(network, folder / "model.safetensors", weights)
     experts = list(network.last) if isinstance(network, Experts) else []
-    unet = network.networks[0] if isinstance(network, Experts) else network
+    unet = cast(UNet, network.networks[0]) if isinstance(network, Experts) else network
     config = {
         "format": FORMAT,
-        "architecture": {"kind": "unet", **asdict(unet.config)},  # type: ignore[arg-type]
+        "architecture": {"kind": "unet", **asdict(unet.config)},
         **({"experts": experts} if experts else {}),
         "prediction": prediction,
         "schedule": schedule.config(),

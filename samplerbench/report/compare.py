@@ -17,7 +17,7 @@ from ..errors import UserError, unknown
 
 __all__ = ["Comparison", "Difference", "compare", "compare_with_baseline", "holm", "published", "read_results"]
 
-NEEDED = ("sampler", "nfe", "fid")
+NEEDED = ("sampler", "nfe")
 CELL = ("model", "sampler", "spacing", "final", "samples", "seed")
 VARIED = ("model", "samples", "seed")
 # conditions in which two FIDs must agree to mean anything together, and those that are worth knowing
@@ -27,16 +27,17 @@ OTHERS = ("model_sha256", "seed", "dtype", "device", "torch", "samplerbench", "s
 
 @dataclass(frozen=True)
 class Results:
-    """Finished rows of a file, and the run folder it lies in."""
+    """Finished rows of a file that have the metric, and the run folder it lies in."""
 
     name: str
     rows: pd.DataFrame
     folder: Path
+    metric: str
 
 
 @dataclass
 class Difference:
-    """One cell in two results: FID of `other` less that of `base`.
+    """One cell in two results: the metric of `other` less that of `base`.
 
     error: the standard error of the difference; how: paired, unpaired, or why there is none. p: Holm-adjusted.
     """
@@ -47,6 +48,7 @@ class Difference:
     other: float
     error: float | None
     how: str
+    direction: str = "lower"
     p: float | None = None
 
     @property
@@ -64,7 +66,9 @@ class Difference:
     def verdict(self) -> str:
         if self.p is None:
             return "unknown"
-        return ("better" if self.delta < 0 else "worse") if self.p < 0.05 else "no difference"
+        if self.p >= 0.05:
+            return "no difference"
+        return "better" if (self.delta < 0) == (self.direction == "lower") else "worse"
 
 
 @dataclass
@@ -75,6 +79,8 @@ class Comparison:
 
     base: str
     other: str
+    metric: str
+    direction: str
     differences: list[Difference]
     only_base: list[str]
     only_other: list[str]
@@ -82,8 +88,10 @@ class Comparison:
     decisive: list[str]
 
 
-def read_results(path: Path) -> Results:
-    """The finished rows of a results.csv, or of the one in a run's folder. Raises UserError where it is none."""
+def read_results(path: Path, metric: str = "fid") -> Results:
+    """The finished rows of a results.csv, or of the one in a run's folder. Raises UserError where it is none, or lacks
+    the metric.
+    """
     file = path / "results.csv" if path.is_dir() else path
     if not file.is_file():
         raise UserError(f"no results at {path}: expected a CSV file, or a run's folder with results.csv")
@@ -91,10 +99,10 @@ def read_results(path: Path) -> Results:
         rows = pd.read_csv(file)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"{file} is not a CSV file: {error}") from None
-    missing = [name for name in NEEDED if name not in rows.columns]
+    missing = [name for name in (*NEEDED, metric) if name not in rows.columns]
     if missing:
         raise UserError(f"{file} lacks the column {' and '.join(missing)}; it has {', '.join(map(str, rows.columns))}")
-    for name in ("nfe", "fid", "fid_se", "samples"):
+    for name in ("nfe", metric, f"{metric}_se", "samples"):
         if name in rows.columns:
             numbers = pd.to_numeric(rows[name], errors="coerce")
             bad = rows.index[numbers.isna() & rows[name].notna()]
@@ -103,10 +111,10 @@ def read_results(path: Path) -> Results:
             rows[name] = numbers
     if "status" in rows.columns:
         rows = rows[rows["status"] == "done"]
-    return Results(str(path), rows[rows["fid"].notna()].reset_index(drop=True), file.parent)
+    return Results(str(path), rows[rows[metric].notna()].reset_index(drop=True), file.parent, metric)
 
 
-def compare(base: Results, other: Results) -> Comparison:
+def compare(base: Results, other: Results, direction: str = "lower") -> Comparison:
     """`other` against `base`, cell by cell: the same sampler with the same options, spacing and counted evaluations."""
     both = [name for name in CELL if name in base.rows.columns and name in other.rows.columns]
     # where no value is common, two models, counts or seeds are being compared, and the warnings say so
@@ -121,14 +129,16 @@ def compare(base: Results, other: Results) -> Comparison:
     right = other.rows.drop_duplicates(keys, keep="last").set_index(keys, drop=False)
     common = [key for key in left.index if key in right.index]
     warnings, decisive = _conditions(
-        Results(base.name, left.loc[common] if common else left, base.folder),
-        Results(other.name, right.loc[common] if common else right, other.folder),
+        Results(base.name, left.loc[common] if common else left, base.folder, base.metric),
+        Results(other.name, right.loc[common] if common else right, other.folder, other.metric),
     )
-    differences = [_difference(base, left.loc[key], other, right.loc[key]) for key in common]
+    differences = [_difference(base, left.loc[key], other, right.loc[key], direction) for key in common]
     holm(differences)
     return Comparison(
         base.name,
         other.name,
+        base.metric,
+        direction,
         differences,
         [_label(left.loc[key]) for key in left.index if key not in right.index],
         [_label(right.loc[key]) for key in right.index if key not in left.index],
@@ -137,7 +147,7 @@ def compare(base: Results, other: Results) -> Comparison:
     )
 
 
-def compare_with_baseline(results: Results, baseline: str) -> Comparison:
+def compare_with_baseline(results: Results, baseline: str, direction: str = "lower") -> Comparison:
     """Every sampler of one run against its sampler `baseline`, at equal evaluations."""
     names = sorted(set(results.rows["sampler"]))
     if baseline not in names:
@@ -150,11 +160,11 @@ def compare_with_baseline(results: Results, baseline: str) -> Comparison:
             if name in rows.columns:
                 match = match[match[name] == row[name]]
         if len(match):
-            differences.append(_difference(results, match.iloc[-1], results, row))
+            differences.append(_difference(results, match.iloc[-1], results, row, direction))
         else:
             alone.append(_label(row))
     holm(differences)
-    return Comparison(baseline, results.name, differences, [], alone, [], [])
+    return Comparison(baseline, results.name, results.metric, direction, differences, [], alone, [], [])
 
 
 def holm(differences: Sequence[Difference]) -> None:
@@ -173,9 +183,10 @@ def holm(differences: Sequence[Difference]) -> None:
         d.p = largest
 
 
-def _difference(base: Results, a: pd.Series, other: Results, b: pd.Series) -> Difference:
+def _difference(base: Results, a: pd.Series, other: Results, b: pd.Series, direction: str) -> Difference:
     error, how = _error(base, a, other, b)
-    return Difference(str(b["sampler"]), float(b["nfe"]), float(a["fid"]), float(b["fid"]), error, how)
+    values = float(a[base.metric]), float(b[base.metric])
+    return Difference(str(b["sampler"]), float(b["nfe"]), *values, error, how, direction)
 
 
 def _error(base: Results, a: pd.Series, other: Results, b: pd.Series) -> tuple[float | None, str]:
@@ -184,7 +195,7 @@ def _error(base: Results, a: pd.Series, other: Results, b: pd.Series) -> tuple[f
     one, two = _influences(base, a), _influences(other, b)
     if same and one is not None and two is not None and len(one) == len(two):
         return float((two - one).std(ddof=1) / math.sqrt(len(one))), "paired"
-    errors = [float(row.get("fid_se", math.nan)) for row in (a, b)]
+    errors = [float(row.get(f"{base.metric}_se", math.nan)) for row in (a, b)]
     if any(math.isnan(error) for error in errors):
         return None, "no standard errors"
     return math.hypot(*errors), "unpaired"
@@ -193,7 +204,7 @@ def _error(base: Results, a: pd.Series, other: Results, b: pd.Series) -> tuple[f
 def _influences(results: Results, row: pd.Series) -> np.ndarray | None:
     if "key" not in row or "samples" not in row or pd.isna(row["samples"]):
         return None
-    path = influence_path(results.folder, str(row["key"]), int(row["samples"]))
+    path = influence_path(results.folder, str(row["key"]), int(row["samples"]), results.metric)
     if not path.is_file():
         return None
     values: np.ndarray = np.load(path, allow_pickle=False).astype(np.float64)

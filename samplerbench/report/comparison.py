@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import UserError
+from ..metrics.metric import title
 from .compare import Comparison, Difference
 
 __all__ = ["comparison_frame", "print_comparison", "print_frame"]
@@ -24,8 +25,8 @@ def comparison_frame(comparison: Comparison) -> pd.DataFrame:
             "sampler": [d.sampler for d in comparison.differences],
             "nfe": [d.nfe for d in comparison.differences],
             "base": [comparison.base] * len(comparison.differences),
-            "fid_base": [d.base for d in comparison.differences],
-            "fid": [d.other for d in comparison.differences],
+            f"{comparison.metric}_base": [d.base for d in comparison.differences],
+            comparison.metric: [d.other for d in comparison.differences],
             "delta": [d.delta for d in comparison.differences],
             "se": [d.error for d in comparison.differences],
             "low": [d.interval[0] if d.interval else None for d in comparison.differences],
@@ -45,8 +46,10 @@ def print_comparison(comparison: Comparison, markdown: bool) -> None:
     if markdown:
         console.print(_markdown(comparison), markup=False, soft_wrap=True)
     else:
-        console.print(f"ΔFID of {comparison.other} against {comparison.base}; below 0 is better", markup=False)
-        table = Table("sampler", "evaluations", "base FID", "FID", "ΔFID [95 % interval]", "p (Holm)", "", "error")
+        sign = "below" if comparison.direction == "lower" else "above"
+        what = f"Δ{title(comparison.metric)} of {comparison.other} against {comparison.base}"
+        console.print(f"{what}; {sign} 0 is better", markup=False)
+        table = Table(*_header(comparison))
         for d in comparison.differences:
             table.add_row(*_cells(d), style=STYLES[d.verdict])
         console.print(table)
@@ -55,15 +58,20 @@ def print_comparison(comparison: Comparison, markdown: bool) -> None:
             console.print(f"only in {name}: {', '.join(labels)}", markup=False, soft_wrap=True)
 
 
+def _header(comparison: Comparison) -> list[str]:
+    name = title(comparison.metric)
+    return ["sampler", "evaluations", f"base {name}", name, f"Δ{name} [95 % interval]", "p (Holm)", "", "error"]
+
+
 def _cells(d: Difference) -> list[str]:
-    interval = f" [{d.interval[0]:+.3f}, {d.interval[1]:+.3f}]" if d.interval else ""
+    interval = f" [{d.interval[0]:+.3g}, {d.interval[1]:+.3g}]" if d.interval else ""
     p = "" if d.p is None else f"{d.p:.2g}"
     return [
         d.sampler,
         f"{d.nfe:g}",
-        f"{d.base:.3f}",
-        f"{d.other:.3f}",
-        f"{d.delta:+.3f}{interval}",
+        f"{d.base:.4g}",
+        f"{d.other:.4g}",
+        f"{d.delta:+.3g}{interval}",
         p,
         d.verdict,
         d.how,
@@ -72,7 +80,7 @@ def _cells(d: Difference) -> list[str]:
 
 def _markdown(comparison: Comparison) -> str:
     lines = [
-        "| sampler | evaluations | base FID | FID | ΔFID [95 % interval] | p (Holm) | | error |",
+        f"| {' | '.join(_header(comparison))} |",
         "|---" * 8 + "|",
     ]
     lines += [f"| {' | '.join(_cells(d))} |" for d in comparison.differences]

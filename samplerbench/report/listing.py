@@ -13,10 +13,10 @@ from rich.text import Text
 from ..diffusion.grid import FINALS
 from ..diffusion.spacing import SPACINGS
 from ..metrics.names import EXTRACTORS
-from ..plugins import load_plugins
+from ..plugins import Registry, load_plugins
 from ..sampler import Sampler, options_of
 
-__all__ = ["print_extractors", "print_models", "print_recipes", "print_samplers"]
+__all__ = ["print_extractors", "print_metrics", "print_models", "print_recipes", "print_samplers"]
 
 
 def print_samplers(plugins: Sequence[str]) -> int:
@@ -39,6 +39,22 @@ def print_samplers(plugins: Sequence[str]) -> int:
         ]
         for key, text in facts:
             console.print(f"  {key:<7}", Text(text), soft_wrap=True)
+    return _tell_problems(registry)
+
+
+def print_metrics(plugins: Sequence[str]) -> int:
+    """A block a metric: what it measures, direction, paper, distribution. Returns 1 where a plugin was skipped."""
+    registry = load_plugins(plugins)
+    console = Console(highlight=False)
+    for registered in registry.current_metrics():
+        cls = registered.cls
+        console.print(f"[bold]{cls.name}[/]  {cls.about}; {cls.direction} is better", soft_wrap=True)
+        for key, text in (("paper", cls.paper or "none given"), ("from", registered.distribution)):
+            console.print(f"  {key:<7}", Text(text), soft_wrap=True)
+    return _tell_problems(registry)
+
+
+def _tell_problems(registry: Registry) -> int:
     for text in [*registry.notices(), *map(str, registry.problems)]:
         click.echo(text, err=True)
     return 1 if registry.problems else 0
@@ -104,7 +120,5 @@ def print_recipes() -> None:
     table = Table("recipe", "kind", "dataset", "steps", "batch size")
     for name in recipe_names():
         recipe = find_recipe(name)
-        table.add_row(
-            name, recipe.kind, recipe.data.dataset, str(recipe.total), str(recipe.optimiser.batch_size)
-        )
+        table.add_row(name, recipe.kind, recipe.data.dataset, str(recipe.total), str(recipe.optimiser.batch_size))
     Console().print(table)

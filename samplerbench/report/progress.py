@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..bench.execute import Listener, resolve_device
 from ..bench.plan import Cell
 from ..bench.record import Record
+from ..metrics.metric import title
 from ..training.recipe import Recipe
 
 __all__ = ["RunProgress", "train_with_progress"]
@@ -72,7 +73,10 @@ class RunProgress(Listener):
         if record.status == "done":
             took = "was there already" if self.done == 0 else f"{record.seconds:.1f} s"
             found = f" ({record.cached} samples from the cache)" if self.done and record.cached else ""
-            text = f"{cell.label}: FID {record.fid:.4g} in {record.nfe:g} evaluations, {took}{found}"
+            values = ", ".join(
+                f"{title(name)} {value.value:.4g}" for name, value in record.metrics.items() if value.value is not None
+            )
+            text = f"{cell.label}: {values or 'nothing measured'} in {record.nfe:g} evaluations, {took}{found}"
             self.progress.console.print(text)
         else:
             self.progress.console.print(f"{cell.label}: {record.status}: {record.reason}", style="yellow", markup=False)

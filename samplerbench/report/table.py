@@ -1,4 +1,4 @@
-"""The table at the end of a run: samplers × evaluations → FID."""
+"""The table at the end of a run: samplers × evaluations → a metric."""
 
 from __future__ import annotations
 
@@ -10,22 +10,26 @@ from rich.table import Table
 from rich.text import Text
 
 from ..bench.record import Record
+from ..metrics.metric import Metric, title
 
 if TYPE_CHECKING:
     from ..bench.run import BenchmarkRun
 
-__all__ = ["fid_table", "print_run"]
+__all__ = ["metric_table", "print_run"]
 
 
-def fid_table(records: Sequence[Record], axis: str) -> Table:
+def metric_table(records: Sequence[Record], axis: str, metric: Metric) -> Table:
     """A row a sampler, a column a budget (axis `nfe`) or a number of steps (`steps`).
 
-    A cell is its FID, its standard error and, in parentheses, the ratio to the best of its column, which is bold. Where
-    the counted evaluations are not the column's number they are written after an @.
+    A cell is the metric, its standard error and, in parentheses, the ratio to the best of its column, which is bold.
+    Where the counted evaluations are not the column's number they are written after an @.
     """
     columns = sorted({_column(r, axis) for r in records})
+    choose = min if metric.direction == "lower" else max
+    found = [(_column(r, axis), r.metric(metric.name).value) for r in records]
     best = {
-        c: min((r.fid for r in records if _column(r, axis) == c and r.fid is not None), default=None) for c in columns
+        c: choose((value for column, value in found if column == c and value is not None), default=None)
+        for c in columns
     }
     table = Table(show_lines=True)
     table.add_column("network evaluations" if axis == "nfe" else "steps (@ evaluations)", no_wrap=True)
@@ -35,7 +39,7 @@ def fid_table(records: Sequence[Record], axis: str) -> Table:
     for record in records:
         rows.setdefault(_row(record), {})[_column(record, axis)] = record
     for name, cells in rows.items():
-        table.add_row(name, *(_cell(cells.get(c), best[c], c) for c in columns))
+        table.add_row(name, *(_cell(cells.get(c), metric.name, best[c], c) for c in columns))
     return table
 
 
@@ -48,17 +52,19 @@ def _row(record: Record) -> str:
     return record.sampler if "spacing=" in record.sampler else f"{record.sampler} ({record.spacing})"
 
 
-def _cell(record: Record | None, best: float | None, column: int) -> Text:
+def _cell(record: Record | None, metric: str, best: float | None, column: int) -> Text:
     if record is None:
         return Text("")
-    if record.fid is None or best is None:
-        return Text(record.status, style="red" if record.status == "failed" else "dim")
-    error = "" if record.fid_se is None else f" ±{record.fid_se:.2g}"
-    notes = [f"({record.fid / best:.2f})"] if best > 0 else []
+    measured = record.metric(metric)
+    if measured.value is None or best is None:
+        word = "none" if record.status == "done" else record.status
+        return Text(word, style="red" if record.status == "failed" else "dim")
+    error = "" if measured.se is None else f" ±{measured.se:.2g}"
+    notes = [f"({measured.value / best:.2f})"] if best > 0 else []
     if record.nfe != column:
         notes.append(f"@{record.nfe:g}")
-    text = f"{_digits(record.fid)}{error}\n{' '.join(notes)}"
-    return Text(text, style="bold green" if record.fid == best else "")
+    text = f"{_digits(measured.value)}{error}\n{' '.join(notes)}"
+    return Text(text, style="bold green" if measured.value == best else "")
 
 
 def _digits(value: float) -> str:
@@ -68,19 +74,22 @@ def _digits(value: float) -> str:
 
 def _conditions(records: Sequence[Record]) -> str:
     r = records[0]
-    reference = f"{r.extractor} against {r.reference_count} real images"
+    count = "an unknown number of" if r.reference_count is None else r.reference_count
+    reference = f"{r.extractor} against {count} real images"
     return f"{r.model}, {r.samples} samples, seed {r.seed}, {reference}, {r.dtype} on {r.device}"
 
 
 def print_run(run: BenchmarkRun) -> None:
     """The table, what was skipped or failed and why, and where the files are."""
     console = Console(highlight=False)
+    for metric in run.metrics if run.records else []:
+        rest = f"{metric.direction} is better (ratio to the best of the column)"
+        console.print(f"{title(metric.name)} ± standard error, {rest}", soft_wrap=True)
+        console.print(metric_table(run.records, run.config.axis, metric))
     if run.records:
-        console.print("FID ± standard error, lower is better (ratio to the best of the column)", soft_wrap=True)
-        console.print(fid_table(run.records, run.config.axis))
         console.print(_conditions(run.records), soft_wrap=True)
     for cell, record in zip(run.cells, run.records, strict=False):
-        if record.status != "done":
+        if record.reason:
             console.print(
                 Text(
                     f"{record.status}: {cell.label}: {record.reason}",
@@ -95,7 +104,7 @@ def print_run(run: BenchmarkRun) -> None:
         f"samples: {run.store.out / 'samples'}",
         f"conditions: {run.store.out / 'run.json'}",
     ]
-    if run.failed:
+    if run.broken:
         where.append(f"tracebacks: {run.store.out / 'errors'}")
     for line in where:
         console.print(line, markup=False, soft_wrap=True)

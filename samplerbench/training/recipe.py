@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ class ExpertsConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "last", tuple(self.last))
-        if not self.last or self.last[0] < 1 or any(a >= b for a, b in zip(self.last, self.last[1:], strict=False)):
+        if not self.last or self.last[0] < 1 or any(a >= b for a, b in pairwise(self.last)):
             raise UserError(f"[experts] needs increasing times as 'last', got {list(self.last)}")
         if self.steps < 1:
             raise UserError("[experts] needs steps >= 1")
@@ -95,15 +96,19 @@ class ExpertsConfig:
         if self.last[-1] >= total:
             raise UserError(f"[experts] divides times below {total}, got {self.last[-1]} in 'last'")
         ends = [0, *self.last, total]
-        return list(zip(ends, ends[1:], strict=False))
+        return list(pairwise(ends))
 
     def optimiser(self, shared: OptimiserConfig, index: int) -> OptimiserConfig:
         """How the weights of copy `index` move, after those of all moved as `shared` says."""
-        rates = {
-            "learning_rate": shared.learning_rate * self.rate,
-            "muon_learning_rate": shared.muon_learning_rate * self.rate,
-        }
-        return replace(shared, steps=self.steps, restarts=(), decay=1.0, seed=shared.seed + 1 + index, **rates)
+        return replace(
+            shared,
+            steps=self.steps,
+            learning_rate=shared.learning_rate * self.rate,
+            muon_learning_rate=shared.muon_learning_rate * self.rate,
+            decay=1.0,
+            restarts=(),
+            seed=shared.seed + 1 + index,
+        )
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..data import Images, load_images
 from ..diffusion.noise import NoiseSource
@@ -29,7 +30,7 @@ from ..sampling import sample
 from .classifier import ClassifierLoss, accuracy
 from .diffusion import DiffusionLoss
 from .loop import Trainer
-from .recipe import Recipe
+from .recipe import ExpertsConfig, Recipe
 
 __all__ = ["train"]
 
@@ -82,18 +83,8 @@ def _diffusion(
     trainer.run(report)
     seconds, trained = trainer.seconds, trainer.ema
     if recipe.experts:
-        copies, last = [], [float(schedule.label(t)) for t in recipe.experts.last]
-        for i, span in enumerate(recipe.experts.spans(len(schedule.betas))):
-            config = recipe.experts.optimiser(recipe.optimiser, i)
-            network = copy.deepcopy(trainer.ema).train().requires_grad_(True).to(memory_format=torch.channels_last)
-            predictor = NoisePredictor(network, recipe.prediction)
-            loss = DiffusionLoss(predictor, schedule, data.images, recipe, device, span, config.seed)
-            expert = Trainer(network, loss, config, out / f"expert-{i}", key)
-            before = recipe.optimiser.total + i * config.total
-            expert.run(lambda step, value, before=before: report(before + step, value))  # type: ignore[misc]
-            copies.append(expert.ema)
-            seconds += expert.seconds
-        trained = Experts(copies, last)
+        trained, more = _experts(recipe, recipe.experts, trainer.ema, schedule, data, out, device, report, key)
+        seconds += more
     history = _history(recipe, data, seconds)
     trained = trained.eval().to(memory_format=torch.channels_last)
     epsilon = epsilon_of(NoisePredictor(trained, recipe.prediction), schedule)
@@ -108,10 +99,38 @@ def _diffusion(
     return {"folder": folder, "samples": out / "samples.png", "seconds": seconds}
 
 
+def _experts(
+    recipe: Recipe,
+    experts: ExpertsConfig,
+    shared: nn.Module,
+    schedule: DiscreteSchedule,
+    data: Images,
+    out: Path,
+    device: torch.device,
+    report: Report,
+    key: str,
+) -> tuple[Experts, float]:
+    """Trains a copy of the shared network for each range of times, one after the other. Returns them, and the
+    seconds.
+    """
+    copies: list[nn.Module] = []
+    done, seconds = recipe.optimiser.total, 0.0
+    for i, span in enumerate(experts.spans(len(schedule.betas))):
+        config = experts.optimiser(recipe.optimiser, i)
+        network = copy.deepcopy(shared).train().requires_grad_(True).to(memory_format=torch.channels_last)
+        predictor = NoisePredictor(network, recipe.prediction)
+        loss = DiffusionLoss(predictor, schedule, data.images, recipe, device, span, config.seed)
+        trainer = Trainer(network, loss, config, out / f"expert-{i}", key)
+        trainer.run(lambda step, value, done=done: report(done + step, value))  # type: ignore[misc]
+        copies.append(trainer.ema)
+        done, seconds = done + config.total, seconds + trainer.seconds
+    return Experts(copies, [float(schedule.label(t)) for t in experts.last]), seconds
+
+
 def write_reference(path: Path, extractor: Extractor, data: Images, name: str) -> None:
     """Reference statistics of training images, beside the model that was trained on them."""
     provenance = Provenance(extractor.name, extractor.layer, extractor.sha256, f"{name}, training images", data.sha256)
-    save_reference(path, make_reference(data.images.split(256), extractor), provenance)
+    save_reference(path, *make_reference(data.images.split(256), extractor), provenance)
 
 
 def _classifier(

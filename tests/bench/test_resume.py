@@ -220,7 +220,7 @@ class TestDamage:
 
         notices = []
         cache = ShardCache(tmp_path / "cache", notices.append)
-        shard = Shard(torch.zeros(3, 2), torch.zeros(1, 1, 2, 2, dtype=torch.uint8), 4.0)
+        shard = Shard(torch.zeros(3, 2), torch.zeros(3, 5), torch.zeros(1, 1, 2, 2), 4.0)
         with monkeypatch.context() as disk:
             disk.setattr("pathlib.Path.replace", full)
             cache.save("abc", 0, shard)

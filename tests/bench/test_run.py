@@ -15,9 +15,9 @@ import samplerbench
 from samplerbench import UserError
 from samplerbench.bench import execute, store
 from samplerbench.bench.execute import Listener
-from samplerbench.bench.record import COLUMNS
+from samplerbench.bench.record import SCHEMA, columns_of
 from samplerbench.metrics.extractors import load_extractor
-from samplerbench.metrics.frechet import frechet_distance
+from samplerbench.metrics.frechet import frechet_distance, statistics_of
 from samplerbench.metrics.names import SHIPPED
 from samplerbench.metrics.reference import load_reference
 
@@ -79,7 +79,9 @@ def go(tiny_model, tmp_path):
 
 def test_a_run_leaves_what_it_says(go, tmp_path, tiny_model):
     frame = go("ddim,dpm:order=1,ddpm")
-    assert list(frame.columns) == list(COLUMNS)
+    assert list(frame.columns) == columns_of(["fid"])
+    assert (frame["schema"] == SCHEMA).all()
+    assert (frame["fid_n"] == 40).all()
     assert frame["sampler"].tolist() == ["ddim"] * 2 + ["dpm-solver:order=1"] * 2 + ["ddpm"] * 2
     assert frame["nfe"].tolist() == [2, 4] * 3
     assert (frame["status"] == "done").all()
@@ -106,10 +108,9 @@ def test_fid_is_that_of_the_samples(go, tiny_model):
     x = samplerbench.NoiseSource(0, range(40), (1, 28, 28)).x_T()
     x0 = samplerbench.sample("ddim", epsilon, model.schedule, x, nfe=3).x0
     features = extractor(execute.quantise(x0)).double().numpy()
-    statistics = execute.Moments(224)
-    statistics.add(torch.from_numpy(features))
-    reference = load_reference(model.reference, extractor)
-    assert frame["fid"][0] == pytest.approx(frechet_distance(statistics.statistics(), reference.statistics), rel=1e-6)
+    reference = load_reference(model.reference, extractor, model.image_shape)
+    by_hand = frechet_distance(statistics_of(torch.from_numpy(features)), reference.statistics)
+    assert frame["fid"][0] == pytest.approx(by_hand, rel=1e-6)
 
 
 def test_batch_size_and_company_change_nothing_but_rounding(go):

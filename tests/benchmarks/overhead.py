@@ -24,6 +24,7 @@ from samplerbench.diffusion.denoiser import Denoiser
 from samplerbench.diffusion.noise import NoiseSource
 from samplerbench.metrics.extractors import load_extractor
 from samplerbench.metrics.reference import load_reference
+from samplerbench.models.experts import Experts
 from samplerbench.models.model import load_model
 from samplerbench.plugins import load_plugins
 from samplerbench.sampling import draw
@@ -48,10 +49,10 @@ def main() -> None:
     assert model.extractor is not None
     assert model.reference is not None
     extractor = load_extractor(model.extractor)
-    reference = load_reference(model.reference, extractor)
+    reference = load_reference(model.reference, extractor, model.image_shape)
     cache = ShardCache(Path("unused"), print, fresh=True)
-    executor = Executor(model, extractor, reference, config, "cpu", arguments.batch_size, cache)
-    network = model.predictor.network
+    executor = Executor(model, extractor, reference, config, "cpu", arguments.batch_size, cache, [])
+    networks = model.predictor.network
     table = Table("sampler", "evaluations", "bare calls, s", "sampling / bare", "whole cell / bare")
     totals = [0.0, 0.0, 0.0]
     for cell in plan_cells(config, registry, model.schedule):
@@ -65,6 +66,7 @@ def main() -> None:
             @torch.no_grad()
             def bare(x: torch.Tensor = x, labels: list[float] = labels) -> None:
                 for label in labels:
+                    network = networks.at(label) if isinstance(networks, Experts) else networks
                     network(x, torch.full((len(x),), label))
 
             def sampling(cell=cell, indices=indices) -> None:  # type: ignore[no-untyped-def]

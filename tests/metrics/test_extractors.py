@@ -12,6 +12,7 @@ from samplerbench import UserError
 from samplerbench.metrics.cnn import ClassifierConfig, FeatureClassifier
 from samplerbench.metrics.extractors import load_extractor
 from samplerbench.metrics.frechet import frechet_distance
+from samplerbench.metrics.metric import Unmeasurable
 from samplerbench.metrics.names import INCEPTION, SHIPPED
 from samplerbench.metrics.reference import Provenance, load_reference, make_reference, save_reference
 
@@ -39,7 +40,7 @@ class Pictures(torch.utils.data.Dataset):
 
 def both_fids(name, a, b, weights=None):
     extractor = load_extractor(name, weights and Path(weights))
-    ours = frechet_distance(make_reference([a], extractor), make_reference([b], extractor))
+    ours = frechet_distance(make_reference([a], extractor)[0], make_reference([b], extractor)[0])
     theirs = calculate_metrics(
         input1=Pictures(a),
         input2=Pictures(b),
@@ -113,35 +114,64 @@ def test_bad_extractors(tmp_path):
         load_extractor(INCEPTION, bad)
 
 
+GREY = (1, 28, 28)
+
+
 class TestReference:
     def made(self, folder):
         extractor = load_extractor(SHIPPED)
-        statistics = make_reference([pictures(50, 1, 0)], extractor)
+        made = make_reference([pictures(50, 1, 0)], extractor)
         path = folder / "reference.npz"
-        save_reference(path, statistics, Provenance(extractor.name, "features", extractor.sha256, "test pictures", "0"))
-        return path, statistics, extractor
+        save_reference(path, *made, Provenance(extractor.name, "features", extractor.sha256, "test pictures", "0"))
+        return path, made, extractor
 
     def test_round_trip(self, tmp_path):
-        path, statistics, extractor = self.made(tmp_path)
-        again = load_reference(path, extractor)
+        path, (statistics, features), extractor = self.made(tmp_path)
+        again = load_reference(path, extractor, GREY)
         assert np.array_equal(again.statistics.sigma, statistics.sigma)
+        assert torch.equal(again.some_features("kid"), features.float())
+        assert again.unknowns == []
         assert again.statistics.count == 50
         assert again.provenance.data == "test pictures"
 
     def test_of_another_extractor(self, tmp_path):
-        path, statistics, extractor = self.made(tmp_path)
-        save_reference(path, statistics, Provenance("inception-v3-compat", "2048", "abc", "x", "0"))
+        path, made, extractor = self.made(tmp_path)
+        save_reference(path, *made, Provenance("inception-v3-compat", "2048", "abc", "x", "0"))
         with pytest.raises(UserError, match="was made with extractor 'inception-v3-compat'"):
-            load_reference(path, extractor)
+            load_reference(path, extractor, GREY)
 
     def test_damaged(self, tmp_path):
         path, _, extractor = self.made(tmp_path)
         path.write_bytes(path.read_bytes()[:500])
         with pytest.raises(UserError, match="is not a reference statistics file"):
-            load_reference(path, extractor)
+            load_reference(path, extractor, GREY)
         np.savez(path, mu=np.zeros(3))
         with pytest.raises(UserError, match="is not a reference statistics file"):
-            load_reference(path, extractor)
+            load_reference(path, extractor, GREY)
         np.save(tmp_path / "pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
         with pytest.raises(UserError, match="is not a reference statistics file"):
-            load_reference(tmp_path / "pickled.npy", extractor)
+            load_reference(tmp_path / "pickled.npy", extractor, GREY)
+
+    def test_of_another_project(self, tmp_path):
+        path, (statistics, _), extractor = self.made(tmp_path)
+        np.savez(path, mu=statistics.mu, sigma=statistics.sigma)
+        foreign = load_reference(path, extractor, GREY)
+        assert foreign.statistics.count is None
+        assert foreign.unknowns == ["extractor", "layer", "extractor_sha256", "data", "data_sha256", "count"]
+        with pytest.raises(Unmeasurable, match="kid needs features of real images"):
+            foreign.some_features("kid")
+        np.savez(path, mu=np.zeros(64), sigma=np.eye(64))
+        with pytest.raises(UserError, match="has 64 features, extractor 'fashion-mnist-cnn' 224"):
+            load_reference(path, extractor, GREY)
+
+    def test_features_are_kept_of_few_images_chosen_at_random(self):
+        class Numbers:
+            def __call__(self, images):
+                return images[:, :1, 0, 0].float()
+
+        batches = [torch.full((100, 1, 1, 1), k, dtype=torch.uint8) for k in range(100)]
+        statistics, features = make_reference(batches, Numbers())
+        assert statistics.count == 10_000
+        assert features.shape == (4096, 1)
+        assert abs(float(features.float().mean()) - 49.5) < 4 * 29 / 64
+        assert torch.equal(features, make_reference(batches, Numbers())[1])

@@ -1,0 +1,73 @@
+"""The probability-flow ODE of a model, solved as closely as is asked for: what every deterministic sampler approaches.
+
+With x̄ = x/α and ρ = σ/α it reads dx̄/dρ = ε_θ(x, t) (Song et al. 2021a, eq. 14), whose right side is bounded and slow,
+so the classical Runge-Kutta method in ρ does well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .denoiser import Epsilon
+from .schedule import NoiseSchedule
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["FlowSolution", "solve_flow"]
+
+
+@dataclass(frozen=True)
+class FlowSolution:
+    """x_min: [B, ...] at the schedule's smallest time; x0: the data predicted there, where samplers of `final=zero`
+    end. error: estimated root mean square error of x_min a pixel; evaluations: of the finest solution.
+    """
+
+    x_min: Tensor
+    x0: Tensor
+    error: float
+    evaluations: int
+
+
+def solve_flow(
+    epsilon: Epsilon, schedule: NoiseSchedule, x: Tensor, tolerance: float = 1e-3, most_steps: int = 640
+) -> FlowSolution:
+    """From x_T, [B, ...] at `t_max`, to `t_min`. Steps are doubled until two solutions differ by no more than three
+    times the tolerance (a method of the fourth order is then nearer than that; of the second, as near).
+    """
+    steps = 20
+    coarse = _runge_kutta(epsilon, schedule, x, steps)
+    while True:
+        steps *= 2
+        fine = _runge_kutta(epsilon, schedule, x, steps)
+        error = float((fine - coarse).square().mean().sqrt()) / 3
+        if error <= tolerance or steps >= most_steps:
+            break
+        coarse = fine
+    alpha, sigma = float(schedule.alpha(schedule.t_min)), float(schedule.sigma(schedule.t_min))
+    x0 = (fine - sigma * epsilon(fine.to(x.dtype), schedule.t_min).double()) / alpha
+    return FlowSolution(fine, x0, error, 4 * steps + 1)
+
+
+def _runge_kutta(epsilon: Epsilon, schedule: NoiseSchedule, x: Tensor, steps: int) -> Tensor:
+    """In `steps` steps, finer towards the data as in Karras et al. 2022, eq. 5."""
+    ends = np.exp(-schedule.half_log_snr([schedule.t_max, schedule.t_min])) ** (1 / 7)
+    rho = np.linspace(ends[0], ends[1], steps + 1) ** 7
+
+    def slope(scaled: Tensor, at: float) -> Tensor:
+        t = float(np.clip(schedule.time(-np.log(at)), schedule.t_min, schedule.t_max))
+        return epsilon((scaled * float(schedule.alpha(t))).to(x.dtype), t).double()
+
+    scaled = x.double() / float(schedule.alpha(schedule.t_max))
+    for here, there in pairwise(map(float, rho)):
+        h, middle = there - here, (here + there) / 2
+        one = slope(scaled, here)
+        two = slope(scaled + h / 2 * one, middle)
+        three = slope(scaled + h / 2 * two, middle)
+        four = slope(scaled + h * three, there)
+        scaled = scaled + h / 6 * (one + 2 * two + 2 * three + four)
+    return scaled * float(schedule.alpha(schedule.t_min))

@@ -1,0 +1,72 @@
+"""The variational bound on the negative log likelihood of images under a chain of Gaussians (Ho et al. 2020, eq. 5)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..diffusion.denoiser import Denoiser, Epsilon
+from ..diffusion.grid import TimeGrid
+from ..diffusion.noise import NoiseSource
+from ..sampler import Sampler
+
+__all__ = ["BoundTerms", "bound_terms"]
+
+
+class BoundTerms(NamedTuple):
+    """Bits a dimension of each image, [B]: L_T, the sum of L_{t-1}, and L_0."""
+
+    prior: Tensor
+    steps: Tensor
+    decoder: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        return self.prior + self.steps + self.decoder
+
+
+def bound_terms(sampler: Sampler, epsilon: Epsilon, grid: TimeGrid, x0: Tensor, noise: NoiseSource) -> BoundTerms:
+    """The terms for images x0, [B, C, H, W] in [-1, 1], each KL estimated at one draw of x_t.
+
+    sampler: has transition densities. grid: ends at time 0; its last step is the decoder: a Gaussian over the 256 grey
+    levels, whose variance, where the chain's is 0, is that of the step before (as in the DDPM authors' code).
+    """
+    denoiser, bits = Denoiser(epsilon, len(x0)), 1 / math.log(2)
+    alpha, sigma = grid.alpha, grid.sigma
+    spread = alpha[0] ** 2 * x0.double().square() + sigma[0] ** 2 - 1 - 2 * math.log(sigma[0])
+    prior = 0.5 * spread.flatten(1).mean(dim=1) * bits
+    steps, variance = torch.zeros_like(prior), 1.0
+    for i in range(grid.steps - 1):
+        x = alpha[i] * x0 + sigma[i] * noise(i)
+        mean, variance = sampler.transition(denoiser, grid, i, x)
+        wanted, width = _posterior(grid, i, x0, x)
+        ratio = width / variance
+        gap = (wanted - mean).double().square().flatten(1).mean(dim=1) / variance
+        steps += 0.5 * (gap + ratio - 1 - math.log(ratio)) * bits
+    i = grid.steps - 1
+    x = alpha[i] * x0 + sigma[i] * noise(i)
+    mean, last = sampler.transition(denoiser, grid, i, x)
+    decoder = -_log_grey_level(x0.double(), mean.double(), math.sqrt(last or variance)).flatten(1).mean(dim=1) * bits
+    return BoundTerms(prior, steps, decoder)
+
+
+def _posterior(grid: TimeGrid, i: int, x0: Tensor, x: Tensor) -> tuple[Tensor, float]:
+    """Mean and variance of q(x_{i+1} | x_i, x_0) (eq. 7)."""
+    ratio = grid.alpha[i] / grid.alpha[i + 1]
+    beta, left, before = 1 - ratio**2, grid.sigma[i] ** 2, grid.sigma[i + 1] ** 2
+    return grid.alpha[i + 1] * beta / left * x0 + ratio * before / left * x, beta * before / left
+
+
+def _log_grey_level(x0: Tensor, mean: Tensor, deviation: float) -> Tensor:
+    """log of the probability that a Gaussian falls into the grey level of x0 (eq. 13): 256 levels of width 2/255, the
+    first and the last without end.
+    """
+    upper = torch.where(x0 > 0.999, math.inf, (x0 + 1 / 255 - mean) / deviation)
+    lower = torch.where(x0 < -0.999, -math.inf, (x0 - 1 / 255 - mean) / deviation)
+    # in the upper tail both values of Φ are near 1: take the mirror image there, where they are small
+    mirrored = lower > 0
+    a, b = torch.where(mirrored, -upper, lower), torch.where(mirrored, -lower, upper)
+    return (torch.special.ndtr(b) - torch.special.ndtr(a)).clamp(min=1e-300).log()

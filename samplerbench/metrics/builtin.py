@@ -1,0 +1,131 @@
+"""samplerbench's own metrics, registered through the same hook as anyone's. None loads torch until it measures."""
+
+from __future__ import annotations
+
+from ..hookspecs import hookimpl
+from .metric import Drawn, Measured, Metric, Unmeasurable
+
+
+class FID(Metric):
+    name = "fid"
+    about = "Fréchet distance of Gaussians fitted to the features of samples and of real images"
+    paper = "Heusel et al. 2017, arXiv:1706.08500"
+
+    def measure(self, drawn: Drawn) -> Measured:
+        from .frechet import frechet_distance, frechet_influences, standard_error, statistics_of
+
+        statistics, reference = statistics_of(drawn.features), drawn.reference.statistics
+        influences = frechet_influences(drawn.features, statistics, reference)
+        error = None if influences is None else standard_error(influences)
+        return Measured(frechet_distance(statistics, reference), error, influences=influences)
+
+
+class FIDInfinity(Metric):
+    name = "fid_inf"
+    about = "FID extrapolated to infinitely many samples"
+    paper = "Chong & Forsyth 2020, arXiv:1911.07023"
+
+    def measure(self, drawn: Drawn) -> Measured:
+        from .frechet import frechet_distance_at_infinity
+
+        if len(drawn.features) < 4:
+            raise Unmeasurable(f"fid_inf needs 4 samples, got {len(drawn.features)}")
+        return frechet_distance_at_infinity(drawn.features, drawn.reference.statistics)
+
+
+class KID(Metric):
+    name = "kid"
+    about = "kernel distance of the features of samples and of real images; unbiased"
+    paper = "Bińkowski et al. 2018, arXiv:1801.01401"
+
+    def measure(self, drawn: Drawn) -> Measured:
+        from .kernel import kernel_distance
+
+        return kernel_distance(drawn.features, drawn.reference.some_features(self.name))
+
+
+class Precision(Metric):
+    name = "precision"
+    direction = "higher"
+    about = "share of samples within the manifold of real images (k = 3)"
+    paper = "Kynkäänniemi et al. 2019, arXiv:1904.06991"
+
+    def measure(self, drawn: Drawn) -> Measured:
+        from .manifold import precision
+
+        return precision(drawn.features, drawn.reference.some_features(self.name))
+
+
+class Recall(Metric):
+    name = "recall"
+    direction = "higher"
+    about = "share of real images within the manifold of samples (k = 3)"
+    paper = "Kynkäänniemi et al. 2019, arXiv:1904.06991"
+
+    def measure(self, drawn: Drawn) -> Measured:
+        from .manifold import recall
+
+        return recall(drawn.features, drawn.reference.some_features(self.name))
+
+
+class InceptionScore(Metric):
+    name = "isc"
+    direction = "higher"
+    about = "Inception Score by the extractor's own classes, over all samples"
+    paper = "Salimans et al. 2016, arXiv:1606.03498"
+
+    def measure(self, drawn: Drawn) -> Measured:
+        from .inception_score import inception_score
+
+        if drawn.logits is None:
+            raise Unmeasurable("the extractor has no classifier")
+        return inception_score(drawn.logits)
+
+
+class FlowError(Metric):
+    name = "ode_rmse"
+    about = (
+        "distance a pixel to the solution of the model's probability-flow ODE from the same x_T; says nothing of FID"
+    )
+    paper = "Song et al. 2021a, arXiv:2011.13456, §4.3"
+
+    def measure(self, drawn: Drawn) -> Measured:
+        from .flow_error import flow_error
+
+        return flow_error(drawn)
+
+
+class VariationalBound(Metric):
+    name = "vlb_bpd"
+    about = "variational bound on test images, bits a dimension, for samplers that are a chain of Gaussians"
+    paper = "Ho et al. 2020, arXiv:2006.11239, eq. 5"
+
+    images = 256
+
+    def measure(self, drawn: Drawn) -> Measured:
+        import torch
+
+        from ..diffusion.noise import NoiseSource
+        from .bound import bound_terms
+
+        if drawn.grid.times[-1] != 0:
+            raise Unmeasurable("vlb_bpd needs a grid that ends at the data, final=zero")
+        images = drawn.real_images()[: self.images]
+        parts = []
+        try:
+            with torch.no_grad():
+                for start in range(0, len(images), 128):
+                    x0 = images[start : start + 128].to(drawn.device).float() / 127.5 - 1
+                    indices = range(start, start + len(x0))
+                    noise = NoiseSource(drawn.seed, indices, tuple(x0.shape[1:]), drawn.device)
+                    parts.append(bound_terms(drawn.sampler, drawn.epsilon, drawn.grid, x0, noise).total)
+        except NotImplementedError as error:
+            raise Unmeasurable(str(error)) from None
+        bits = torch.cat(parts).cpu()
+        return Measured(float(bits.mean()), float(bits.std()) / len(bits) ** 0.5, len(bits))
+
+
+@hookimpl
+def samplerbench_metrics(register):  # type: ignore[no-untyped-def]
+    for metric in (FID, FIDInfinity, KID, Precision, Recall, InceptionScore, FlowError, VariationalBound):
+        register(metric)

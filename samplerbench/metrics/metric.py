@@ -1,0 +1,107 @@
+"""What a metric is: a number from what a cell drew, with its direction, its error and the count it came from.
+
+Subclass `Metric`, and register the class from a hook (see `hookspecs.py`); it then is a column of results.csv. This
+module and a plugin's need no torch to be imported.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from ..diffusion.denoiser import Epsilon
+    from ..diffusion.grid import TimeGrid
+    from ..sampler import Sampler
+    from .reference import Reference
+
+__all__ = ["Drawn", "Measured", "Metric", "Unmeasurable", "title"]
+
+
+def title(metric: str) -> str:
+    """A metric's name as people write it."""
+    return {"fid": "FID", "kid": "KID", "isc": "Inception Score"}.get(metric, metric)
+
+
+class Unmeasurable(UserError):
+    """A metric that cannot be had of a cell, for a reason that is nobody's fault: the message says which."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric's value.
+
+    Attributes:
+        se: its standard error from the sampling, where one can be justified.
+        count: how many samples (or images) it was computed from; None for all of the cell's.
+        influences: [n], what each sample adds to the value, of mean 0, where the value is close to linear in the
+            samples; two cells on the same noise are compared by them.
+    """
+
+    value: float
+    se: float | None = None
+    count: int | None = None
+    influences: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a cell drew and under which conditions: all that a metric may look at.
+
+    Attributes:
+        features: float32 [n, D], of samples 0..n-1.
+        logits: float32 [n, K], the extractor's classification; None where it has none.
+        x0: float32 [k, C, H, W], the first k = min(n, 256) samples as the sampler returned them.
+        reference: statistics of real images and, where it has them, some of their features.
+        sampler, grid: what drew them.
+        epsilon: ε(x, t) of the model, for metrics that evaluate it; not counted.
+        seed: of x_T and all noise.
+        device: where the network is.
+        identity: tells model, precision and seed apart; for names of files in `cache`.
+        cache: a folder for what is costly and belongs to the model, not to the cell.
+        real_images: gives the test images of the model's dataset, uint8 [N, C, H, W]; raises UserError where they
+            cannot be had.
+        notice: tells the user a line.
+    """
+
+    features: Tensor
+    logits: Tensor | None
+    x0: Tensor
+    reference: Reference
+    sampler: Sampler
+    grid: TimeGrid
+    epsilon: Epsilon
+    seed: int
+    device: str
+    identity: dict[str, Any]
+    cache: Path
+    real_images: Callable[[], Tensor]
+    notice: Callable[[str], None]
+
+
+class Metric(ABC):
+    """One metric.
+
+    Class attributes:
+        name: its column in results.csv and what `--metrics` calls it.
+        direction: whether `lower` or `higher` is better.
+        about: what it measures, in a line.
+        paper: its source.
+    """
+
+    name: ClassVar[str]
+    direction: ClassVar[Literal["lower", "higher"]] = "lower"
+    about: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+
+    @abstractmethod
+    def measure(self, drawn: Drawn) -> Measured:
+        """The metric of one cell. Raises Unmeasurable where it does not apply."""

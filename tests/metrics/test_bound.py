@@ -1,0 +1,78 @@
+"""The variational bound where everything is Gaussian and known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from samplerbench import NoiseSource, linear_schedule
+from samplerbench.diffusion.grid import TimeGrid
+from samplerbench.metrics.bound import _log_grey_level, bound_terms
+from samplerbench.plugins import load_plugins
+
+SPREAD = 0.3
+SHAPE = (1, 8, 8)
+
+
+def epsilon_of(schedule):
+    """The exact ε of data N(0, SPREAD²)."""
+
+    def epsilon(x, t):
+        alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))
+        return sigma / (alpha**2 * SPREAD**2 + sigma**2) * x
+
+    return epsilon
+
+
+def expected_steps(grid, variance):
+    """E over x_0 and x_t of Σ L_{t-1}, bits a dimension: the posterior's mean misses x_0 by its known variance."""
+    total = 0.0
+    for i in range(grid.steps - 1):
+        a, s, b, r = grid.alpha[i], grid.sigma[i], grid.alpha[i + 1], grid.sigma[i + 1]
+        beta = 1 - (a / b) ** 2
+        width = beta * r**2 / s**2
+        error = SPREAD**2 * s**2 / (a**2 * SPREAD**2 + s**2)  # Var(x_0 | x_t)
+        chosen = beta if variance == "fixed-large" else width
+        gap = (b * beta / s**2) ** 2 * error / chosen
+        total += 0.5 * (gap + width / chosen - 1 - math.log(width / chosen)) / math.log(2)
+    return total
+
+
+@pytest.mark.parametrize("variance", ["fixed-small", "fixed-large"])
+def test_the_terms_of_gaussian_data_are_the_known_ones(variance):
+    schedule = linear_schedule()
+    sampler = load_plugins().sampler(f"ddpm:clip=none:variance={variance}")
+    grid = TimeGrid.make(schedule, 50)
+    x0 = SPREAD * NoiseSource(7, range(400), SHAPE).x_T()
+    terms = bound_terms(sampler, epsilon_of(schedule), grid, x0, NoiseSource(0, range(400), SHAPE))
+    error = float(terms.steps.std()) / 400**0.5
+    assert abs(float(terms.steps.mean()) - expected_steps(grid, variance)) < 4 * error
+    a, s = grid.alpha[0], grid.sigma[0]
+    prior = 0.5 * (a**2 * SPREAD**2 + s**2 - 1 - 2 * math.log(s)) / math.log(2)
+    assert abs(float(terms.prior.mean()) - prior) < 4 * float(terms.prior.std()) / 400**0.5
+
+
+def test_many_steps_bound_the_likelihood_closely():
+    """With T steps, the exact ε and β as variance, which is right for the small steps near the data, hardly anything is
+    lost.
+    """
+    schedule = linear_schedule()
+    sampler = load_plugins().sampler("ddpm:clip=none:variance=fixed-large")
+    levels = ((SPREAD * NoiseSource(7, range(200), SHAPE).x_T() + 1) * 127.5).round().clamp(0, 255)
+    x0 = levels / 127.5 - 1
+    grid = TimeGrid.make(schedule, 1000)
+    terms = bound_terms(sampler, epsilon_of(schedule), grid, x0, NoiseSource(0, range(200), SHAPE))
+    density = torch.distributions.Normal(0.0, SPREAD).log_prob(x0.double()) + math.log(2 / 255)
+    nll = -density.flatten(1).mean(dim=1) / math.log(2)
+    gap = (terms.total - nll).numpy()
+    error = np.std(gap) / 200**0.5
+    assert error < 0.02
+    assert abs(gap.mean()) < 4 * error
+
+
+def test_grey_levels_add_up_to_one():
+    levels = torch.arange(256, dtype=torch.float64) / 127.5 - 1
+    for mean, deviation in ((0.3, 0.01), (-0.99, 0.05), (1.0, 0.5), (-1.4, 0.1)):
+        total = _log_grey_level(levels, torch.full_like(levels, mean), deviation).exp().sum()
+        assert float(total) == pytest.approx(1, abs=1e-9)
