@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+import samplerbench
 from samplerbench import linear_schedule, sample
 from samplerbench.check.mixture import GaussianMixture
 from samplerbench.plugins import load_plugins
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-RUN, SAMPLE, PLUGIN = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+RUN, SAMPLE, PLUGIN, METRIC = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_plotting_five_lines(tiny_model, tmp_path, monkeypatch):
@@ -52,3 +53,12 @@ def test_the_plugin(tmp_path):
         assert got.nfe == heun.evaluations(steps)
         errors.append((got.x0 - exact).abs().median())
     assert 3 < errors[0] / errors[1] < 5  # second order
+
+
+def test_the_metric(tiny_model, tmp_path):
+    path = tmp_path / "contrast.py"
+    path.write_text(METRIC)
+    options = {"model": str(tiny_model), "device": "cpu", "samples": 20, "nfe": [2]}
+    frame = samplerbench.run("ddim", metrics="fid,contrast", plugins=[str(path)], out=tmp_path / "out", **options)
+    assert frame["contrast"][0] > 0
+    assert frame["contrast_n"][0] == 20
