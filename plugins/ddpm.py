@@ -45,7 +45,10 @@ class DDPM(Sampler):
         beta = 1 - (alpha / alpha_next) ** 2
         # mean of q(x_next | x, x0), eq. 7 of the paper
         mean = (alpha_next * beta / sigma**2) * x0 + (alpha / alpha_next * sigma_next**2 / sigma**2) * x
-        return mean, beta if self.variance == "fixed-large" else beta * sigma_next**2 / sigma**2
+        return mean, self._variance(eps, grid, i, beta)
+
+    def _variance(self, eps: Denoiser, grid: TimeGrid, i: int, beta: float) -> float:
+        return beta if self.variance == "fixed-large" else beta * grid.sigma[i + 1] ** 2 / grid.sigma[i] ** 2
 
     def sample(self, eps: Denoiser, grid: TimeGrid, x: Tensor, noise: NoiseSource) -> Tensor:
         for i in range(grid.steps):
@@ -55,6 +58,26 @@ class DDPM(Sampler):
         return x
 
 
+@dataclass(frozen=True, kw_only=True)
+class AnalyticDDPM(DDPM):
+    """Each step's variance is the best one for this model: the posterior's, and what the uncertainty of x_0 given x_t
+    adds, which follows from the mean square of ε_θ at that time (Bao et al. 2022, theorem 1). That is a constant of the
+    model, estimated once on training images when it was trained.
+    """
+
+    name = "analytic-ddpm"
+    paper = "Bao et al. 2022, arXiv:2201.06503, theorem 1"
+
+    variance: Literal["analytic"] = "analytic"  # type: ignore[assignment]
+
+    def _variance(self, eps: Denoiser, grid: TimeGrid, i: int, beta: float) -> float:
+        ratio = grid.sigma[i] / grid.alpha[i]
+        of_x0 = ratio**2 * max(1 - eps.mean_square(grid.times[i]), 0.0)  # Var(x_0 | x_t), a pixel's mean
+        weight = grid.alpha[i + 1] * beta / grid.sigma[i] ** 2
+        return beta * grid.sigma[i + 1] ** 2 / grid.sigma[i] ** 2 + weight**2 * of_x0
+
+
 @hookimpl
 def samplerbench_samplers(register):
     register(DDPM)
+    register(AnalyticDDPM)

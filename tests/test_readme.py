@@ -49,7 +49,7 @@ def test_the_plugin(tmp_path):
     for steps in (40, 80):
         times = torch.linspace(1000**0.5, 10**0.5, steps + 1).double() ** 2
         times[0], times[-1] = 1000, 10
-        got = sample(heun, truth.eps, schedule, x, times=times.tolist())
+        got = sample(heun, truth, schedule, x, times=times.tolist())
         assert got.nfe == heun.evaluations(steps)
         errors.append((got.x0 - exact).abs().median())
     assert 3 < errors[0] / errors[1] < 5  # second order

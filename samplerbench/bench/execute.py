@@ -23,7 +23,6 @@ from ..metrics.extractors import Extractor
 from ..metrics.metric import Drawn, Metric, Unmeasurable
 from ..metrics.reference import Reference
 from ..models.model import Model
-from ..models.predictor import epsilon_of
 from ..sampling import draw
 from .plan import Cell, RunConfig
 from .record import Record, Value
@@ -81,8 +80,8 @@ class Executor:
 
     def __post_init__(self) -> None:
         self.state_dtype = torch.float64 if self.config.dtype == "float64" else torch.float32
-        predictor = self.model.predictor.to(memory_format=torch.channels_last).to(self.device, self.state_dtype)
-        self.epsilon = epsilon_of(predictor, self.model.schedule, self.config.dtype)
+        self.model.predictor.to(memory_format=torch.channels_last).to(self.device, self.state_dtype)
+        self.epsilon = self.model.epsilon(self.config.dtype)
 
     def run(self, cell: Cell) -> Outcome:
         """The outcome of a cell. What a sampler raises becomes a failed record; KeyboardInterrupt passes through."""
@@ -93,6 +92,9 @@ class Executor:
         started = time.perf_counter()
         try:
             outcome = self._sample(cell, cell.grid, record)
+        except UserError as error:  # what this sampler needs, this model has not
+            record.status, record.reason = "skipped", str(error)
+            return Outcome(record)
         except Exception as error:
             record.status, record.reason = "failed", one_line(error)
             return Outcome(record, details=traceback.format_exc())

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..diffusion.denoiser import Denoiser, Epsilon
+from ..diffusion.denoiser import Denoiser, Epsilon, Time
 from ..diffusion.grid import TimeGrid
 from ..diffusion.noise import NoiseSource
 from ..diffusion.schedule import NoiseSchedule, VPSchedule, linear_schedule
@@ -95,7 +95,7 @@ def _evaluations(sampler: Sampler) -> str:
     truth, extra = GaussianMixture(DISCRETE), 1 if sampler.final == "denoise" else 0
     counts = range(sampler.fewest_steps, 21)
     for steps in counts:
-        got = _run(sampler, truth.eps, _some_grid(sampler, steps=steps), _noise(2)).nfe
+        got = _run(sampler, truth, _some_grid(sampler, steps=steps), _noise(2)).nfe
         if got != sampler.evaluations(steps) + extra:
             raise Failed(f"{steps} steps took {got:g} evaluations, declared {sampler.evaluations(steps) + extra}")
     return f"{counts[0]} to {counts[-1]} steps take {got:g} at {counts[-1]}, as declared"
@@ -111,7 +111,7 @@ def _budget(sampler: Sampler) -> str:
             continue
         smallest = smallest or budget
         try:
-            got = _run(sampler, truth.eps, grid, _noise(2), budget=budget).nfe
+            got = _run(sampler, truth, grid, _noise(2), budget=budget).nfe
         except BudgetExceeded as error:
             raise Failed(f"on a budget of {budget}: {error}") from None
         if got > budget:
@@ -132,7 +132,7 @@ def _order(sampler: Sampler) -> str:
     exact = truth.solution(x, CONTINUOUS.t_max, CONTINUOUS.t_min)
     errors = []
     for steps in (80, 160):
-        got = sampler.sample(Denoiser(truth.eps, 1), _quadratic_grid(steps), x, noise)
+        got = sampler.sample(Denoiser(truth, 1), _quadratic_grid(steps), x, noise)
         errors.append(float((got - exact).square().mean().sqrt()))
     measured = math.log2(errors[0] / errors[1])
     text = f"measured {measured:.2f}, declared {sampler.global_order:g}; error {errors[1]:.1e} at 160 steps"
@@ -149,7 +149,7 @@ def _moments(sampler: Sampler) -> str:
     truth = GaussianMixture(CONTINUOUS, means=(mean,), deviations=(deviation,), weights=(1.0,))
     grid = _quadratic_grid(1000, (0.0,) if sampler.final == "zero" else ())
     noise = _noise(20, (500,))
-    x0 = sampler.sample(Denoiser(truth.eps, 20), grid, noise.x_T(), noise)
+    x0 = sampler.sample(Denoiser(truth, 20), grid, noise.x_T(), noise)
     expected = grid.alpha[-1] * mean, (grid.alpha[-1] * deviation) ** 2 + grid.sigma[-1] ** 2
     n, got = x0.numel(), (float(x0.mean()), float(x0.var()))
     errors = math.sqrt(expected[1] / n), expected[1] * math.sqrt(2 / n)
@@ -162,8 +162,8 @@ def _moments(sampler: Sampler) -> str:
 def _batch(sampler: Sampler) -> str:
     """A sample alone is the same sample in a batch, bit for bit."""
     truth, grid = GaussianMixture(DISCRETE), _some_grid(sampler)
-    whole = _run(sampler, truth.eps, grid, _noise(6)).x0
-    alone = _run(sampler, truth.eps, grid, NoiseSource(1, [4], (4,), dtype=torch.float64)).x0
+    whole = _run(sampler, truth, grid, _noise(6)).x0
+    alone = _run(sampler, truth, grid, NoiseSource(1, [4], (4,), dtype=torch.float64)).x0
     difference = float((alone - whole[4:5]).abs().max())
     if difference > 0:
         raise Failed(f"sample 4 of 6 differs by {difference:.1e} from itself alone")
@@ -175,13 +175,13 @@ def _repeatable(sampler: Sampler) -> str:
     truth, grid, noise = GaussianMixture(DISCRETE), _some_grid(sampler), _noise(6)
     x = noise.x_T()
     before, states = x.clone(), _global_states()
-    first = _run(sampler, truth.eps, grid, noise, x).x0
+    first = _run(sampler, truth, grid, noise, x).x0
     if not torch.equal(x, before):
         raise Failed("it changed x_T in place")
     for library, now in _global_states().items():
         if now != states[library]:
             raise Failed(f"it drew from the global generator of {library}; noise(i) is what it is given")
-    if not torch.equal(_run(sampler, truth.eps, grid, noise, x).x0, first):
+    if not torch.equal(_run(sampler, truth, grid, noise, x).x0, first):
         raise Failed("two runs differ")
     return "two runs agree; x_T and global random states are as they were"
 
@@ -197,8 +197,8 @@ def _global_states() -> dict[str, object]:
 def _precision(sampler: Sampler) -> str:
     """In float32 it is what it is in float64, but for rounding."""
     truth, grid = GaussianMixture(DISCRETE), _some_grid(sampler)
-    double = _run(sampler, truth.eps, grid, _noise(50)).x0
-    single = _run(sampler, truth.eps, grid, _noise(50, dtype=torch.float32)).x0
+    double = _run(sampler, truth, grid, _noise(50)).x0
+    single = _run(sampler, truth, grid, _noise(50, dtype=torch.float32)).x0
     difference = float((single - double).abs().median())
     if not difference < 1e-5:
         raise Failed(f"median difference {difference:.1e} between float32 and float64, expected below 1e-5")
@@ -209,13 +209,14 @@ def _nan(sampler: Sampler) -> str:
     """A NaN from the network ends the run and is not hidden."""
     calls = 0
 
-    def eps(x: Tensor, t: object) -> Tensor:
-        nonlocal calls
-        calls += 1
-        return x * float("nan") if calls > 1 else x * 0.5
+    class Failing(GaussianMixture):
+        def __call__(self, x: Tensor, t: Time) -> Tensor:
+            nonlocal calls
+            calls += 1
+            return x * float("nan") if calls > 1 else x * 0.5
 
     try:
-        _run(sampler, eps, _some_grid(sampler), _noise(2), budget=3000)
+        _run(sampler, Failing(DISCRETE), _some_grid(sampler), _noise(2), budget=3000)
     except BadSample:
         return f"reported after {calls} evaluations"
     except BudgetExceeded:
@@ -235,7 +236,7 @@ def _spacings(sampler: Sampler) -> str:
                 grid = plan_grid(sampler, schedule, steps=steps)
                 if not sampler.adaptive:
                     grid = TimeGrid.make(schedule, steps, spacing, sampler.final)
-                _run(sampler, truth.eps, grid, _noise(2))
+                _run(sampler, truth, grid, _noise(2))
             except (UserError, RuntimeError) as error:
                 raise Failed(f"{spacing} on {schedule.config()['kind']}: {one_line(error)}") from error
     return f"{', '.join(SPACINGS)}, discrete and continuous"

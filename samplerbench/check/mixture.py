@@ -11,8 +11,8 @@ from ..diffusion.schedule import NoiseSchedule
 
 
 class GaussianMixture:
-    """Data x_0 ~ Σ w_k N(m_k, s_k²), every coordinate alike and independent; `eps(x, t)` is the exact E[ε | x_t =
-    x].
+    """Data x_0 ~ Σ w_k N(m_k, s_k²), every coordinate alike and independent; called with (x, t) it gives the exact
+    ε(x, t) = E[ε | x_t = x].
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class GaussianMixture:
         self.means, self.deviations = torch.tensor(means).double(), torch.tensor(deviations).double()
         self.weights = torch.tensor(weights).double()
 
-    def eps(self, x: torch.Tensor, t: Time) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, t: Time) -> torch.Tensor:
         alpha, sigma = (torch.as_tensor(f(t)) for f in (self.schedule.alpha, self.schedule.sigma))
         if alpha.ndim:  # a time for each sample
             alpha, sigma = (value.view(-1, *[1] * x.ndim) for value in (alpha, sigma))
@@ -36,6 +36,15 @@ class GaussianMixture:
         score = (torch.softmax(logits, dim=-1) * (alpha * self.means - z) / variance).sum(-1)
         return (-(sigma.squeeze(-1) if sigma.ndim else sigma) * score).to(x.dtype)
 
+    def mean_square(self, t: float) -> float:
+        """E ε(x_t, t)², by a sum over a fine grid of x."""
+        alpha, sigma = float(self.schedule.alpha(t)), float(self.schedule.sigma(t))
+        x = torch.linspace(-8, 8, 20_001).double()
+        deviations = ((alpha * self.deviations) ** 2 + sigma**2).sqrt()
+        densities = torch.exp(-0.5 * ((x[:, None] - alpha * self.means) / deviations) ** 2) / deviations
+        density = (self.weights * densities).sum(dim=1)
+        return float((density * self(x, t) ** 2).sum() / density.sum())
+
     def solution(self, x: torch.Tensor, start: float, end: float, steps: int = 1000) -> torch.Tensor:
         """The probability-flow ODE from x at time `start` to time `end`, by RK4 in ρ = σ/α with steps even in log ρ."""
 
@@ -44,7 +53,7 @@ class GaussianMixture:
 
         def slope(v: torch.Tensor, log_rho: float) -> torch.Tensor:
             t = float(self.schedule.time(-log_rho))
-            return math.exp(log_rho) * self.eps(float(self.schedule.alpha(t)) * v, t)
+            return math.exp(log_rho) * self(float(self.schedule.alpha(t)) * v, t)
 
         v, a, b = x.double() / float(self.schedule.alpha(start)), math.log(rho(start)), math.log(rho(end))
         h = (b - a) / steps

@@ -49,6 +49,17 @@ class Denoiser:
         """Network evaluations so far, a sample."""
         return self._rows / self.batch
 
+    def mean_square(self, t: float) -> float:
+        """E‖ε_θ(x_t, t)‖² / D over the training data, where the ε function has a `mean_square(t)`: a constant of the
+        model, so nothing is evaluated. Raises UserError where it has none.
+        """
+        known = getattr(self._epsilon, "mean_square", None)
+        if known is None:
+            raise UserError(
+                "this model does not hold the mean square of ε_θ at each time (`samplerbench train` writes it)"
+            )
+        return float(known(t))
+
     @contextmanager
     def reserved(self, evaluations: int) -> Iterator[None]:
         """Keeps so many evaluations of the budget back while the context lasts."""

@@ -19,7 +19,7 @@ from ..diffusion.schedule import NoiseSchedule, schedule_from_config
 from ..errors import UserError, unknown
 from ..files import load_weights, read_json, save_weights
 from .experts import Experts
-from .predictor import NoisePredictor
+from .predictor import ModelEpsilon, NoisePredictor
 from .unet import UNet, UNetConfig
 
 __all__ = ["Model", "load_model", "model_names", "save_model"]
@@ -50,6 +50,10 @@ class Model:
     reference: Path | None
     sha256: str
     config: dict[str, Any]
+
+    def epsilon(self, dtype: str = "float32") -> ModelEpsilon:
+        """ε(x, t), where the predictor is."""
+        return ModelEpsilon(self.predictor, self.schedule, dtype, self.config.get("mean_squares"))
 
 
 def _shipped() -> Path:
@@ -110,9 +114,10 @@ def save_model(
     extractor: str | None,
     training: dict[str, Any],
     weights: str = "float32",
+    mean_squares: dict[str, list[float]] | None = None,
 ) -> None:
     """Writes a model folder that `load_model` reads. training: what to keep of how it came about. weights: float32 or
-    float16.
+    float16. mean_squares: see `ModelEpsilon`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(network, folder / "model.safetensors", weights)
@@ -127,6 +132,7 @@ def save_model(
         "label": "t - 1 for t = 1..T",
         "extractor": extractor,
         "training": training,
+        **({"mean_squares": mean_squares} if mean_squares else {}),
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..diffusion.denoiser import Epsilon, Time
+from ..diffusion.denoiser import Time
 from ..diffusion.schedule import NoiseSchedule
 from ..errors import unknown
 from .experts import Experts
 
-__all__ = ["PREDICTIONS", "NoisePredictor", "epsilon_of"]
+__all__ = ["PREDICTIONS", "ModelEpsilon", "NoisePredictor"]
 
 PREDICTIONS = ("epsilon", "v", "x0")
 
@@ -42,13 +45,27 @@ class NoisePredictor(nn.Module):
         return (x - alpha * output.to(x.dtype)) / sigma
 
 
-def epsilon_of(predictor: NoisePredictor, schedule: NoiseSchedule, dtype: str = "float32") -> Epsilon:
+class ModelEpsilon:
     """The ε(x, t) of a trained network: the label for t, α and σ in float64, the network in `dtype` (float32, float64,
     bfloat16 or float16).
-    """
-    lowered = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
 
-    def epsilon(x: Tensor, t: Time) -> Tensor:
+    mean_squares: E‖ε_θ‖²/D over the training data at some times, {"times": […], "values": […]}; None where not known.
+    """
+
+    def __init__(
+        self,
+        predictor: NoisePredictor,
+        schedule: NoiseSchedule,
+        dtype: str = "float32",
+        mean_squares: dict[str, list[float]] | None = None,
+    ) -> None:
+        self.predictor, self.schedule = predictor, schedule
+        self.lowered = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
+        if mean_squares is not None:
+            self.mean_square = partial(np.interp, xp=mean_squares["times"], fp=mean_squares["values"])
+
+    def __call__(self, x: Tensor, t: Time) -> Tensor:
+        schedule, lowered = self.schedule, self.lowered
         label: Tensor | float
         alpha: Tensor | float
         sigma: Tensor | float
@@ -60,6 +77,4 @@ def epsilon_of(predictor: NoisePredictor, schedule: NoiseSchedule, dtype: str = 
         else:
             label, alpha, sigma = float(schedule.label(t)), float(schedule.alpha(t)), float(schedule.sigma(t))
         with torch.autocast(x.device.type, lowered or torch.bfloat16, enabled=lowered is not None):
-            return predictor(x, label, alpha, sigma)
-
-    return epsilon
+            return self.predictor(x, label, alpha, sigma)

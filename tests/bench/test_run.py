@@ -104,9 +104,8 @@ def test_fid_is_that_of_the_samples(go, tiny_model):
     """The figure of a run is the one computed by hand: same noise, the sampler's own loop, quantised, one batch."""
     frame = go("ddim", nfe=[3])
     model, extractor = samplerbench.load_model(str(tiny_model)), load_extractor(SHIPPED)
-    epsilon = execute.epsilon_of(model.predictor, model.schedule)
     x = samplerbench.NoiseSource(0, range(40), (1, 28, 28)).x_T()
-    x0 = samplerbench.sample("ddim", epsilon, model.schedule, x, nfe=3).x0
+    x0 = samplerbench.sample("ddim", model.epsilon(), model.schedule, x, nfe=3).x0
     features = extractor(execute.quantise(x0)).double().numpy()
     reference = load_reference(model.reference, extractor, model.image_shape)
     by_hand = frechet_distance(statistics_of(torch.from_numpy(features)), reference.statistics)
@@ -120,6 +119,12 @@ def test_batch_size_and_company_change_nothing_but_rounding(go):
     assert row["fid"] == pytest.approx(alone["fid"][0], rel=1e-3)
     seeded = go("ddpm", "c", nfe=[4], batch_size=40, seed=1)
     assert seeded["fid"][0] != alone["fid"][0]
+
+
+def test_what_a_sampler_needs_and_the_model_lacks_is_a_reason(go):
+    frame = go("analytic-ddpm,ddpm")
+    assert frame["status"].tolist() == ["skipped"] * 2 + ["done"] * 2
+    assert frame["reason"][0].startswith("this model does not hold the mean square of ε_θ")
 
 
 def test_steps_are_counted_in_evaluations(go):

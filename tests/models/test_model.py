@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from samplerbench import UserError, linear_schedule, load_model
 from samplerbench.models.experts import Experts
 from samplerbench.models.model import model_names
-from samplerbench.models.predictor import NoisePredictor, epsilon_of
+from samplerbench.models.predictor import ModelEpsilon, NoisePredictor
 from samplerbench.models.unet import UNet, UNetConfig
 
 
@@ -42,7 +42,7 @@ def test_predictions_are_turned_into_noise(prediction):
             assert label.tolist() == [299.0] * 6
             return truth
 
-    epsilon = epsilon_of(NoisePredictor(Oracle(), prediction), schedule, "float64")
+    epsilon = ModelEpsilon(NoisePredictor(Oracle(), prediction), schedule, "float64")
     assert torch.allclose(epsilon(alpha * x0 + sigma * eps, t), eps, atol=1e-12)
 
 

@@ -27,7 +27,7 @@ def by_label(scheduler, steps: int) -> tuple[torch.Tensor, list[float]]:
     x, times = NOISE.x_T(), []
     for label in scheduler.timesteps:
         times.append(float(label) + 1)
-        x = scheduler.step(TRUTH.eps(x, times[-1]), label, x).prev_sample
+        x = scheduler.step(TRUTH(x, times[-1]), label, x).prev_sample
     return x, times
 
 
@@ -37,7 +37,7 @@ def by_sigma(scheduler, steps: int) -> tuple[torch.Tensor, list[float]]:
     times = [float(t) for t in LINEAR.time(-scheduler.sigmas.double().log().numpy())]
     x = NOISE.x_T()
     for label, t in zip(scheduler.timesteps, times, strict=False):
-        x = scheduler.step(TRUTH.eps(x, t), label, x).prev_sample
+        x = scheduler.step(TRUTH(x, t), label, x).prev_sample
     return x, times
 
 
@@ -57,9 +57,9 @@ def test_ddim(eta, clip, monkeypatch):
     scheduler.set_timesteps(20)
     x = NOISE.x_T()
     for label in scheduler.timesteps:
-        x = scheduler.step(TRUTH.eps(x, float(label) + 1), label, x, eta=eta).prev_sample
+        x = scheduler.step(TRUTH(x, float(label) + 1), label, x, eta=eta).prev_sample
     spec = f"ddim:eta={eta}:spacing=uniform:clip={'x0' if clip else 'none'}"
-    agree(sample(spec, TRUTH.eps, LINEAR, NOISE.x_T(), steps=20, seed=3).x0, x)
+    agree(sample(spec, TRUTH, LINEAR, NOISE.x_T(), steps=20, seed=3).x0, x)
 
 
 @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large"])
@@ -70,14 +70,14 @@ def test_ddpm(variance, clip, monkeypatch):
     monkeypatch.setattr("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda shape, **_: NOISE(next(draws)))
     theirs, _ = by_label(scheduler, 50)
     spec = f"ddpm:variance={variance.replace('_', '-')}:clip={'x0' if clip else 'none'}"
-    agree(sample(spec, TRUTH.eps, LINEAR, NOISE.x_T(), steps=50, seed=3).x0, theirs)
+    agree(sample(spec, TRUTH, LINEAR, NOISE.x_T(), steps=50, seed=3).x0, theirs)
 
 
 def test_pndm():
     # without set_alpha_to_one its last step does nothing
     scheduler = diffusers.PNDMScheduler(**BETAS, skip_prk_steps=False, set_alpha_to_one=True, steps_offset=0)
     theirs, times = by_label(scheduler, 20)
-    ours = sample("pndm", TRUTH.eps, LINEAR, NOISE.x_T(), steps=20)
+    ours = sample("pndm", TRUTH, LINEAR, NOISE.x_T(), steps=20)
     assert len(times) == ours.nfe == 29
     agree(ours.x0, theirs)
 
@@ -88,7 +88,7 @@ def test_deis(order):
     scheduler = diffusers.DEISMultistepScheduler(**BETAS, solver_order=order, lower_order_final=False)
     theirs, times = by_sigma(scheduler, 20)
     spec = f"deis:variant=logrhoab:order={order - 1}"
-    agree(sample(spec, TRUTH.eps, LINEAR, NOISE.x_T(), times=times).x0, theirs)
+    agree(sample(spec, TRUTH, LINEAR, NOISE.x_T(), times=times).x0, theirs)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
@@ -106,13 +106,13 @@ def test_dpm_solver_multistep(order, prediction, steps):
     theirs, times = by_sigma(scheduler, steps)
     name = "3-published" if order == 3 else str(order)
     spec = f"dpm-solver:order={name}:prediction={prediction}"
-    agree(sample(spec, TRUTH.eps, LINEAR, NOISE.x_T(), times=times).x0, theirs)
+    agree(sample(spec, TRUTH, LINEAR, NOISE.x_T(), times=times).x0, theirs)
 
 
 def test_dpm_solver_order_three_of_the_theory_is_another():
     scheduler = diffusers.DPMSolverMultistepScheduler(**BETAS, solver_order=3, final_sigmas_type="sigma_min")
     theirs, times = by_sigma(scheduler, 20)
-    ours = sample("dpm-solver:order=3", TRUTH.eps, LINEAR, NOISE.x_T(), times=times).x0
+    ours = sample("dpm-solver:order=3", TRUTH, LINEAR, NOISE.x_T(), times=times).x0
     assert float((ours - theirs).abs().max()) > 1e-3  # their second difference is half of h² times the derivative
 
 
@@ -124,7 +124,7 @@ def test_sde_dpm_solver(monkeypatch):
     module = "diffusers.schedulers.scheduling_dpmsolver_multistep.randn_tensor"
     monkeypatch.setattr(module, lambda shape, **_: NOISE(next(draws)))
     theirs, times = by_sigma(scheduler, 20)
-    agree(sample("sde-dpm-solver", TRUTH.eps, LINEAR, NOISE.x_T(), times=times, seed=3).x0, theirs)
+    agree(sample("sde-dpm-solver", TRUTH, LINEAR, NOISE.x_T(), times=times, seed=3).x0, theirs)
 
 
 @pytest.mark.parametrize("prediction", ["x0", "eps"])
@@ -143,9 +143,9 @@ def test_dpm_solver_singlestep(prediction):
     scheduler.sigmas = torch.tensor([float(LINEAR.sigma(t) / LINEAR.alpha(t)) for t in times])
     x = NOISE.x_T()
     for label, t in zip(scheduler.timesteps, times, strict=False):
-        x = scheduler.step(TRUTH.eps(x, t), label, x).prev_sample
+        x = scheduler.step(TRUTH(x, t), label, x).prev_sample
     spec = f"dpm-solver:mode=singlestep:prediction={prediction}"
-    agree(sample(spec, TRUTH.eps, LINEAR, NOISE.x_T(), times=times[::2]).x0, x)
+    agree(sample(spec, TRUTH, LINEAR, NOISE.x_T(), times=times[::2]).x0, x)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
@@ -163,7 +163,7 @@ def test_unipc(order, variant, prediction):
     )
     theirs, times = by_sigma(scheduler, 20)
     spec = f"unipc:order={order}:variant={variant}:prediction={prediction}:lower_order_final=false"
-    agree(sample(spec, TRUTH.eps, LINEAR, NOISE.x_T(), times=times).x0, theirs, 2e-4)
+    agree(sample(spec, TRUTH, LINEAR, NOISE.x_T(), times=times).x0, theirs, 2e-4)
 
 
 def test_heun():
@@ -175,8 +175,8 @@ def test_heun():
     v = NOISE.x_T() / float(LINEAR.alpha(1000))
     for i, label in enumerate(scheduler.timesteps):
         t = times[i]
-        v = scheduler.step(TRUTH.eps(float(LINEAR.alpha(t)) * v, t), label, v).prev_sample
+        v = scheduler.step(TRUTH(float(LINEAR.alpha(t)) * v, t), label, v).prev_sample
     unique = [t for i, t in enumerate(times) if i == 0 or t != times[i - 1]]
-    ours = sample("heun", TRUTH.eps, LINEAR, NOISE.x_T(), times=[*unique, 0])
+    ours = sample("heun", TRUTH, LINEAR, NOISE.x_T(), times=[*unique, 0])
     assert len(scheduler.timesteps) == ours.nfe == 23
     agree(ours.x0, v, 1e-3)

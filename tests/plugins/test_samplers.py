@@ -29,6 +29,7 @@ SPECS = [
     "ddpm",
     "ddpm:variance=fixed-large",
     "ddpm:clip=none:spacing=quadratic",
+    "analytic-ddpm",
     "ddim",
     "ddim:eta=0.5",
     "ddim:eta=1:spacing=uniform",
@@ -95,7 +96,7 @@ def test_orders_on_a_discrete_schedule(spec):
     for steps in (80, 160):
         times = np.linspace(math.sqrt(1000), 1, steps + 1) ** 2
         times[0], times[-1] = 1000, 1
-        got = sampler.sample(Denoiser(truth.eps, 1), TimeGrid(LINEAR, tuple(times.tolist())), x, None)
+        got = sampler.sample(Denoiser(truth, 1), TimeGrid(LINEAR, tuple(times.tolist())), x, None)
         errors.append((got - exact).square().mean().sqrt().item())
     assert math.log2(errors[0] / errors[1]) == pytest.approx(sampler.global_order, abs=0.3)
 
@@ -105,9 +106,9 @@ def test_orders_on_a_discrete_schedule(spec):
 def test_ddim_is_dpm_solver_of_order_one(spacing, final):
     truth, x = GaussianMixture(LINEAR), x_T(20)
     where = f"spacing={spacing}:final={final}"
-    ddim = sample(f"ddim:{where}", truth.eps, LINEAR, x, steps=15).x0
+    ddim = sample(f"ddim:{where}", truth, LINEAR, x, steps=15).x0
     for prediction in ("x0", "eps"):
-        other = sample(f"dpm-solver:order=1:prediction={prediction}:{where}", truth.eps, LINEAR, x, steps=15).x0
+        other = sample(f"dpm-solver:order=1:prediction={prediction}:{where}", truth, LINEAR, x, steps=15).x0
         assert torch.allclose(ddim, other, rtol=0, atol=1e-12)
 
 
@@ -115,8 +116,8 @@ def test_ddim_is_dpm_solver_of_order_one(spacing, final):
 def test_ddim_is_the_first_order_of_other_families(spec):
     truth, x = GaussianMixture(LINEAR), x_T(20)
     where = "spacing=quadratic:final=none"
-    ddim = sample(f"ddim:{where}", truth.eps, LINEAR, x, steps=15).x0
-    assert torch.allclose(ddim, sample(f"{spec}:{where}", truth.eps, LINEAR, x, steps=15).x0, rtol=0, atol=1e-12)
+    ddim = sample(f"ddim:{where}", truth, LINEAR, x, steps=15).x0
+    assert torch.allclose(ddim, sample(f"{spec}:{where}", truth, LINEAR, x, steps=15).x0, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("degree", [1, 2, 3])
@@ -146,7 +147,7 @@ def test_adams_bashforth_weights_integrate_polynomials_exactly(variant, degree):
 def test_two_names_for_one_method(one, other):
     truth, x = GaussianMixture(LINEAR), x_T(20)
     where = "spacing=logsnr:final=none"
-    results = [sample(f"{spec}:{where}", truth.eps, LINEAR, x, steps=15, seed=8).x0 for spec in (one, other)]
+    results = [sample(f"{spec}:{where}", truth, LINEAR, x, steps=15, seed=8).x0 for spec in (one, other)]
     assert torch.allclose(*results, rtol=0, atol=1e-9 if "order=3" in one else 1e-12)
 
 
@@ -171,8 +172,8 @@ def test_a_third_order_step_in_eps_is_log_rho_adams_bashforths():
 
 def test_ddim_at_eta_one_is_ddpm_with_the_small_variance():
     truth, x = GaussianMixture(LINEAR), x_T(20)
-    ddim = sample("ddim:eta=1:spacing=uniform", truth.eps, LINEAR, x, steps=30, seed=4).x0
-    ddpm = sample("ddpm:clip=none", truth.eps, LINEAR, x, steps=30, seed=4).x0
+    ddim = sample("ddim:eta=1:spacing=uniform", truth, LINEAR, x, steps=30, seed=4).x0
+    ddpm = sample("ddpm:clip=none", truth, LINEAR, x, steps=30, seed=4).x0
     assert torch.allclose(ddim, ddpm, rtol=0, atol=1e-12)
 
 
@@ -183,11 +184,11 @@ def test_ddim_against_the_papers_equation():
     abar = {t: float(LINEAR.alpha(t)) ** 2 for t in (700, 200, 0)}
     expected = x
     for i, (t, s) in enumerate(((700, 200), (200, 0))):
-        eps = truth.eps(expected, t)
+        eps = truth(expected, t)
         predicted_x0 = (expected - math.sqrt(1 - abar[t]) * eps) / math.sqrt(abar[t])
         sigma = 0.7 * math.sqrt((1 - abar[s]) / (1 - abar[t])) * math.sqrt(1 - abar[t] / abar[s])
         expected = math.sqrt(abar[s]) * predicted_x0 + math.sqrt(1 - abar[s] - sigma**2) * eps + sigma * noise(i)
-    got = sample("ddim:eta=0.7", truth.eps, LINEAR, x, times=[700, 200, 0], seed=3).x0
+    got = sample("ddim:eta=0.7", truth, LINEAR, x, times=[700, 200, 0], seed=3).x0
     assert torch.allclose(got, expected, rtol=0, atol=1e-13)
 
 
@@ -197,10 +198,10 @@ def test_ddpm_against_the_papers_posterior():
     noise = NoiseSource(3, range(5), (2,), dtype=torch.float64)
     beta = float(LINEAR.betas[t - 1])
     now, before = (float(LINEAR.alpha(s)) ** 2 for s in (t, t - 1))
-    x0 = ((x - math.sqrt(1 - now) * truth.eps(x, t)) / math.sqrt(now)).clamp(-1, 1)
+    x0 = ((x - math.sqrt(1 - now) * truth(x, t)) / math.sqrt(now)).clamp(-1, 1)
     mean = math.sqrt(before) * beta / (1 - now) * x0 + math.sqrt(1 - beta) * (1 - before) / (1 - now) * x
     for variance, value in (("fixed-large", beta), ("fixed-small", (1 - before) / (1 - now) * beta)):
-        got = sample(f"ddpm:variance={variance}", truth.eps, LINEAR, x, times=[t, t - 1], seed=3).x0
+        got = sample(f"ddpm:variance={variance}", truth, LINEAR, x, times=[t, t - 1], seed=3).x0
         assert torch.allclose(got, mean + math.sqrt(value) * noise(0), rtol=0, atol=1e-12)
 
 
@@ -213,7 +214,7 @@ def test_ddim_clips_x0(clip):
     assert sample("ddim", large, LINEAR, x_T(5), steps=1).x0.abs().max() > 1
     # where nothing exceeds [-1, 1], nothing changes
     narrow = GaussianMixture(LINEAR, means=(0.1,), deviations=(0.05,), weights=(1.0,))
-    same = [sample(f"ddim:clip={c}", narrow.eps, LINEAR, x_T(5), steps=9).x0 for c in ("none", clip)]
+    same = [sample(f"ddim:clip={c}", narrow, LINEAR, x_T(5), steps=9).x0 for c in ("none", clip)]
     assert torch.allclose(*same, rtol=0, atol=1e-12)
 
 
@@ -249,30 +250,30 @@ class TestAdaptive:
     def test_evaluations_are_about_the_papers_and_errors_within_tolerance(self, order, least, most):
         exact = self.truth.solution(self.x, VP.t_max, VP.t_min)
         spec = f"dpm:mode=adaptive:order={order}:prediction=eps"
-        loose = sample(spec, self.truth.eps, VP, self.x, steps=1)
+        loose = sample(spec, self.truth, VP, self.x, steps=1)
         assert least <= loose.nfe <= most
-        tight = sample(f"{spec}:rtol=0.005:atol=0.0005", self.truth.eps, VP, self.x, steps=1)
+        tight = sample(f"{spec}:rtol=0.005:atol=0.0005", self.truth, VP, self.x, steps=1)
         errors = [(got.x0 - exact).abs().median() for got in (loose, tight)]
         assert errors[0] < 0.02
         assert errors[1] < errors[0] / 3
 
     def test_the_batch_does_not_matter(self):
         spec = "dpm:mode=adaptive:order=3:prediction=eps"
-        whole = sample(spec, self.truth.eps, VP, self.x, steps=1)
-        alone = [sample(spec, self.truth.eps, VP, self.x[i : i + 1], steps=1) for i in range(24)]
+        whole = sample(spec, self.truth, VP, self.x, steps=1)
+        alone = [sample(spec, self.truth, VP, self.x[i : i + 1], steps=1) for i in range(24)]
         assert torch.equal(torch.cat([one.x0 for one in alone]), whole.x0)
         assert sum(one.nfe for one in alone) / 24 == pytest.approx(whole.nfe)
 
     @pytest.mark.parametrize("budget", range(2, 40))
     def test_the_budget_is_a_cap(self, budget):
-        assert sample("dpm:mode=adaptive", self.truth.eps, VP, self.x, nfe=budget).nfe <= budget
+        assert sample("dpm:mode=adaptive", self.truth, VP, self.x, nfe=budget).nfe <= budget
 
     def test_it_ends_on_nan(self):
         with pytest.raises(BadSample, match="NaN or infinite values in 3 of 24"):
             sample("dpm:mode=adaptive", self.nan_in_three, VP, self.x, steps=1)
 
     def nan_in_three(self, x, t):
-        eps = self.truth.eps(x, t)
+        eps = self.truth(x, t)
         bad = (x[:, 0, 0, None] == self.x[:3, 0, 0]).any(1)
         eps[bad] = float("nan")
         return eps
@@ -282,7 +283,7 @@ class TestAdaptive:
 def test_fast_spends_every_budget_whole(order):
     truth, x = GaussianMixture(LINEAR), x_T(2)
     for budget in range(1, 40):
-        assert sample(f"dpm:mode=fast:order={order}", truth.eps, LINEAR, x, nfe=budget).nfe == budget
+        assert sample(f"dpm:mode=fast:order={order}", truth, LINEAR, x, nfe=budget).nfe == budget
 
 
 def test_thresholding_keeps_x0_in_range():
@@ -330,11 +331,31 @@ def test_combinations_that_do_not_exist(spec, message):
 def test_grids_that_do_not_exist():
     truth, x = GaussianMixture(LINEAR), x_T(2)
     with pytest.raises(UserError, match=r"pndm takes at least 4 steps \(13 evaluations\), got 3"):
-        sample("pndm", truth.eps, LINEAR, x, steps=3)
+        sample("pndm", truth, LINEAR, x, steps=3)
     with pytest.raises(UserError, match="times must be decreasing"):
-        sample("ddim:spacing=1/801/0", truth.eps, LINEAR, x, steps=2)
+        sample("ddim:spacing=1/801/0", truth, LINEAR, x, steps=2)
     with pytest.raises(UserError, match="lists 2 steps, not 3"):
-        sample("ddim:spacing=801/1/0", truth.eps, LINEAR, x, steps=3)
+        sample("ddim:spacing=801/1/0", truth, LINEAR, x, steps=3)
     with pytest.raises(UserError, match="2 steps of listed times need more than 1 evaluations"):
-        sample("ddim:spacing=801/1/0", truth.eps, LINEAR, x, nfe=1)
-    assert sample("ddim:spacing=801/1/0", truth.eps, LINEAR, x, nfe=7).nfe == 2
+        sample("ddim:spacing=801/1/0", truth, LINEAR, x, nfe=1)
+    assert sample("ddim:spacing=801/1/0", truth, LINEAR, x, nfe=7).nfe == 2
+
+
+@pytest.mark.parametrize("steps", [2, 5, 20])
+def test_analytic_variances_are_exact_on_gaussian_data(steps):
+    """However few the steps, every x_t has its own variance; with either of the paper's variances it has not."""
+    deviation = 0.3
+    truth = GaussianMixture(LINEAR, means=(0.0,), deviations=(deviation,), weights=(1.0,))
+    x = NoiseSource(0, range(20), (4000,), dtype=torch.float64).x_T()
+    found = {}
+    for name in ("analytic-ddpm", "ddpm", "ddpm:variance=fixed-large"):
+        spec = f"{name}:clip=none:final=none:spacing=linspace"
+        found[name] = float(sample(REGISTRY.sampler(spec), truth, LINEAR, x, steps=steps).x0.var())
+    exact = (float(LINEAR.alpha(1)) * deviation) ** 2 + float(LINEAR.sigma(1)) ** 2
+    assert abs(found["analytic-ddpm"] / exact - 1) < 4 * math.sqrt(2 / x.numel())
+    assert all(abs(found[name] / exact - 1) > 0.02 for name in ("ddpm", "ddpm:variance=fixed-large"))
+
+
+def test_analytic_variances_need_the_models_constant():
+    with pytest.raises(UserError, match="does not hold the mean square of ε_θ"):
+        sample("analytic-ddpm", lambda x, t: x, LINEAR, torch.randn(2, 3), nfe=3)

@@ -61,6 +61,8 @@ def test_a_model_is_trained_and_exported(images, tmp_path):
     assert training["recipe"]["optimiser"]["ema"] == 0.9
     assert training["data_sha256"] == load_images("npz", images).sha256
     assert summary["samples"].is_file()
+    epsilon = model.epsilon()
+    assert epsilon.mean_square(1000.0) > epsilon.mean_square(1.0) > 0
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "muon"])
