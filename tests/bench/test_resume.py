@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import random
 import subprocess
@@ -240,7 +241,9 @@ def test_two_runs_in_one_folder_do_not_harm_each_other(go, tmp_path):
 
 
 def test_killed_anywhere_it_ends_in_the_same_csv(tiny_model, tmp_path):
-    """SIGKILL at random moments of a run, until it gets through."""
+    """SIGKILL at random moments of a run, at most four times, until it gets through; for more of them, in one run after
+    the other: SAMPLERBENCH_KILLS=100.
+    """
     code = (
         "import torch; torch.set_num_threads(1); from samplerbench.bench import execute; execute.SHARD = 16; "
         "from samplerbench.cli import main; main()"
@@ -252,17 +255,22 @@ def test_killed_anywhere_it_ends_in_the_same_csv(tiny_model, tmp_path):
         return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], env=os.environ)
 
     assert start("whole", "a").wait(timeout=120) == 0
-    draw, kills = random.Random(0), 0
-    while True:
-        process = start("killed", "b")
-        deadline = time.monotonic() + (2.5 + 2 * draw.random() if kills < 4 else 120)
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        if process.poll() is not None:
-            assert process.returncode == 0
+    draw, wanted, kills = random.Random(0), int(os.environ.get("SAMPLERBENCH_KILLS", "4")), 0
+    for turn in itertools.count():
+        before = kills
+        while True:
+            process = start(f"killed-{turn}", f"b-{turn}")
+            deadline = time.monotonic() + (2.5 + 2 * draw.random() if kills < min(before + 4, wanted) else 120)
+            while process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            if process.poll() is not None:
+                assert process.returncode == 0
+                break
+            process.kill()
+            process.wait()
+            kills += 1
+        one, other = (pd.read_csv(tmp_path / name / "results.csv") for name in (f"killed-{turn}", "whole"))
+        pd.testing.assert_frame_equal(figures(one), figures(other))
+        if kills >= wanted or kills == before:
             break
-        process.kill()
-        process.wait()
-        kills += 1
-    one, other = (pd.read_csv(tmp_path / name / "results.csv") for name in ("killed", "whole"))
-    pd.testing.assert_frame_equal(figures(one), figures(other))
+    print(f"{kills} kills in {turn + 1} runs")
