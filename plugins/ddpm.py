@@ -8,7 +8,7 @@ rebuilt from the kept ᾱ (Nichol & Dhariwal 2021, §4). Not to be confused with
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import log
 from typing import TYPE_CHECKING, Literal
 
 from samplerbench import Sampler, hookimpl
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DDPM(Sampler):
-    """variance: fixed-large is β, fixed-small the posterior's β̃ (§3.2 of the paper; far better on few steps).
+    """variance: fixed-large is β, fixed-small the posterior's β̃ (§3.2 of the paper; far better on few steps);
+    learned-range lies where the network places it between the two (Nichol & Dhariwal 2021, eq. 15).
 
     clip: `x0` limits the predicted x_0 to [-1, 1], as the authors' code does; `none` is Algorithm 2 as printed.
     """
@@ -29,32 +30,43 @@ class DDPM(Sampler):
     name = "ddpm"
     paper = "Ho et al. 2020, arXiv:2006.11239, Algorithm 2"
 
-    variance: Literal["fixed-small", "fixed-large"] = "fixed-small"
+    variance: Literal["fixed-small", "fixed-large", "learned-range"] = "fixed-small"
     clip: Literal["none", "x0"] = "x0"
 
     @property
     def stochastic(self) -> bool:
         return True
 
-    def transition(self, eps: Denoiser, grid: TimeGrid, i: int, x: Tensor) -> tuple[Tensor, float]:
+    def transition(self, eps: Denoiser, grid: TimeGrid, i: int, x: Tensor) -> tuple[Tensor, Tensor | float]:
         alpha, sigma = grid.alpha[i], grid.sigma[i]
         alpha_next, sigma_next = grid.alpha[i + 1], grid.sigma[i + 1]
-        x0 = (x - sigma * eps(x, grid.times[i])) / alpha
+        beta, small = self._beta(grid, i)
+        variance: Tensor | float
+        if self.variance == "learned-range":
+            predicted, place = eps.with_range(x, grid.times[i])
+            if small == 0:  # the last step: as the authors have it, the β̃ of the step before
+                small = self._beta(grid, i - 1)[1] if i > 0 else beta
+            variance = ((place + 1) / 2 * log(beta) + (1 - place) / 2 * log(small)).exp()
+        else:
+            predicted = eps(x, grid.times[i])
+            variance = beta if self.variance == "fixed-large" else small
+        x0 = (x - sigma * predicted) / alpha
         if self.clip == "x0":
             x0 = x0.clamp(-1, 1)
-        beta = 1 - (alpha / alpha_next) ** 2
         # mean of q(x_next | x, x0), eq. 7 of the paper
         mean = (alpha_next * beta / sigma**2) * x0 + (alpha / alpha_next * sigma_next**2 / sigma**2) * x
-        return mean, self._variance(eps, grid, i, beta)
+        return mean, variance
 
-    def _variance(self, eps: Denoiser, grid: TimeGrid, i: int, beta: float) -> float:
-        return beta if self.variance == "fixed-large" else beta * grid.sigma[i + 1] ** 2 / grid.sigma[i] ** 2
+    def _beta(self, grid: TimeGrid, i: int) -> tuple[float, float]:
+        """β and β̃ of step i."""
+        beta = 1 - (grid.alpha[i] / grid.alpha[i + 1]) ** 2
+        return beta, beta * grid.sigma[i + 1] ** 2 / grid.sigma[i] ** 2
 
     def sample(self, eps: Denoiser, grid: TimeGrid, x: Tensor, noise: NoiseSource) -> Tensor:
         for i in range(grid.steps):
             x, variance = self.transition(eps, grid, i, x)
             if grid.sigma[i + 1] > 0:
-                x = x + sqrt(variance) * noise(i)
+                x = x + variance**0.5 * noise(i)
         return x
 
 
@@ -70,11 +82,13 @@ class AnalyticDDPM(DDPM):
 
     variance: Literal["analytic"] = "analytic"  # type: ignore[assignment]
 
-    def _variance(self, eps: Denoiser, grid: TimeGrid, i: int, beta: float) -> float:
+    def transition(self, eps: Denoiser, grid: TimeGrid, i: int, x: Tensor) -> tuple[Tensor, Tensor | float]:
+        mean, _ = super().transition(eps, grid, i, x)
+        beta, small = self._beta(grid, i)
         ratio = grid.sigma[i] / grid.alpha[i]
         of_x0 = ratio**2 * max(1 - eps.mean_square(grid.times[i]), 0.0)  # Var(x_0 | x_t), a pixel's mean
         weight = grid.alpha[i + 1] * beta / grid.sigma[i] ** 2
-        return beta * grid.sigma[i + 1] ** 2 / grid.sigma[i] ** 2 + weight**2 * of_x0
+        return mean, small + weight**2 * of_x0
 
 
 @hookimpl

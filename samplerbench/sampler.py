@@ -109,8 +109,10 @@ class Sampler(ABC):
         noise: `noise(i)` is fresh standard normal noise of x's shape for step i.
         """
 
-    def transition(self, eps: Denoiser, grid: TimeGrid, i: int, x: Tensor) -> tuple[Tensor, float]:
-        """Mean [B, ...] and variance of p(x_{i+1} | x_i), for samplers that are a chain of Gaussians; x is x_i."""
+    def transition(self, eps: Denoiser, grid: TimeGrid, i: int, x: Tensor) -> tuple[Tensor, Tensor | float]:
+        """Mean [B, ...] and variance (a number, or of the mean's shape) of p(x_{i+1} | x_i), for samplers that are a
+        chain of Gaussians; x is x_i.
+        """
         raise NotImplementedError(f"{self.name} has no transition densities")
 
     def spec(self) -> str:

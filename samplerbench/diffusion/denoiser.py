@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BadNoise", "Denoiser", "Epsilon", "Time"]
 
+NO_RANGE = "the network of this model gives no range of variances; use another variance"
+
 Time = Union[float, "Tensor"]
 """A time of the schedule, or a float64 tensor [B] with one for each sample (adaptive samplers alone ask so)."""
 
@@ -75,9 +77,7 @@ class Denoiser:
         float64 tensor [R] with one for each row. Raises BudgetExceeded before it spends what is not there.
         """
         rows = len(x)
-        if self.budget is not None and self._rows + rows > self.budget * self.batch:
-            raise BudgetExceeded(f"asked for evaluation {int(self.nfe) + 1} on a budget of {self.budget}")
-        self._rows += rows
+        self._spend(rows)
         if self.micro_batch is None or rows <= self.micro_batch:
             eps = self._epsilon(x, t)
         else:
@@ -86,6 +86,27 @@ class Denoiser:
             parts = x.split(self.micro_batch)
             times = t.split(self.micro_batch) if isinstance(t, torch.Tensor) else [t] * len(parts)
             eps = torch.cat([self._epsilon(*pair) for pair in zip(parts, times, strict=True)])
+        return self._checked(eps, x)
+
+    def with_range(self, x: Tensor, t: Time) -> tuple[Tensor, Tensor]:
+        """ε_θ(x, t), and where the network places the log variance of a step from there, of x's shape: -1 for β̃ to 1
+        for β (Nichol & Dhariwal 2021, eq. 15). One evaluation. Raises UserError where the network gives no such thing.
+        """
+        both = getattr(self._epsilon, "with_range", None)
+        if both is None:
+            raise UserError(NO_RANGE)
+        self._spend(len(x))
+        eps, place = both(x, t)
+        if place is None:
+            raise UserError(NO_RANGE)
+        return self._checked(eps, x), self._checked(place, x)
+
+    def _spend(self, rows: int) -> None:
+        if self.budget is not None and self._rows + rows > self.budget * self.batch:
+            raise BudgetExceeded(f"asked for evaluation {int(self.nfe) + 1} on a budget of {self.budget}")
+        self._rows += rows
+
+    def _checked(self, eps: Tensor, x: Tensor) -> Tensor:
         if eps.shape != x.shape:
             raise BadNoise(f"ε(x, t) has shape {list(eps.shape)}, expected that of x, {list(x.shape)}")
         return eps

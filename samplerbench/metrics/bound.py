@@ -38,18 +38,20 @@ def bound_terms(sampler: Sampler, epsilon: Epsilon, grid: TimeGrid, x0: Tensor, 
     alpha, sigma = grid.alpha, grid.sigma
     spread = alpha[0] ** 2 * x0.double().square() + sigma[0] ** 2 - 1 - 2 * math.log(sigma[0])
     prior = 0.5 * spread.flatten(1).mean(dim=1) * bits
-    steps, variance = torch.zeros_like(prior), 1.0
+    steps = torch.zeros_like(prior)
+    variance: Tensor | float = 1.0
     for i in range(grid.steps - 1):
         x = alpha[i] * x0 + sigma[i] * noise(i)
         mean, variance = sampler.transition(denoiser, grid, i, x)
         wanted, width = _posterior(grid, i, x0, x)
-        ratio = width / variance
-        gap = (wanted - mean).double().square().flatten(1).mean(dim=1) / variance
-        steps += 0.5 * (gap + ratio - 1 - math.log(ratio)) * bits
+        ratio = width / torch.as_tensor(variance, dtype=torch.float64)
+        gap = (wanted - mean).double().square() / variance
+        steps += 0.5 * (gap + ratio - 1 - ratio.log()).flatten(1).mean(dim=1) * bits
     i = grid.steps - 1
     x = alpha[i] * x0 + sigma[i] * noise(i)
     mean, last = sampler.transition(denoiser, grid, i, x)
-    decoder = -_log_grey_level(x0.double(), mean.double(), math.sqrt(last or variance)).flatten(1).mean(dim=1) * bits
+    deviation = torch.as_tensor(variance if isinstance(last, float) and last == 0 else last).double().sqrt()
+    decoder = -_log_grey_level(x0.double(), mean.double(), deviation).flatten(1).mean(dim=1) * bits
     return BoundTerms(prior, steps, decoder)
 
 
@@ -60,7 +62,7 @@ def _posterior(grid: TimeGrid, i: int, x0: Tensor, x: Tensor) -> tuple[Tensor, f
     return grid.alpha[i + 1] * beta / left * x0 + ratio * before / left * x, beta * before / left
 
 
-def _log_grey_level(x0: Tensor, mean: Tensor, deviation: float) -> Tensor:
+def _log_grey_level(x0: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
     """log of the probability that a Gaussian falls into the grey level of x0 (eq. 13): 256 levels of width 2/255, the
     first and the last without end.
     """

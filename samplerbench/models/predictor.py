@@ -23,7 +23,7 @@ class NoisePredictor(nn.Module):
 
     prediction: `epsilon` (Ho et al. 2020), `v` = α ε - σ x_0 (Salimans & Ho 2022, §4), or `x0`. The network sees x and
     the label only, [B] or one number for all; α and σ, float32 [B, 1, 1, 1] or numbers, come from the schedule. The
-    conversion is done in float32.
+    conversion is done in float32. Of a network with twice the channels of x the first half is that quantity.
     """
 
     def __init__(self, network: nn.Module, prediction: str = "epsilon") -> None:
@@ -33,16 +33,24 @@ class NoisePredictor(nn.Module):
         self.network, self.prediction = network, prediction
 
     def forward(self, x: Tensor, label: Tensor | float, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
+        return self.with_range(x, label, alpha, sigma)[0]
+
+    def with_range(
+        self, x: Tensor, label: Tensor | float, alpha: Tensor | float, sigma: Tensor | float
+    ) -> tuple[Tensor, Tensor | None]:
+        """ε, and where the network has it its second half: where the log variance lies, -1 for β̃ to 1 for β."""
         network = self.network
         if not isinstance(label, Tensor):
             network = network.at(label) if isinstance(network, Experts) else network
             label = torch.full((len(x),), label, dtype=torch.float32, device=x.device)
-        output = network(x, label)
-        if self.prediction == "epsilon":
-            return output.to(x.dtype)
+        output, place = network(x, label).to(x.dtype), None
+        if x.ndim > 1 and output.shape[1] == 2 * x.shape[1]:
+            output, place = output.chunk(2, dim=1)
         if self.prediction == "v":
-            return alpha * output.to(x.dtype) + sigma * x
-        return (x - alpha * output.to(x.dtype)) / sigma
+            output = alpha * output + sigma * x
+        elif self.prediction == "x0":
+            output = (x - alpha * output) / sigma
+        return output, place
 
 
 class ModelEpsilon:
@@ -65,6 +73,10 @@ class ModelEpsilon:
             self.mean_square = partial(np.interp, xp=mean_squares["times"], fp=mean_squares["values"])
 
     def __call__(self, x: Tensor, t: Time) -> Tensor:
+        return self.with_range(x, t)[0]
+
+    def with_range(self, x: Tensor, t: Time) -> tuple[Tensor, Tensor | None]:
+        """See `NoisePredictor.with_range`."""
         schedule, lowered = self.schedule, self.lowered
         label: Tensor | float
         alpha: Tensor | float
@@ -77,4 +89,4 @@ class ModelEpsilon:
         else:
             label, alpha, sigma = float(schedule.label(t)), float(schedule.alpha(t)), float(schedule.sigma(t))
         with torch.autocast(x.device.type, lowered or torch.bfloat16, enabled=lowered is not None):
-            return self.predictor(x, label, alpha, sigma)
+            return self.predictor.with_range(x, label, alpha, sigma)

@@ -27,6 +27,7 @@ class UNetConfig:
         channels: width of each resolution, finest first.
         blocks: residual blocks a resolution on the way down (one more on the way up).
         attention: resolutions (0 is the finest) with self-attention after each block.
+        learned_range: whether a second output a channel places the variance between β̃ and β (Nichol & Dhariwal 2021).
     """
 
     image_shape: tuple[int, int, int]
@@ -34,6 +35,7 @@ class UNetConfig:
     channels: tuple[int, ...] = (64, 128)
     blocks: int = 2
     attention: tuple[int, ...] = ()
+    learned_range: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_shape", tuple(self.image_shape))
@@ -126,7 +128,9 @@ class Stage(nn.Module):
 
 
 class UNet(nn.Module):
-    """The network: `forward(x, label)` with x [B, C, H, W] and label [B] (float or int) gives [B, C, H, W]."""
+    """The network: `forward(x, label)` with x [B, C, H, W] and label [B] (float or int) gives [B, C, H, W], with a
+    learned range [B, 2C, H, W].
+    """
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -152,7 +156,7 @@ class UNet(nn.Module):
             if level:
                 self.up.append(nn.Upsample(scale_factor=2, mode="nearest"))
         self.norm = GroupNorm(width)
-        self.head = nn.Conv2d(width, c_image, 3, padding=1)
+        self.head = nn.Conv2d(width, (2 if config.learned_range else 1) * c_image, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 

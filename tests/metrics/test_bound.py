@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from samplerbench import NoiseSource, linear_schedule
+from samplerbench import NoiseSource, UserError, linear_schedule
 from samplerbench.diffusion.grid import TimeGrid
 from samplerbench.metrics.bound import _log_grey_level, bound_terms
 from samplerbench.plugins import load_plugins
@@ -71,8 +71,31 @@ def test_many_steps_bound_the_likelihood_closely():
     assert abs(gap.mean()) < 4 * error
 
 
+def test_a_learned_range_that_stays_at_one_end_is_that_variance():
+    schedule, x0 = linear_schedule(), SPREAD * NoiseSource(7, range(20), SHAPE).x_T()
+    exact, grid = epsilon_of(schedule), TimeGrid.make(schedule, 20)
+
+    class Ranged:
+        def __init__(self, place):
+            self.place = place
+
+        def with_range(self, x, t):
+            return exact(x, t), torch.full_like(x, self.place)
+
+    registry = load_plugins()
+
+    def steps(variance, epsilon):
+        sampler = registry.sampler(f"ddpm:clip=none:variance={variance}")
+        return bound_terms(sampler, epsilon, grid, x0, NoiseSource(0, range(20), SHAPE)).steps
+
+    for place, variance in ((-1.0, "fixed-small"), (1.0, "fixed-large")):
+        assert torch.allclose(steps("learned-range", Ranged(place)), steps(variance, exact), rtol=1e-5)
+    with pytest.raises(UserError, match="gives no range of variances"):
+        steps("learned-range", exact)
+
+
 def test_grey_levels_add_up_to_one():
     levels = torch.arange(256, dtype=torch.float64) / 127.5 - 1
     for mean, deviation in ((0.3, 0.01), (-0.99, 0.05), (1.0, 0.5), (-1.4, 0.1)):
-        total = _log_grey_level(levels, torch.full_like(levels, mean), deviation).exp().sum()
+        total = _log_grey_level(levels, torch.full_like(levels, mean), torch.tensor(deviation)).exp().sum()
         assert float(total) == pytest.approx(1, abs=1e-9)

@@ -5,9 +5,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from samplerbench import UserError, linear_schedule, load_model
+from samplerbench import UserError, linear_schedule, load_model, sample
 from samplerbench.models.experts import Experts
-from samplerbench.models.model import model_names
+from samplerbench.models.model import model_names, save_model
 from samplerbench.models.predictor import ModelEpsilon, NoisePredictor
 from samplerbench.models.unet import UNet, UNetConfig
 
@@ -76,6 +76,21 @@ def test_experts_serve_the_labels_of_their_range():
     for last in ([10], [20, 10], [10, 10]):
         with pytest.raises(UserError, match="increasing labels, one fewer"):
             Experts([Plus(1), Plus(2), Plus(3)], last)
+
+
+def test_a_learned_range_is_a_second_output(tmp_path):
+    torch.manual_seed(0)
+    network = UNet(UNetConfig(image_shape=(1, 8, 8), channels=(8,), blocks=1, learned_range=True))
+    torch.nn.init.normal_(network.head.weight, std=0.01)
+    save_model(tmp_path, network, "epsilon", linear_schedule(), None, training={})
+    epsilon = load_model(str(tmp_path)).epsilon()
+    x = torch.randn(3, 1, 8, 8)
+    eps, place = epsilon.with_range(x, 500.0)
+    assert eps.shape == place.shape == x.shape
+    assert torch.equal(epsilon(x, 500.0), eps)
+    assert not torch.equal(eps, place)
+    out = sample("ddpm:variance=learned-range", epsilon, linear_schedule(), x, nfe=4)
+    assert out.nfe == 4
 
 
 def test_impossible_architectures():
