@@ -79,6 +79,19 @@ def _conditions(records: Sequence[Record]) -> str:
     return f"{r.model}, {r.samples} samples, seed {r.seed}, {reference}, {r.dtype} on {r.device}"
 
 
+def _cells(count: int) -> str:
+    return f"{count} cell{'s' if count > 1 else ''}"
+
+
+def _reasons(run: BenchmarkRun) -> dict[tuple[str, str], list[str]]:
+    """The labels of the cells for which something was not done, by what it is."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for cell, record in zip(run.cells, run.records, strict=False):
+        if record.reason:
+            reasons.setdefault((record.status, record.reason), []).append(cell.label)
+    return reasons
+
+
 def print_run(run: BenchmarkRun) -> None:
     """The table, what was skipped or failed and why, and where the files are."""
     console = Console(highlight=False)
@@ -88,17 +101,15 @@ def print_run(run: BenchmarkRun) -> None:
         console.print(metric_table(run.records, run.config.axis, metric))
     if run.records:
         console.print(_conditions(run.records), soft_wrap=True)
-    for cell, record in zip(run.cells, run.records, strict=False):
-        if record.reason:
-            console.print(
-                Text(
-                    f"{record.status}: {cell.label}: {record.reason}",
-                    style="red" if record.status == "failed" else "dim",
-                )
-            )
+    for (status, reason), labels in _reasons(run).items():
+        if status == "done":  # and a metric is empty
+            console.print(Text(f"not measured in {_cells(len(labels))}: {reason}", style="dim"), soft_wrap=True)
+        else:
+            style = "red" if status == "failed" else "dim"
+            console.print(Text(f"{status}: {', '.join(labels)}: {reason}", style=style), soft_wrap=True)
     missing = len(run.cells) - len(run.records)
     if missing:
-        console.print(f"{missing} of {len(run.cells)} cells were not run.")
+        console.print(f"{missing} of {_cells(len(run.cells))} were not run.")
     where = [
         f"results: {run.store.csv}",
         f"samples: {run.store.out / 'samples'}",

@@ -55,7 +55,7 @@ def test_lists(command):
     code, out, _ = command("list", "samplers")
     assert not code
     assert "dpm-solver  (also dpm)" in out
-    assert "variance=fixed-small  (fixed-small | fixed-large)" in out
+    assert "variance=fixed-small  (fixed-small | fixed-large | learned-range)" in out
     assert "arXiv:2010.02502" in out
     assert "samplerbench 0.1.0" in out
     assert "fashion-mnist" in command("list", "models")[1]
@@ -95,7 +95,7 @@ def test_a_failed_cell_exits_with_1(command, small, tmp_path):
     )
     code, out, _ = command("run", "--samplers", "bad,ddim", *small, "--plugin", plugin)
     assert code == 1
-    assert "failed: bad nfe=2: ValueError: inner trouble" in out
+    assert "failed: bad nfe=2, bad nfe=4: ValueError: inner trouble" in out
     assert f"tracebacks: {tmp_path / 'out' / 'errors'}" in out
     code, out, _ = command("list", "samplers", "--plugin", plugin)
     assert str(plugin) in out
