@@ -75,6 +75,8 @@ class Record:
             name: Value(_read(row[name], "float"), _read(row[f"{name}_se"], "float"), _read(row[f"{name}_n"], "int"))
             for name in metrics_in(list(row))
         }
+        if values["schema"] != SCHEMA:
+            raise ValueError(f"it says schema {values['schema']}")
         return cls(**values, metrics=metrics)
 
     def row(self, metrics: Sequence[str]) -> dict[str, Any]:

@@ -118,10 +118,13 @@ class VariationalBound(Metric):
                     x0 = images[start : start + 128].to(drawn.device).float() / 127.5 - 1
                     indices = range(start, start + len(x0))
                     noise = NoiseSource(drawn.seed, indices, tuple(x0.shape[1:]), drawn.device)
-                    parts.append(bound_terms(drawn.sampler, drawn.epsilon, drawn.grid, x0, noise).total)
+                    parts.append(bound_terms(drawn.sampler, drawn.epsilon, drawn.grid, x0, noise))
         except NotImplementedError as error:
             raise Unmeasurable(str(error)) from None
-        bits = torch.cat(parts).cpu()
+        prior, steps, decoder = (torch.cat(term).cpu() for term in zip(*parts, strict=True))
+        terms = f"L_T {prior.mean():.3g}, L_1 to L_(T-1) {steps.mean():.4g}, L_0 {decoder.mean():.4g}"
+        drawn.notice(f"vlb_bpd of {drawn.sampler.spec()} in {drawn.grid.steps} steps: {terms} bits a dimension")
+        bits = prior + steps + decoder
         return Measured(float(bits.mean()), float(bits.std()) / len(bits) ** 0.5, len(bits))
 
 
