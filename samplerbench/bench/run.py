@@ -126,6 +126,7 @@ class BenchmarkRun:
         self.store = Store(out)
         self.records: list[Record] = []
         self.broken = 0
+        self._known_metrics: dict[str, Any] = {}
         self.registry: Registry = load_plugins(config.plugins)
         for text in [*map(str, self.registry.problems), *self.registry.notices()]:
             listener.notice(text)
@@ -172,6 +173,11 @@ class BenchmarkRun:
             listener,
         )
         planned = [_identity(executor.record(cell)) for cell in self.cells]
+        before, now = self.store.earlier_metrics(), self._metric_sources()
+        stale = [name for name in now if before.get(name, now[name]) != now[name]]  # the metric's own code was changed
+        self._known_metrics = before | now
+        for record in earlier:
+            record.metrics = {name: value for name, value in record.metrics.items() if name not in stale}
         known = {} if config.fresh else {_identity(r): r for r in earlier if r.status == "done"}
         finished = {
             identity: record
@@ -215,6 +221,14 @@ class BenchmarkRun:
             self.store.save_influences(outcome.record, metric, influences)
         self.broken += bool(outcome.details)
 
+    def _metric_sources(self) -> dict[str, dict[str, str]]:
+        """What is known of each metric of this run."""
+        known = {}
+        for metric in self.metrics:
+            source = self.registry.metric_entry(metric.name).source_sha256
+            known[metric.name] = {"direction": metric.direction, "about": metric.about, "source_sha256": source}
+        return known
+
     def _description(self, status: str) -> dict[str, Any]:
         used = {cell.sampler.name: cell.origin for cell in self.cells}
         return {
@@ -233,15 +247,7 @@ class BenchmarkRun:
                 **vars(self.reference.provenance),
             },
             "environment": environment(self.device),
-            "metrics": {
-                metric.name: {
-                    "direction": metric.direction,
-                    "about": metric.about,
-                    "source_sha256": entry.source_sha256,
-                }
-                for metric in self.metrics
-                for entry in [self.registry.metric_entry(metric.name)]
-            },
+            "metrics": self._known_metrics,
             "schema": SCHEMA,
             "columns": COLUMNS,
         }

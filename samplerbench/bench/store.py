@@ -103,6 +103,14 @@ class Store:
             why = error.strerror or error
             raise UserError(f"{self.csv} cannot be written: {why}; the rows before this cell are there") from None
 
+    def earlier_metrics(self) -> dict[str, Any]:
+        """What the run.json of an earlier run says of its metrics."""
+        try:
+            found = json.loads((self.out / "run.json").read_text())["metrics"]
+            return found if isinstance(found, dict) else {}
+        except (OSError, ValueError, KeyError, TypeError):  # none, or cut off
+            return {}
+
     def write_run(self, run: dict[str, Any]) -> None:
         """Writes run.json, whole or not at all."""
         part = self.out / "run.json.part"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -83,6 +84,13 @@ def test_an_own_metric_becomes_a_column(go, own, tmp_path):
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     assert run["metrics"]["brightness"]["direction"] == "higher"
     assert len(run["metrics"]["brightness"]["source_sha256"]) == 64
+
+
+def test_a_metric_whose_code_was_changed_is_measured_again(go, own):
+    before = go(metrics="brightness", plugins=[own])
+    Path(own).write_text(OWN.replace("float(means.mean())", "float(means.mean()) + 1"))
+    after = go(metrics="brightness", plugins=[own])
+    assert after["brightness"].tolist() == pytest.approx((before["brightness"] + 1).tolist())
 
 
 def test_a_failing_metric_costs_its_own_column(go, own, tmp_path):
@@ -191,8 +199,6 @@ def test_a_foreign_reference_is_shown_as_unknown(go, tiny_model, tmp_path):
 
 
 def test_results_readme_documents_every_column():
-    from pathlib import Path
-
     text = (Path(__file__).parents[2] / "results" / "README.md").read_text()
     for name, meaning in COLUMNS.items():
         assert f"| `{name}` | {meaning} |" in text
