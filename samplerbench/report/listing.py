@@ -66,9 +66,16 @@ def _options(cls: type[Sampler]) -> list[str]:
     for option in options_of(cls):
         kind = hints[option.name]
         choices = {"spacing": SPACINGS, "final": FINALS}.get(option.name) or get_args(kind)
-        values = " | ".join(map(str, choices)) if choices else getattr(kind, "__name__", str(kind))
+        values = " | ".join(map(_word, choices or [kind]))
         described.append(f"{option.name}={option.default}  ({values})")
     return described
+
+
+def _word(value: object) -> str:
+    """A choice, or a type by its name."""
+    if value is type(None):
+        return "none"
+    return value.__name__ if isinstance(value, type) else str(value)
 
 
 def _evaluations(sampler: Sampler) -> str:
