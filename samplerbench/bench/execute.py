@@ -133,6 +133,7 @@ class Executor:
             epsilon=self.epsilon,
             seed=self.config.seed,
             device=self.device,
+            dtype=self.state_dtype,
             identity={"model": self.model.sha256, "dtype": self.config.dtype, "seed": self.config.seed},
             cache=self.cache.root,
             real_images=self._real_images,

@@ -115,9 +115,9 @@ class VariationalBound(Metric):
         try:
             with torch.no_grad():
                 for start in range(0, len(images), 128):
-                    x0 = images[start : start + 128].to(drawn.device).float() / 127.5 - 1
+                    x0 = images[start : start + 128].to(drawn.device, drawn.dtype) / 127.5 - 1
                     indices = range(start, start + len(x0))
-                    noise = NoiseSource(drawn.seed, indices, tuple(x0.shape[1:]), drawn.device)
+                    noise = NoiseSource(drawn.seed, indices, tuple(x0.shape[1:]), drawn.device, drawn.dtype)
                     parts.append(bound_terms(drawn.sampler, drawn.epsilon, drawn.grid, x0, noise))
         except NotImplementedError as error:
             raise Unmeasurable(str(error)) from None

@@ -51,7 +51,8 @@ def _solution(drawn: Drawn, tolerance: float) -> dict[str, Tensor]:
     parts = []
     with torch.no_grad():
         for start in range(0, count, BATCH):
-            noise = NoiseSource(drawn.seed, range(start, min(start + BATCH, count)), shape, drawn.device)
+            indices = range(start, min(start + BATCH, count))
+            noise = NoiseSource(drawn.seed, indices, shape, drawn.device, drawn.dtype)
             parts.append(solve_flow(drawn.epsilon, drawn.grid.schedule, noise.x_T(), tolerance))
     error = max(part.error for part in parts)
     if error > tolerance:

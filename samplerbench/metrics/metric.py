@@ -16,6 +16,7 @@ from ..errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from torch import Tensor
 
     from ..diffusion.denoiser import Epsilon
@@ -64,7 +65,7 @@ class Drawn:
         sampler, grid: what drew them.
         epsilon: ε(x, t) of the model, for metrics that evaluate it; not counted.
         seed: of x_T and all noise.
-        device: where the network is.
+        device, dtype: where the network is, and of which precision its x are.
         identity: tells model, precision and seed apart; for names of files in `cache`.
         cache: a folder for what is costly and belongs to the model, not to the cell.
         real_images: gives the test images of the model's dataset, uint8 [N, C, H, W]; raises UserError where they
@@ -81,6 +82,7 @@ class Drawn:
     epsilon: Epsilon
     seed: int
     device: str
+    dtype: torch.dtype
     identity: dict[str, Any]
     cache: Path
     real_images: Callable[[], Tensor]

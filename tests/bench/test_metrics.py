@@ -124,6 +124,9 @@ def test_distance_to_the_ode_ranks_solvers(go, monkeypatch):
     stochastic = frame[frame["sampler"] == "ddpm"]
     assert stochastic["ode_rmse"].isna().all()
     assert stochastic["reason"].str.contains("ddpm is stochastic").all()
+    # in double precision too
+    double = go("dpm", "double", metrics="ode_rmse", nfe=[20], samples=8, dtype="float64")
+    assert double["ode_rmse"][0] == pytest.approx(rows["dpm-solver", 20], rel=0.01)
     # the solution is kept: the second time nobody solves
     monkeypatch.setattr("samplerbench.metrics.flow_error.solve_flow", None)
     again = go("ddim", "other", metrics="ode_rmse", nfe=[10], samples=8)
