@@ -79,13 +79,16 @@ def statistics_of(features: Tensor) -> Statistics:
 def frechet_distance(a: Statistics, b: Statistics) -> float:
     """‖μ_a - μ_b‖² + tr(Σ_a + Σ_b - 2 (Σ_a Σ_b)^½), never below 0.
 
-    The last trace is that of (S Σ_b S)^½ with S = Σ_a^½: symmetric, so its eigenvalues are real and no matrix square
-    root of a non-symmetric product is taken.
+    The last trace is that of (Lᵀ Σ_b L)^½ with L Lᵀ = Σ_a: symmetric, so its eigenvalues are real and no matrix square
+    root of a non-symmetric product is taken. L is the Cholesky factor, or where Σ_a is singular its square root.
     """
     if a.mu.shape != b.mu.shape:
         raise UserError(f"features of {len(a.mu)} and of {len(b.mu)} dimensions have no distance")
-    root = _square_root(a.sigma)
-    cross = np.sqrt(np.clip(np.linalg.eigvalsh(root @ b.sigma @ root), 0, None)).sum()
+    try:
+        factor = np.linalg.cholesky(a.sigma)
+    except np.linalg.LinAlgError:
+        factor = _square_root(a.sigma)
+    cross = np.sqrt(np.clip(np.linalg.eigvalsh(factor.T @ b.sigma @ factor), 0, None)).sum()
     distance = np.square(a.mu - b.mu).sum() + np.trace(a.sigma) + np.trace(b.sigma) - 2 * cross
     return max(float(distance), 0.0)
 
