@@ -52,6 +52,10 @@ class Listener:
         """Something the user should know."""
 
 
+class Unsuitable(Exception):
+    """A sampler needs something that this model does not have."""
+
+
 @dataclass
 class Outcome:
     """A cell's record, the first samples for its picture (uint8 [N, C, H, W]), the influences [n] of its samples on
@@ -92,7 +96,7 @@ class Executor:
         started = time.perf_counter()
         try:
             outcome = self._sample(cell, cell.grid, record)
-        except UserError as error:  # what this sampler needs, this model has not
+        except Unsuitable as error:
             record.status, record.reason = "skipped", str(error)
             return Outcome(record)
         except Exception as error:
@@ -199,7 +203,11 @@ class Executor:
 
     def _batch(self, cell: Cell, grid: TimeGrid, indices: range) -> Shard:
         noise = NoiseSource(self.config.seed, indices, self.model.image_shape, self.device, self.state_dtype)
-        x0, nfe = draw(cell.sampler, Denoiser(self.epsilon, len(indices), cell.budget), grid, noise.x_T(), noise)
+        denoiser = Denoiser(self.epsilon, len(indices), cell.budget)
+        try:
+            x0, nfe = draw(cell.sampler, denoiser, grid, noise.x_T(), noise)
+        except UserError as error:
+            raise Unsuitable(str(error)) from None
         features, logits = self.extractor.with_logits(quantise(x0))
         if not torch.isfinite(features).all():
             raise ValueError("the features of some samples are not finite")

@@ -197,9 +197,8 @@ class BenchmarkRun:
                     else:
                         self._run(executor, cell, known.get(identity))
                     listener.finish(cell, self.records[-1])
-            self.store.replace(
-                [*others, *self.records], config.metrics
-            )  # in the order of the plan, whatever was there before
+            # in the order of the plan, whatever was there before
+            self.store.replace([*others, *self.records], config.metrics)
         except BaseException as error:
             with suppress(UserError):  # where the disk is full, say what could not be written first
                 status = "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UserError
-from .metric import Measured
+from .metric import Measured, Unmeasurable
 
 __all__ = ["kernel_distance"]
 
@@ -29,7 +28,7 @@ def kernel_distance(features: Tensor, reference: Tensor) -> Measured:
     x, y = features.double(), reference.double()
     n, m = len(x), len(y)
     if n < 2 or m < 2:
-        raise UserError(f"a kernel distance needs two samples and two reference features, got {n} and {m}")
+        raise Unmeasurable(f"a kernel distance needs two samples and two reference features, got {n} and {m}")
     g = torch.cat([_kernel(block, y).mean(dim=1) for block in x.split(BLOCK)])
     total, square = torch.empty(n, dtype=torch.float64), 0.0
     for start in range(0, n, BLOCK):

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UserError
-from .metric import Measured
+from .metric import Measured, Unmeasurable
 
 __all__ = ["precision", "recall"]
 
@@ -72,7 +71,7 @@ def _checked(features: Tensor, reference: Tensor, k: int) -> tuple[Tensor, Tenso
     fewest = 10 * (k + 1)
     if len(features) < fewest or len(reference) < fewest:
         counts = f"{len(features)} and {len(reference)}"
-        raise UserError(f"precision and recall need {fewest} samples and reference features, got {counts}")
+        raise Unmeasurable(f"precision and recall need {fewest} samples and reference features, got {counts}")
     centre = reference.double().mean(dim=0)
     return features.double() - centre, reference.double() - centre
 

@@ -76,6 +76,12 @@ def test_every_metric_is_three_columns(go):
     assert frame["fid_se"].isna().all()  # 60 samples are too few for 224 features
 
 
+def test_too_few_samples_are_a_reason_and_no_failure(go, tmp_path):
+    frame = go(metrics="precision,fid", samples=30)
+    assert frame["reason"][0] == "precision and recall need 40 samples and reference features, got 30 and 300"
+    assert not (tmp_path / "out" / "errors").exists()
+
+
 def test_an_own_metric_becomes_a_column(go, own, tmp_path):
     frame = go(metrics="brightness,fid", plugins=[own])
     assert list(frame.columns) == columns_of(["brightness", "fid"])
