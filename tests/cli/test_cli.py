@@ -247,7 +247,7 @@ def test_a_broken_plugin_shows_its_traceback(command, small, tmp_path):
 
 
 def test_ctrl_c_exits_with_130_and_keeps_finished_rows(tiny_model, tmp_path):
-    arguments = ["run", "--samplers", "ddim", "--nfe", "1,800", "--samples", "64", "--model", tiny_model]
+    arguments = ["run", "--samplers", "ddim", "--nfe", "1,800", "--samples", "512", "--model", tiny_model]
     process = subprocess.Popen(
         [sys.executable, "-c", "from samplerbench.cli import main; main()", *arguments, "--out", tmp_path / "out"],
         stdout=subprocess.PIPE,
