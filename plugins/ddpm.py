@@ -8,7 +8,7 @@ rebuilt from the kept ᾱ (Nichol & Dhariwal 2021, §4). Not to be confused with
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log
+from math import log, pi
 from typing import TYPE_CHECKING, Literal
 
 from samplerbench import Sampler, hookimpl
@@ -73,22 +73,29 @@ class DDPM(Sampler):
 @dataclass(frozen=True, kw_only=True)
 class AnalyticDDPM(DDPM):
     """Each step's variance is the best one for this model: the posterior's, and what the uncertainty of x_0 given x_t
-    adds, which follows from the mean square of ε_θ at that time (Bao et al. 2022, theorem 1). That is a constant of the
-    model, estimated once on training images when it was trained.
+    adds (Bao et al. 2022, theorem 1), at most what data in [-1, 1] can have (theorem 2). It follows from the mean
+    square of ε_θ at that time, a constant of the model, estimated once on training images when it was trained.
+
+    clip_pixel: the last noise added is at most that of so many grey levels (of 255; 2σ/255·√(π/2)), as the paper's
+    results have it, because no later step removes it; `none` is the theorem alone, as bounds on the likelihood want it.
     """
 
     name = "analytic-ddpm"
-    paper = "Bao et al. 2022, arXiv:2201.06503, theorem 1"
+    paper = "Bao et al. 2022, arXiv:2201.06503, theorem 1 and 2"
 
     variance: Literal["analytic"] = "analytic"  # type: ignore[assignment]
+    clip_pixel: float | None = 2.0
 
     def transition(self, eps: Denoiser, grid: TimeGrid, i: int, x: Tensor) -> tuple[Tensor, Tensor | float]:
         mean, _ = super().transition(eps, grid, i, x)
         beta, small = self._beta(grid, i)
         ratio = grid.sigma[i] / grid.alpha[i]
-        of_x0 = ratio**2 * max(1 - eps.mean_square(grid.times[i]), 0.0)  # Var(x_0 | x_t), a pixel's mean
+        of_x0 = ratio**2 * (1 - eps.mean_square(grid.times[i]))  # Var(x_0 | x_t), a pixel's mean
         weight = grid.alpha[i + 1] * beta / grid.sigma[i] ** 2
-        return mean, small + weight**2 * of_x0
+        variance = small + weight**2 * min(max(of_x0, 0.0), 1.0)
+        if self.clip_pixel is not None and (i + 2 > grid.steps or grid.sigma[i + 2] == 0):
+            variance = min(variance, (2 * self.clip_pixel / 255) ** 2 * pi / 2)
+        return mean, variance
 
 
 @hookimpl

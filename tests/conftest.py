@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from samplerbench.cli import main
 from samplerbench.metrics.extractors import load_extractor
 from samplerbench.metrics.names import SHIPPED
 from samplerbench.metrics.reference import Provenance, make_reference, save_reference
@@ -38,3 +40,17 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     provenance = Provenance(extractor.name, extractor.layer, extractor.sha256, "random pixels", "none")
     save_reference(folder / "reference.npz", *make_reference(images.split(256), extractor), provenance)
     return folder
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Calls the command line; gives its exit code, output and errors."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["samplerbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out, captured.err
+
+    return call

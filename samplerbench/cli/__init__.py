@@ -14,6 +14,7 @@ from .info import info
 from .list import list_
 from .reference import reference
 from .run import run
+from .table import table
 from .train import train
 
 __all__ = ["cli", "main"]
@@ -25,7 +26,7 @@ def cli() -> None:
     """Benchmarks diffusion samplers: network evaluations against FID."""
 
 
-for command in (run, compare, check, list_, train, reference, info):
+for command in (run, table, compare, check, list_, train, reference, info):
     cli.add_command(command)
 
 

@@ -37,7 +37,8 @@ def compare(
     """
     from ..plugins import load_plugins
     from ..report import comparison as tables
-    from ..report.compare import compare, compare_with_baseline, published, read_results
+    from ..report.compare import compare, compare_with_baseline, published
+    from ..report.results import read_results
 
     direction = load_plugins(plugins).metric(metric).direction
     read = [read_results(path, metric) for path in results]

@@ -1,12 +1,10 @@
-"""Comparing results: which differences are real. Works on any CSV with the columns it needs, a person's edits
-included.
-"""
+"""Comparing results: which differences are real."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,25 +12,12 @@ import pandas as pd
 
 from ..bench.store import influence_path
 from ..errors import UserError, unknown
+from .results import Results, conditions
 
-__all__ = ["Comparison", "Difference", "compare", "compare_with_baseline", "holm", "published", "read_results"]
+__all__ = ["Comparison", "Difference", "compare", "compare_with_baseline", "holm", "published"]
 
-NEEDED = ("sampler", "nfe")
 CELL = ("model", "sampler", "spacing", "final", "samples", "seed")
 VARIED = ("model", "samples", "seed")
-# conditions in which two FIDs must agree to mean anything together, and those that are worth knowing
-DECISIVE = ("samples", "extractor_sha256", "reference_sha256", "quantise")
-OTHERS = ("model_sha256", "seed", "dtype", "device", "torch", "samplerbench", "sampler_sha256")
-
-
-@dataclass(frozen=True)
-class Results:
-    """Finished rows of a file that have the metric, and the run folder it lies in."""
-
-    name: str
-    rows: pd.DataFrame
-    folder: Path
-    metric: str
 
 
 @dataclass
@@ -88,32 +73,6 @@ class Comparison:
     decisive: list[str]
 
 
-def read_results(path: Path, metric: str = "fid") -> Results:
-    """The finished rows of a results.csv, or of the one in a run's folder. Raises UserError where it is none, or lacks
-    the metric.
-    """
-    file = path / "results.csv" if path.is_dir() else path
-    if not file.is_file():
-        raise UserError(f"no results at {path}: expected a CSV file, or a run's folder with results.csv")
-    try:
-        rows = pd.read_csv(file)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not a CSV file: {error}") from None
-    missing = [name for name in (*NEEDED, metric) if name not in rows.columns]
-    if missing:
-        raise UserError(f"{file} lacks the column {' and '.join(missing)}; it has {', '.join(map(str, rows.columns))}")
-    for name in ("nfe", metric, f"{metric}_se", "samples"):
-        if name in rows.columns:
-            numbers = pd.to_numeric(rows[name], errors="coerce")
-            bad = rows.index[numbers.isna() & rows[name].notna()]
-            if len(bad):
-                raise UserError(f"{file}, line {bad[0] + 2}: {name} is a number, got '{rows[name][bad[0]]}'")
-            rows[name] = numbers
-    if "status" in rows.columns:
-        rows = rows[rows["status"] == "done"]
-    return Results(str(path), rows[rows[metric].notna()].reset_index(drop=True), file.parent, metric)
-
-
 def compare(base: Results, other: Results, direction: str = "lower") -> Comparison:
     """`other` against `base`, cell by cell: the same sampler with the same options, spacing and counted evaluations."""
     both = [name for name in CELL if name in base.rows.columns and name in other.rows.columns]
@@ -128,9 +87,9 @@ def compare(base: Results, other: Results, direction: str = "lower") -> Comparis
     left = base.rows.drop_duplicates(keys, keep="last").set_index(keys, drop=False)
     right = other.rows.drop_duplicates(keys, keep="last").set_index(keys, drop=False)
     common = [key for key in left.index if key in right.index]
-    warnings, decisive = _conditions(
-        Results(base.name, left.loc[common] if common else left, base.folder, base.metric),
-        Results(other.name, right.loc[common] if common else right, other.folder, other.metric),
+    warnings, decisive = conditions(
+        replace(base, rows=left.loc[common] if common else left),
+        replace(other, rows=right.loc[common] if common else right),
     )
     differences = [_difference(base, left.loc[key], other, right.loc[key], direction) for key in common]
     holm(differences)
@@ -209,24 +168,6 @@ def _influences(results: Results, row: pd.Series) -> np.ndarray | None:
         return None
     values: np.ndarray = np.load(path, allow_pickle=False).astype(np.float64)
     return values
-
-
-def _conditions(base: Results, other: Results) -> tuple[list[str], list[str]]:
-    """What differs between two results, and which of it makes FIDs incomparable."""
-    warnings, decisive = [], []
-    for name in (*DECISIVE, *OTHERS):
-        absent = [r.name for r in (base, other) if name not in r.rows.columns]
-        if absent:
-            if name in DECISIVE:
-                warnings.append(f"{' and '.join(absent)} does not say its {name}")
-            continue
-        sets = [sorted({str(value)[:12] for value in r.rows[name].dropna()}) for r in (base, other)]
-        if sets[0] != sets[1]:
-            text = f"{name}: {', '.join(sets[0]) or 'none'} against {', '.join(sets[1]) or 'none'}"
-            warnings.append(text)
-            if name in DECISIVE and not set(sets[0]) & set(sets[1]):
-                decisive.append(text)
-    return warnings, decisive
 
 
 def _label(row: pd.Series) -> str:

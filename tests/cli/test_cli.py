@@ -13,20 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samplerbench.cli import main
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["samplerbench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return call
-
 
 @pytest.fixture
 def small(tiny_model, tmp_path):

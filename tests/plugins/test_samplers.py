@@ -349,11 +349,24 @@ def test_analytic_variances_are_exact_on_gaussian_data(steps):
     x = NoiseSource(0, range(20), (4000,), dtype=torch.float64).x_T()
     found = {}
     for name in ("analytic-ddpm", "ddpm", "ddpm:variance=fixed-large"):
-        spec = f"{name}:clip=none:final=none:spacing=linspace"
+        plain = ":clip_pixel=none" if name == "analytic-ddpm" else ""
+        spec = f"{name}:clip=none:final=none:spacing=linspace{plain}"
         found[name] = float(sample(REGISTRY.sampler(spec), truth, LINEAR, x, steps=steps).x0.var())
     exact = (float(LINEAR.alpha(1)) * deviation) ** 2 + float(LINEAR.sigma(1)) ** 2
     assert abs(found["analytic-ddpm"] / exact - 1) < 4 * math.sqrt(2 / x.numel())
     assert all(abs(found[name] / exact - 1) > 0.02 for name in ("ddpm", "ddpm:variance=fixed-large"))
+
+
+def test_the_last_noise_of_analytic_ddpm_is_clipped():
+    """To 2 grey levels of 255 each way, by E|z| = √(2/π); the steps before keep theirs."""
+    truth = GaussianMixture(LINEAR)
+    grid = TimeGrid(LINEAR, (801.0, 401.0, 1.0, 0.0))
+    x, eps = torch.zeros(1, 5, dtype=torch.float64), Denoiser(truth, 1)
+    clipped, free = REGISTRY.sampler("analytic-ddpm"), REGISTRY.sampler("analytic-ddpm:clip_pixel=none")
+    both = [[float(each.transition(eps, grid, i, x)[1]) for i in range(2)] for each in (clipped, free)]
+    assert both[0][0] == both[1][0]
+    assert both[0][1] < both[1][1]
+    assert math.sqrt(both[0][1]) * math.sqrt(2 / math.pi) == pytest.approx(2 * 2 / 255)
 
 
 def test_analytic_variances_need_the_models_constant():

@@ -11,8 +11,9 @@ import pytest
 
 import samplerbench
 from samplerbench import UserError
-from samplerbench.report.compare import Difference, compare, compare_with_baseline, holm, published, read_results
+from samplerbench.report.compare import Difference, compare, compare_with_baseline, holm, published
 from samplerbench.report.comparison import comparison_frame
+from samplerbench.report.results import read_results
 
 
 @pytest.fixture(scope="module")
