@@ -12,9 +12,12 @@ from rich.text import Text
 from ..errors import UserError
 from ..metrics.metric import title
 from .compare import Comparison, Difference
+from .table import folded
 
 __all__ = ["comparison_frame", "print_comparison", "print_frame"]
 
+WIDE = 120  # characters from which on a difference fits into one line
+NARROW = 22  # characters of a sampler's name where it does not
 STYLES = {"better": "green", "worse": "red", "no difference": "", "unknown": "dim"}
 
 
@@ -48,11 +51,8 @@ def print_comparison(comparison: Comparison, markdown: bool) -> None:
     else:
         sign = "below" if comparison.direction == "lower" else "above"
         what = f"Δ{title(comparison.metric)} of {comparison.other} against {comparison.base}"
-        console.print(f"{what}; {sign} 0 is better", markup=False)
-        table = Table(*_header(comparison))
-        for d in comparison.differences:
-            table.add_row(*_cells(d), style=STYLES[d.verdict])
-        console.print(table)
+        console.print(f"{what}; {sign} 0 is better", markup=False, soft_wrap=True)
+        console.print(_table(comparison, console.width))
     for name, labels in ((comparison.base, comparison.only_base), (comparison.other, comparison.only_other)):
         if labels:
             console.print(f"only in {name}: {', '.join(labels)}", markup=False, soft_wrap=True)
@@ -60,39 +60,65 @@ def print_comparison(comparison: Comparison, markdown: bool) -> None:
 
 def _header(comparison: Comparison) -> list[str]:
     name = title(comparison.metric)
-    return ["sampler", "evaluations", f"base {name}", name, f"Δ{name} [95 % interval]", "p (Holm)", "", "error"]
+    return ["sampler", "NFE", "base", name, f"Δ{name}", "95 %", "p (Holm)", "error", ""]
 
 
 def _cells(d: Difference) -> list[str]:
-    interval = f" [{d.interval[0]:+.3g}, {d.interval[1]:+.3g}]" if d.interval else ""
-    p = "" if d.p is None else f"{d.p:.2g}"
+    interval = f"[{d.interval[0]:+.3g}, {d.interval[1]:+.3g}]" if d.interval else ""
+    p = "" if d.p is None else "<0.001" if d.p < 0.001 else f"{d.p:.2g}"
     return [
         d.sampler,
         f"{d.nfe:g}",
         f"{d.base:.4g}",
         f"{d.other:.4g}",
-        f"{d.delta:+.3g}{interval}",
+        f"{d.delta:+.3g}",
+        interval,
         p,
-        d.verdict,
         d.how,
+        d.verdict,
     ]
+
+
+def _table(comparison: Comparison, width: int) -> Table:
+    """A row a difference; in a terminal too narrow for it, what belongs together stands one above the other."""
+    header, rows = _header(comparison), [_cells(d) for d in comparison.differences]
+    narrow = width < WIDE
+    if narrow:
+        header, *rows = [
+            [
+                cells[0],
+                cells[1],
+                f"{cells[3]}\n{cells[2]}",
+                f"{cells[4]}\n{cells[5]}",
+                f"{cells[6]} {cells[7]}\n{cells[8]}",
+            ]
+            for cells in (header, *rows)
+        ]
+        for cells in rows:
+            cells[0] = "\n".join(folded(cells[0], NARROW))
+    numbers = (1, 2) if narrow else (1, 2, 3, 4, 6)
+    table = Table(show_lines=narrow)
+    for i, heading in enumerate(header):
+        table.add_column(heading, overflow="fold", justify="right" if i in numbers else "left")
+    for cells, d in zip(rows, comparison.differences, strict=True):
+        table.add_row(*cells, style=STYLES[d.verdict])
+    return table
 
 
 def _markdown(comparison: Comparison) -> str:
-    lines = [
-        f"| {' | '.join(_header(comparison))} |",
-        "|---" * 8 + "|",
-    ]
-    lines += [f"| {' | '.join(_cells(d))} |" for d in comparison.differences]
-    return "\n".join(lines)
+    lines = [_header(comparison), ["---"] * 9, *(_cells(d) for d in comparison.differences)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def print_frame(frame: pd.DataFrame) -> None:
     """Any table, as it is."""
     console = Console(highlight=False)
-    table = Table(*map(str, frame.columns))
+    table = Table()
+    for name, column in frame.items():
+        number = pd.api.types.is_numeric_dtype(column)
+        table.add_column(str(name), no_wrap=number, justify="right" if number else "left", overflow="fold")
     for row in frame.fillna("").itertuples(index=False):
-        table.add_row(*(f"{value:g}" if isinstance(value, float) else str(value) for value in row))
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
     console.print(table)
 
 

@@ -18,7 +18,7 @@ from ..metrics.metric import Metric, title
 if TYPE_CHECKING:
     from ..bench.run import BenchmarkRun
 
-__all__ = ["conditions_line", "markdown_table", "metric_tables", "print_run", "print_table"]
+__all__ = ["conditions_line", "folded", "markdown_table", "metric_tables", "print_run", "print_table"]
 
 LABEL = 34  # characters of a sampler's name in a line
 
@@ -55,7 +55,7 @@ def metric_tables(rows: pd.DataFrame, metric: Metric, width: int) -> list[Table]
     ]
     labels = list(layout.rows)
     if _width([layout.corner, *labels]) + sum(needed) + 4 > width:
-        labels = ["\n".join(_folded(name)) for name in layout.rows]
+        labels = ["\n".join(folded(name)) for name in layout.rows]
     first = _width([layout.corner, *labels]) + 4
     blocks: list[list[int]] = []
     room = 0
@@ -137,11 +137,11 @@ def _text(cell: Cell) -> Text:
     return Text("\n".join(cell.lines), style=style)
 
 
-def _folded(label: str) -> list[str]:
-    """A label in lines of some 34 characters, broken before its options."""
+def folded(label: str, width: int = LABEL) -> list[str]:
+    """A sampler's name in lines of some `width` characters, broken before its options."""
     lines = [""]
     for part in label.replace(":", "\n:").replace(" (", "\n (").split("\n"):
-        if lines[-1] and len(lines[-1]) + len(part) > LABEL:
+        if lines[-1] and len(lines[-1]) + len(part) > width:
             lines.append(" " + part.lstrip())
         else:
             lines[-1] += part

@@ -130,6 +130,26 @@ def test_holm_is_the_textbooks():
     assert [d.verdict for d in differences] == ["worse", "no difference", "no difference", "worse"]
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_comparison_is_whole_at_any_width(runs, command, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    code, out, _ = command("compare", runs / "b", "--baseline", "ddim")
+    assert not code
+    assert "…" not in out
+    assert max(map(len, out.splitlines()[1:])) <= width
+    for d in compare_with_baseline(read_results(runs / "b"), "ddim").differences:
+        assert d.interval is not None
+        figures = (
+            f"{d.base:.4g}",
+            f"{d.other:.4g}",
+            f"{d.delta:+.3g}",
+            f"[{d.interval[0]:+.3g}, ",
+            d.sampler,
+            d.verdict,
+        )
+        assert all(figure in out for figure in figures)
+
+
 def test_the_frame_and_the_literature(runs):
     frame = comparison_frame(compare_with_baseline(read_results(runs / "a"), "ddim"))
     assert (frame["low"] < frame["delta"]).all()
