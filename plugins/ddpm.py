@@ -8,10 +8,10 @@ rebuilt from the kept ᾱ (Nichol & Dhariwal 2021, §4). Not to be confused with
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log, pi
+from math import inf, log, pi
 from typing import TYPE_CHECKING, Literal
 
-from samplerbench import Sampler, hookimpl
+from samplerbench import Sampler, UserError, hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,6 +85,11 @@ class AnalyticDDPM(DDPM):
 
     variance: Literal["analytic"] = "analytic"  # type: ignore[assignment]
     clip_pixel: float | None = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.clip_pixel is not None and not 0 <= self.clip_pixel < inf:
+            raise UserError(f"analytic-ddpm:clip_pixel is 0 or more grey levels, or none, got {self.clip_pixel:g}")
 
     def transition(self, eps: Denoiser, grid: TimeGrid, i: int, x: Tensor) -> tuple[Tensor, Tensor | float]:
         mean, _ = super().transition(eps, grid, i, x)

@@ -10,6 +10,7 @@ from typing import Literal
 
 from ..diffusion.grid import TimeGrid
 from ..diffusion.schedule import NoiseSchedule
+from ..diffusion.spacing import explicit_times
 from ..errors import UserError, one_line, unknown
 from ..plugins import Registered, Registry
 from ..sampler import Sampler
@@ -98,10 +99,18 @@ class Cell:
 
 
 def plan_cells(config: RunConfig, registry: Registry, schedule: NoiseSchedule) -> list[Cell]:
-    """Every sampler on every budget, in the order asked for, duplicates left out."""
+    """Every sampler on every budget, in the order asked for, duplicates left out. Raises UserError for a sampler that
+    there is not, and for listed times that no budget makes a grid.
+    """
     samplers: dict[Sampler, Registered] = {}
     for spec in config.samplers:
         sampler = registry.sampler(spec)
+        listed = explicit_times(sampler.spacing)
+        if listed is not None:
+            try:
+                TimeGrid(schedule, listed)
+            except UserError as error:
+                raise UserError(f"{spec}: {error}") from None
         samplers.setdefault(sampler, registry.entry(sampler.name))
     values = sorted(set(config.values))
     return [

@@ -76,7 +76,7 @@ def run(
     """Put samplers against a model: FID, or other metrics, for each number of network evaluations.
 
     Writes results.csv (a row as each cell ends), run.json and a picture of samples a cell. A run that was
-    stopped goes on when its --out is named again. Exits with 1 where a cell or a metric failed.
+    stopped goes on when its --out is named again. Exits with 1 where a cell or a metric failed, or none could be run.
     """
     from ..bench.plan import RunConfig
     from ..bench.run import BenchmarkRun, axis_of, default_out, records_frame, split_names
@@ -99,4 +99,4 @@ def run(
         print_run(benchmark)
     if stopped:
         raise stopped
-    return 1 if benchmark.broken else 0
+    return 1 if benchmark.broken or all(record.status != "done" for record in benchmark.records) else 0

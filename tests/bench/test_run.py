@@ -157,6 +157,18 @@ def test_one_failing_sampler_costs_only_its_own_cells(go, misbehaving, tmp_path)
     assert "ValueError: inner trouble" in traceback
 
 
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ("100/200/0", "must be decreasing, got 100, 200, 0"),
+        ("2000/200/0", r"must lie in \[0, 1000\], got 2000, 200, 0"),
+    ],
+)
+def test_listed_times_that_are_no_grid_are_an_error_at_once(go, times, message):
+    with pytest.raises(UserError, match=f"ddim:spacing={times}: times {message}"):
+        go(f"ddim,ddim:spacing={times}")
+
+
 def test_impossible_budgets_are_skipped_with_the_reason(go):
     frame = go("ddim,ddim:spacing=uniform", nfe=[2, 900])
     assert frame["status"].tolist() == ["done", "skipped", "done", "done"]

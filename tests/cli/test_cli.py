@@ -251,3 +251,10 @@ def test_ctrl_c_exits_with_130_and_keeps_finished_rows(tiny_model, tmp_path):
     assert "1 of 2 cells were not run." in out
     assert "Traceback" not in err
     assert len(results.read_text().splitlines()) == 2
+
+
+def test_a_run_in_which_nothing_can_be_run_says_why_and_fails(command, small):
+    code, out, _ = command("run", "--samplers", "pndm", *small)
+    assert code == 1
+    assert "skipped: pndm nfe=2" in out
+    assert "pndm needs at least 13 evaluations, got 2" in out
