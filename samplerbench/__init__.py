@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from .diffusion.schedule import DiscreteSchedule, NoiseSchedule, VPSchedule, cosine_schedule, linear_schedule
     from .errors import BudgetExceeded, TooFewEvaluations, UserError
     from .hookspecs import hookimpl
-    from .metrics.metric import Drawn, Measured, Metric, Unmeasurable
+    from .metrics.measured import Measured, Unmeasurable
+    from .metrics.metric import Drawn, Metric
     from .models.model import load_model
     from .sampler import Sampler
     from .sampling import sample
@@ -29,14 +30,14 @@ _HOME = {
     "Denoiser": "diffusion.denoiser",
     "DiscreteSchedule": "diffusion.schedule",
     "Drawn": "metrics.metric",
-    "Measured": "metrics.metric",
+    "Measured": "metrics.measured",
     "Metric": "metrics.metric",
     "NoiseSchedule": "diffusion.schedule",
     "NoiseSource": "diffusion.noise",
     "Sampler": "sampler",
     "TimeGrid": "diffusion.grid",
     "TooFewEvaluations": "errors",
-    "Unmeasurable": "metrics.metric",
+    "Unmeasurable": "metrics.measured",
     "UserError": "errors",
     "VPSchedule": "diffusion.schedule",
     "cosine_schedule": "diffusion.schedule",

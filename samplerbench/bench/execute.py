@@ -20,7 +20,8 @@ from ..diffusion.noise import NoiseSource
 from ..errors import UserError, one_line
 from ..images import quantise
 from ..metrics.extractors import Extractor
-from ..metrics.metric import Drawn, Metric, Unmeasurable
+from ..metrics.measured import Unmeasurable
+from ..metrics.metric import Drawn, Metric
 from ..metrics.reference import Reference
 from ..models.model import Model
 from ..sampling import draw

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..hookspecs import hookimpl
-from .metric import Drawn, Measured, Metric, Unmeasurable
+from .measured import Measured, Unmeasurable
+from .metric import Drawn, Metric
 
 
 class FID(Metric):

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ..diffusion.noise import NoiseSource
 from ..diffusion.ode import solve_flow
-from .metric import Drawn, Measured, Unmeasurable
+from .measured import Measured, Unmeasurable
+from .metric import Drawn
 
 __all__ = ["flow_error"]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .metric import Measured
+from .measured import Measured
 
 __all__ = [
     "Moments",

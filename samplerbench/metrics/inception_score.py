@@ -7,7 +7,7 @@ import math
 import numpy as np
 from torch import Tensor
 
-from .metric import Measured, Unmeasurable
+from .measured import Measured, Unmeasurable
 
 __all__ = ["inception_score"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .metric import Measured, Unmeasurable
+from .measured import Measured, Unmeasurable
 
 __all__ = ["kernel_distance"]
 

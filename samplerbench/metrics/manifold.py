@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .metric import Measured, Unmeasurable
+from .measured import Measured, Unmeasurable
 
 __all__ = ["precision", "recall"]
 

@@ -12,45 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from ..errors import UserError
-
 if TYPE_CHECKING:
-    import numpy as np
     import torch
     from torch import Tensor
 
     from ..diffusion.denoiser import Epsilon
     from ..diffusion.grid import TimeGrid
     from ..sampler import Sampler
+    from .measured import Measured
     from .reference import Reference
 
-__all__ = ["Drawn", "Measured", "Metric", "Unmeasurable", "title"]
+__all__ = ["Drawn", "Metric", "title"]
 
 
 def title(metric: str) -> str:
     """A metric's name as people write it."""
     return {"fid": "FID", "kid": "KID", "isc": "Inception Score"}.get(metric, metric)
-
-
-class Unmeasurable(UserError):
-    """A metric that cannot be had of a cell, for a reason that is nobody's fault: the message says which."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A metric's value.
-
-    Attributes:
-        se: its standard error from the sampling, where one can be justified.
-        count: how many samples (or images) it was computed from; None for all of the cell's.
-        influences: [n], what each sample adds to the value, of mean 0, where the value is close to linear in the
-            samples; two cells on the same noise are compared by them.
-    """
-
-    value: float
-    se: float | None = None
-    count: int | None = None
-    influences: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

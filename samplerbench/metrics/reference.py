@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..files import sha256
 from .extractors import Extractor
 from .frechet import Moments, Statistics
-from .metric import Unmeasurable
+from .measured import Unmeasurable
 
 __all__ = ["UNKNOWN", "Provenance", "Reference", "load_reference", "make_reference", "save_reference"]
 

@@ -12,7 +12,7 @@ from samplerbench import UserError
 from samplerbench.metrics.cnn import ClassifierConfig, FeatureClassifier
 from samplerbench.metrics.extractors import load_extractor
 from samplerbench.metrics.frechet import frechet_distance
-from samplerbench.metrics.metric import Unmeasurable
+from samplerbench.metrics.measured import Unmeasurable
 from samplerbench.metrics.names import INCEPTION, SHIPPED
 from samplerbench.metrics.reference import Provenance, load_reference, make_reference, save_reference
 
