@@ -37,7 +37,8 @@ def compare(
     """
     from ..plugins import load_plugins
     from ..report import comparison as tables
-    from ..report.compare import compare, compare_with_baseline, published
+    from ..report.compare import compare, compare_with_baseline
+    from ..report.literature import published, rankings
     from ..report.results import read_results
 
     direction = load_plugins(plugins).metric(metric).direction
@@ -47,8 +48,10 @@ def compare(
     if against:
         if metric != "fid":
             raise UserError(f"the published tables are of FID, not of {metric}")
-        frame = published(read[0], Path("results") / "published")
+        folder = Path("results") / "published"
+        frame = published(read[0], folder)
         tables.print_frame(frame)
+        tables.print_rankings(rankings(read[0], folder))
         if csv_path:
             tables.write_csv(frame, csv_path)
         return 0

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ..bench.store import influence_path
-from ..errors import UserError, unknown
+from ..errors import unknown
 from .results import Results, conditions
 
-__all__ = ["Comparison", "Difference", "compare", "compare_with_baseline", "holm", "published"]
+__all__ = ["Comparison", "Difference", "compare", "compare_with_baseline", "difference", "holm"]
 
 CELL = ("model", "sampler", "spacing", "final", "samples", "seed")
 VARIED = ("model", "samples", "seed")
@@ -91,7 +90,7 @@ def compare(base: Results, other: Results, direction: str = "lower") -> Comparis
         replace(base, rows=left.loc[common] if common else left),
         replace(other, rows=right.loc[common] if common else right),
     )
-    differences = [_difference(base, left.loc[key], other, right.loc[key], direction) for key in common]
+    differences = [difference(base, left.loc[key], other, right.loc[key], direction) for key in common]
     holm(differences)
     return Comparison(
         base.name,
@@ -119,7 +118,7 @@ def compare_with_baseline(results: Results, baseline: str, direction: str = "low
             if name in rows.columns:
                 match = match[match[name] == row[name]]
         if len(match):
-            differences.append(_difference(results, match.iloc[-1], results, row, direction))
+            differences.append(difference(results, match.iloc[-1], results, row, direction))
         else:
             alone.append(_label(row))
     holm(differences)
@@ -142,7 +141,8 @@ def holm(differences: Sequence[Difference]) -> None:
         d.p = largest
 
 
-def _difference(base: Results, a: pd.Series, other: Results, b: pd.Series, direction: str) -> Difference:
+def difference(base: Results, a: pd.Series, other: Results, b: pd.Series, direction: str = "lower") -> Difference:
+    """Row b of `other` less row a of `base`; its p-value is left to `holm`."""
     error, how = _error(base, a, other, b)
     values = float(a[base.metric]), float(b[base.metric])
     return Difference(str(b["sampler"]), float(b["nfe"]), *values, error, how, direction)
@@ -173,14 +173,3 @@ def _influences(results: Results, row: pd.Series) -> np.ndarray | None:
 def _label(row: pd.Series) -> str:
     spacing = f" ({row['spacing']})" if "spacing" in row and not pd.isna(row["spacing"]) else ""
     return f"{row['sampler']}{spacing} at {row['nfe']:g}"
-
-
-def published(results: Results, folder: Path) -> pd.DataFrame:
-    """Our rows beside the literature's of the same sampler at the same evaluations; other data, other features."""
-    files = sorted(folder.glob("*.csv"))
-    if not files:
-        raise UserError(f"{folder} has no tables; --against published needs a checkout of the project")
-    tables = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
-    ours = results.rows[["sampler", "nfe", "fid"]].rename(columns={"fid": "our fid"})
-    columns = ["sampler", "nfe", "our fid", "fid", "dataset", "checkpoint", "spacing", "source", "provenance"]
-    return ours.merge(tables, on=["sampler", "nfe"])[columns]

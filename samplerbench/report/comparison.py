@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,9 +13,10 @@ from rich.text import Text
 from ..errors import UserError
 from ..metrics.metric import title
 from .compare import Comparison, Difference
+from .literature import Ranking
 from .table import folded
 
-__all__ = ["comparison_frame", "print_comparison", "print_frame"]
+__all__ = ["comparison_frame", "print_comparison", "print_frame", "print_rankings", "write_csv"]
 
 WIDE = 120  # characters from which on a difference fits into one line
 NARROW = 22  # characters of a sampler's name where it does not
@@ -120,6 +122,25 @@ def print_frame(frame: pd.DataFrame) -> None:
     for row in frame.fillna("").itertuples(index=False):
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
     console.print(table)
+
+
+def print_rankings(rankings: Sequence[Ranking]) -> None:
+    """How many of the literature's rankings hold here, and those that do not."""
+    console = Console(highlight=False)
+    counts = {word: sum(one.finding == word for one in rankings) for word in ("holds", "reversed", "open")}
+    console.print(
+        f"Of {len(rankings)} rankings of two samplers at equal evaluations {counts['holds']} hold here, "
+        f"{counts['reversed']} are reversed, {counts['open']} are within the error.",
+        soft_wrap=True,
+    )
+    table = Table("NFE", "better there", "than", "FID there", "ΔFID here", "error", "")
+    for one in rankings:
+        if one.finding != "holds":
+            there = " and ".join(f"{fid:g}" for fid in one.theirs)
+            d = one.ours
+            table.add_row(f"{d.nfe:g}", one.better, one.worse, there, f"{d.delta:+.3g}", d.how, one.finding)
+    if table.row_count:
+        console.print(table)
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,7 @@ import pytest
 
 import samplerbench
 from samplerbench import UserError
-from samplerbench.report.compare import Difference, compare, compare_with_baseline, holm, published
+from samplerbench.report.compare import Difference, compare, compare_with_baseline, holm
 from samplerbench.report.comparison import comparison_frame
 from samplerbench.report.results import read_results
 
@@ -150,15 +149,7 @@ def test_the_comparison_is_whole_at_any_width(runs, command, monkeypatch, width)
         assert all(figure in out for figure in figures)
 
 
-def test_the_frame_and_the_literature(runs):
+def test_the_frame(runs):
     frame = comparison_frame(compare_with_baseline(read_results(runs / "a"), "ddim"))
     assert (frame["low"] < frame["delta"]).all()
     assert (frame["delta"] < frame["high"]).all()
-    path = Path(__file__).parents[2] / "results" / "published"
-    rows = read_results(runs / "a")
-    rows.rows["nfe"] = 10
-    beside = published(rows, path)
-    assert {"ddim"} <= set(beside["sampler"])
-    assert 13.36 in beside["fid"].tolist()
-    with pytest.raises(UserError, match="has no tables"):
-        published(rows, path / "nowhere")
