@@ -50,7 +50,7 @@ def compare(
             raise UserError(f"the published tables are of FID, not of {metric}")
         folder = Path("results") / "published"
         frame = published(read[0], folder)
-        tables.print_frame(frame)
+        tables.print_published(frame)
         tables.print_rankings(rankings(read[0], folder))
         if csv_path:
             tables.write_csv(frame, csv_path)

@@ -16,7 +16,7 @@ from .compare import Comparison, Difference
 from .literature import Ranking
 from .table import folded
 
-__all__ = ["comparison_frame", "print_comparison", "print_frame", "print_rankings", "write_csv"]
+__all__ = ["comparison_frame", "print_comparison", "print_published", "print_rankings", "write_csv"]
 
 WIDE = 120  # characters from which on a difference fits into one line
 NARROW = 22  # characters of a sampler's name where it does not
@@ -112,16 +112,25 @@ def _markdown(comparison: Comparison) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def print_frame(frame: pd.DataFrame) -> None:
-    """Any table, as it is."""
+def print_published(frame: pd.DataFrame) -> None:
+    """Our rows beside the literature's, the sources below."""
     console = Console(highlight=False)
+    cited = frame["source"] + frame["provenance"].map(lambda how: "" if how == "read" else f" ({how})")
+    sources = list(dict.fromkeys(cited))
     table = Table()
-    for name, column in frame.items():
-        number = pd.api.types.is_numeric_dtype(column)
-        table.add_column(str(name), no_wrap=number, justify="right" if number else "left", overflow="fold")
-    for row in frame.fillna("").itertuples(index=False):
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
+    table.add_column("sampler", no_wrap=True)
+    for heading in ("NFE", "FID here", "FID there"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("dataset, network", overflow="fold")
+    table.add_column("source", justify="right", no_wrap=True)
+    for row, source in zip(frame.to_dict("records"), cited, strict=True):
+        spacing = f" ({row['spacing']})" if isinstance(row["spacing"], str) else ""
+        label = "\n".join(folded(row["sampler"] + spacing, NARROW))
+        figures = [f"{row[name]:.4g}" for name in ("nfe", "our fid", "fid")]
+        table.add_row(label, *figures, f"{row['dataset']}, {row['checkpoint']}", f"[{sources.index(source) + 1}]")
     console.print(table)
+    for number, source in enumerate(sources, 1):
+        console.print(f"[{number}] {source}", markup=False, soft_wrap=True)
 
 
 def print_rankings(rankings: Sequence[Ranking]) -> None:
@@ -133,12 +142,15 @@ def print_rankings(rankings: Sequence[Ranking]) -> None:
         f"{counts['reversed']} are reversed, {counts['open']} are within the error.",
         soft_wrap=True,
     )
-    table = Table("NFE", "better there", "than", "FID there", "ΔFID here", "error", "")
+    table = Table()
+    for heading in ("NFE", "better there", "than", "FID there", "ΔFID here", "error", ""):
+        table.add_column(heading, overflow="fold", justify="right" if heading in ("NFE", "ΔFID here") else "left")
     for one in rankings:
         if one.finding != "holds":
             there = " and ".join(f"{fid:g}" for fid in one.theirs)
             d = one.ours
-            table.add_row(f"{d.nfe:g}", one.better, one.worse, there, f"{d.delta:+.3g}", d.how, one.finding)
+            names = ("\n".join(folded(name, NARROW)) for name in (one.better, one.worse))
+            table.add_row(f"{d.nfe:g}", *names, there, f"{d.delta:+.3g}", d.how, one.finding)
     if table.row_count:
         console.print(table)
 

@@ -78,7 +78,9 @@ def _matched(results: Results, folder: Path) -> pd.DataFrame:
     ours["sampler"] = ours["sampler"].map(_without_spacing)
     both = ours.merge(tables, on=["sampler", "nfe"])
     stated = both["spacing"].notna()
-    return both[(stated & (both["spacing"] == both["our spacing"])) | (~stated & both["default"])]
+    same = (stated & (both["spacing"] == both["our spacing"])) | (~stated & both["default"])
+    # one row a figure of theirs: two of our budgets may have come to the same evaluations
+    return both[same].drop_duplicates([*tables.columns])
 
 
 def _without_spacing(spec: str) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from samplerbench import UserError
-from samplerbench.report.comparison import print_rankings
+from samplerbench.report.comparison import print_published, print_rankings
 from samplerbench.report.literature import published, rankings
 from samplerbench.report.results import read_results
 
@@ -53,9 +53,14 @@ def test_rankings_hold_are_reversed_or_open(ours):
     assert not any((b, a) in found for a, b in found)
 
 
-def test_rankings_are_printed(ours, capsys):
+def test_both_are_printed_whole(ours, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    print_published(published(ours, PUBLISHED))
     print_rankings(rankings(ours, PUBLISHED))
     out = capsys.readouterr().out
+    assert "…" not in out
+    assert ":order=3-published" in out
+    assert "[1] Song" in out or "[1] Zheng" in out
     assert "rankings of two samplers at equal evaluations" in out
     assert "reversed" in out
 
