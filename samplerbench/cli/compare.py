@@ -41,7 +41,8 @@ def compare(
     from ..report.literature import published, rankings
     from ..report.results import read_results
 
-    direction = load_plugins(plugins).metric(metric).direction
+    registry = load_plugins(plugins)
+    direction = registry.metric(metric).direction
     read = [read_results(path, metric) for path in results]
     if (baseline or against) and len(read) != 1:
         raise UserError(f"--{'baseline' if baseline else 'against'} takes one run, got {len(read)}")
@@ -49,9 +50,9 @@ def compare(
         if metric != "fid":
             raise UserError(f"the published tables are of FID, not of {metric}")
         folder = Path("results") / "published"
-        frame = published(read[0], folder)
+        frame = published(read[0], folder, registry)
         tables.print_published(frame)
-        tables.print_rankings(rankings(read[0], folder))
+        tables.print_rankings(rankings(read[0], folder, registry))
         if csv_path:
             tables.write_csv(frame, csv_path)
         return 0

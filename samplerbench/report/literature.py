@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Literal
@@ -10,7 +10,7 @@ from typing import Literal
 import pandas as pd
 
 from ..errors import UserError
-from ..sampler import parse_spec
+from ..plugins import Registry
 from .compare import Difference, difference, holm
 from .results import Results
 
@@ -39,18 +39,18 @@ class Ranking:
         return "reversed" if self.ours.verdict == "better" else "open"
 
 
-def published(results: Results, folder: Path) -> pd.DataFrame:
+def published(results: Results, folder: Path, registry: Registry) -> pd.DataFrame:
     """Our rows beside the literature's of the same sampler, options, evaluations and, where they say it, spacing."""
     columns = ["sampler", "nfe", "our fid", "fid", "dataset", "checkpoint", "spacing", "source", "provenance"]
-    return _matched(results, folder)[columns].reset_index(drop=True)
+    return _matched(results, folder, registry)[columns].reset_index(drop=True)
 
 
-def rankings(results: Results, folder: Path) -> list[Ranking]:
+def rankings(results: Results, folder: Path, registry: Registry) -> list[Ranking]:
     """Every two samplers that one source measured with one network at equal evaluations, the better one first, as they
     come out here: with the error of the difference, paired where it can be, and p-values adjusted for all of them.
     """
     found: dict[tuple[str, str, float], Ranking] = {}
-    matched = _matched(results, folder)
+    matched = _matched(results, folder, registry)
     for (dataset, checkpoint, _), group in matched.groupby(["dataset", "checkpoint", "nfe"]):
         for pair in combinations(range(len(group)), 2):
             better, worse = sorted((group.iloc[i] for i in pair), key=lambda row: row["fid"])
@@ -66,7 +66,7 @@ def rankings(results: Results, folder: Path) -> list[Ranking]:
     return ranked
 
 
-def _matched(results: Results, folder: Path) -> pd.DataFrame:
+def _matched(results: Results, folder: Path, registry: Registry) -> pd.DataFrame:
     files = sorted(folder.glob("*.csv"))
     if not files:
         raise UserError(f"{folder} has no tables; --against published needs a checkout of the project")
@@ -75,7 +75,8 @@ def _matched(results: Results, folder: Path) -> pd.DataFrame:
     ours["row"] = ours.index
     ours["our spacing"] = results.rows["spacing"] if "spacing" in results.rows.columns else None
     ours["default"] = ~ours["sampler"].str.contains("spacing=")
-    ours["sampler"] = ours["sampler"].map(_without_spacing)
+    for frame in (ours, tables):
+        frame["sampler"] = [_without_spacing(spec, registry) for spec in frame["sampler"]]
     both = ours.merge(tables, on=["sampler", "nfe"])
     stated = both["spacing"].notna()
     same = (stated & (both["spacing"] == both["our spacing"])) | (~stated & both["default"])
@@ -83,6 +84,10 @@ def _matched(results: Results, folder: Path) -> pd.DataFrame:
     return both[same].drop_duplicates([*tables.columns])
 
 
-def _without_spacing(spec: str) -> str:
-    name, options = parse_spec(spec)
-    return ":".join([name, *(f"{key}={value}" for key, value in options.items() if key not in ("spacing", "rho"))])
+def _without_spacing(spec: str, registry: Registry) -> str:
+    """A sampler in its shortest form, its spacing left out; as it stands where we have none of that name."""
+    try:
+        sampler = registry.sampler(spec)
+    except UserError:
+        return spec
+    return replace(sampler, spacing=type(sampler)().spacing, rho=None).spec()
