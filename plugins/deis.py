@@ -45,7 +45,7 @@ class DEIS(Sampler):
 
     variant: Literal["tab", "rhoab", "logrhoab", "rho-heun", "rho-kutta3", "rho-rk4"] = "tab"
     order: int | None = None
-    spacing: str = "quadratic"
+    spacing: str = "time-quadratic"
     final: str = "none"
 
     def __post_init__(self) -> None:

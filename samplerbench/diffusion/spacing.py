@@ -40,10 +40,17 @@ def _linspace(schedule: NoiseSchedule, count: int) -> Array:
 
 def _quadratic(schedule: NoiseSchedule, count: int) -> Array:
     """Squares of evenly spaced numbers (Song et al. 2021, DDIM, appendix D.2): dense near the data; starts at label
-    0.8·T. On a continuous schedule: √t evenly spaced from t_max on (the quadratic grid of DEIS and DPM-Solver).
+    0.8·T. On a continuous schedule the same as time-quadratic.
     """
     if schedule.discrete:
         return np.floor(np.linspace(0, np.sqrt(0.8 * schedule.t_max), count) ** 2 + 1e-9)[::-1] + 1
+    return _time_quadratic(schedule, count)
+
+
+def _time_quadratic(schedule: NoiseSchedule, count: int) -> Array:
+    """Evenly spaced √t from t_max to t_min: the quadratic grid of DEIS (Zhang & Chen 2023) and DPM-Solver's
+    `time_quadratic`. Unlike DDIM's it starts at t_max, and its times may lie between the integers.
+    """
     return np.linspace(np.sqrt(schedule.t_max), np.sqrt(schedule.t_min), count) ** 2
 
 
@@ -64,6 +71,7 @@ SPACINGS: dict[str, Callable[..., Array]] = {
     "trailing": _trailing,
     "linspace": _linspace,
     "quadratic": _quadratic,
+    "time-quadratic": _time_quadratic,
     "logsnr": _logsnr,
     "karras": _karras,
 }
@@ -80,7 +88,7 @@ def spaced(schedule: NoiseSchedule, spacing: str, count: int, rho: float | None 
         if count > room:
             raise UserError(f"{count} distinct times were asked for; {spacing} spacing has {room} on this schedule")
     times = SPACINGS[spacing](schedule, count, **({} if rho is None else {"rho": rho}))
-    if spacing in ("logsnr", "karras"):  # the ends themselves, not what is left of them after a logarithm
+    if spacing in ("time-quadratic", "logsnr", "karras"):  # the ends themselves, not what rounding left of them
         times[-1] = schedule.t_min
         times[0] = schedule.t_max
     lowest = schedule.t_min + 1 if snapped and above >= schedule.t_min else schedule.t_min

@@ -131,8 +131,11 @@ def load_extractor(
     except Exception as error:
         where = f"in {weights}" if weights else "and they could not be downloaded; give a file with --extractor-weights"
         raise UserError(f"extractor '{name}': no usable weights {where} ({one_line(error)})") from None
+    sha256 = _state_sha256(network)
+    if isinstance(network, FashionMNISTFeatures):
+        network.network.fuse()
     network.eval().requires_grad_(False).to(device)
-    return Extractor(name, info.layer, _state_sha256(network), network)
+    return Extractor(name, info.layer, sha256, network)
 
 
 def _state_sha256(network: nn.Module) -> str:

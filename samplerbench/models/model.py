@@ -13,8 +13,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
-from torch import nn
-
 from ..diffusion.schedule import NoiseSchedule, schedule_from_config
 from ..errors import UserError, unknown
 from ..files import load_weights, read_json, save_weights
@@ -135,8 +133,3 @@ def save_model(
         **({"mean_squares": mean_squares} if mean_squares else {}),
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-
-
-def parameters(network: nn.Module) -> int:
-    """The number of weights."""
-    return sum(parameter.numel() for parameter in network.parameters())

@@ -41,6 +41,13 @@ def test_duplicates_of_ddims_quadratic_list_are_spread():
     assert np.abs(labels - published).max() <= 5
 
 
+@pytest.mark.parametrize("schedule", [LINEAR, VPSchedule()], ids=["discrete", "continuous"])
+def test_time_quadratic_is_even_in_the_root_of_time_and_keeps_its_ends(schedule):
+    times = TimeGrid.make(schedule, 7, "time-quadratic", "none").times
+    assert (times[0], times[-1]) == (schedule.t_max, schedule.t_min)
+    assert np.ptp(np.diff(np.sqrt(times))) < 1e-9
+
+
 def test_logsnr_is_even_in_lambda_and_keeps_its_ends():
     grid = TimeGrid.make(LINEAR, 7, "logsnr", "none")
     assert (grid.times[0], grid.times[-1]) == (1000, 1)

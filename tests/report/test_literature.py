@@ -27,7 +27,7 @@ def ours(tmp_path):
         [
             rows("ddim", "quadratic", 5, 90),
             rows("ddim:spacing=karras", "karras", 5, 80),
-            rows("deis", "quadratic", 5, 40),
+            rows("deis", "time-quadratic", 5, 40),
             rows("unipc", "logsnr", 5, 30),
             rows("dpm-solver:order=3-published", "logsnr", 5, 30.2),
             rows("dpm-solver:order=3:mode=fast:prediction=eps", "logsnr", 5, 200),
