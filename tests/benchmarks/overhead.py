@@ -2,8 +2,10 @@
 
     python -m tests.benchmarks.overhead [--samplers ddim,dpm] [--nfe 5,10,20,50] [--batches 8] [--batch-size 128]
 
-For each cell: the seconds of `nfe` bare calls of the network on a batch, and the ratios to them of sampling (noise,
-sampler, ε from the network's output, checks) and of the whole cell (sampling, quantising and features).
+For each cell: the seconds of as many bare calls of the network as the sampler makes, on a batch, and the ratios to them
+of sampling (noise, sampler, ε from the network's output, checks), of the whole cell (sampling, quantising and features)
+and of the sampler on its own: noise, arithmetic, counting and checks around a network that costs nothing. The last is
+hardly touched by what else the machine does; the others are, so take many batches.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from rich.table import Table
 from samplerbench.bench.execute import Executor
 from samplerbench.bench.plan import RunConfig, plan_cells
 from samplerbench.bench.shards import ShardCache
-from samplerbench.diffusion.denoiser import Denoiser
+from samplerbench.diffusion.denoiser import Denoiser, Epsilon, Time
 from samplerbench.diffusion.noise import NoiseSource
 from samplerbench.metrics.extractors import load_extractor
 from samplerbench.metrics.reference import load_reference
@@ -34,6 +36,16 @@ def timed(call: Callable[[], object]) -> float:
     started = time.perf_counter()
     call()
     return time.perf_counter() - started
+
+
+class Free:
+    """An ε that costs nothing."""
+
+    def __init__(self, epsilon: Epsilon) -> None:
+        self.mean_square = getattr(epsilon, "mean_square", None)
+
+    def __call__(self, x: torch.Tensor, t: Time) -> torch.Tensor:
+        return x
 
 
 def main() -> None:
@@ -53,12 +65,15 @@ def main() -> None:
     cache = ShardCache(Path("unused"), print, fresh=True)
     executor = Executor(model, extractor, reference, config, "cpu", arguments.batch_size, cache, [])
     networks = model.predictor.network
-    table = Table("sampler", "evaluations", "bare calls, s", "sampling / bare", "whole cell / bare")
-    totals = [0.0, 0.0, 0.0]
+    table = Table("sampler", "evaluations", "bare calls, s", "sampling / bare", "whole cell / bare", "sampler / bare")
+    totals = [0.0] * 4
     for cell in plan_cells(config, registry, model.schedule):
         assert cell.grid is not None
-        labels = [float(label) for label in model.schedule.label(cell.grid.times)[: cell.grid.steps]]
-        seconds = [0.0, 0.0, 0.0]
+        steps = [float(label) for label in model.schedule.label(cell.grid.times)[: cell.grid.steps]]
+        labels = [
+            steps[i * len(steps) // calls] for calls in [cell.sampler.evaluations(len(steps))] for i in range(calls)
+        ]
+        seconds = [0.0] * 4
         for k in range(-1, arguments.batches):  # the first is a warm-up
             indices = range(max(k, 0) * arguments.batch_size, (max(k, 0) + 1) * arguments.batch_size)
             x = torch.randn(arguments.batch_size, *model.image_shape)
@@ -69,14 +84,17 @@ def main() -> None:
                     network = networks.at(label) if isinstance(networks, Experts) else networks
                     network(x, torch.full((len(x),), label))
 
-            def sampling(cell=cell, indices=indices) -> None:  # type: ignore[no-untyped-def]
+            def sampling(cell=cell, indices=indices, epsilon=executor.epsilon) -> None:  # type: ignore[no-untyped-def]
                 noise = NoiseSource(0, indices, model.image_shape)
-                draw(cell.sampler, Denoiser(executor.epsilon, len(indices), cell.budget), cell.grid, noise.x_T(), noise)
+                draw(cell.sampler, Denoiser(epsilon, len(indices), cell.budget), cell.grid, noise.x_T(), noise)
 
             def whole(cell=cell, indices=indices) -> None:  # type: ignore[no-untyped-def]
                 executor._batch(cell, cell.grid, indices)
 
-            for i, call in enumerate((bare, sampling, whole)):
+            def alone(sampling=sampling) -> None:  # type: ignore[no-untyped-def]
+                sampling(epsilon=Free(executor.epsilon))
+
+            for i, call in enumerate((bare, sampling, whole, alone)):
                 took = timed(call)
                 seconds[i] += took if k >= 0 else 0.0
         totals = [total + s for total, s in zip(totals, seconds, strict=True)]
