@@ -240,6 +240,7 @@ def test_ctrl_c_exits_with_130_and_keeps_finished_rows(tiny_model, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite run in the background ignores it
     )
     results = tmp_path / "out" / "results.csv"
     deadline = time.monotonic() + 60
