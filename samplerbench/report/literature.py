@@ -46,8 +46,9 @@ def published(results: Results, folder: Path, registry: Registry) -> pd.DataFram
 
 
 def rankings(results: Results, folder: Path, registry: Registry) -> list[Ranking]:
-    """Every two samplers that one source measured with one network at equal evaluations, the better one first, as they
-    come out here: with the error of the difference, paired where it can be, and p-values adjusted for all of them.
+    """Every two samplers that the literature measured on one dataset with one network at equal evaluations, the better
+    one first, as they come out here: with the error of the difference, paired where it can be, and p-values adjusted
+    for all of them. Left out are those nearer than `SCATTER`, and those about which networks disagree.
     """
     found: dict[tuple[str, str, float], Ranking] = {}
     matched = _matched(results, folder, registry)
@@ -61,7 +62,7 @@ def rankings(results: Results, folder: Path, registry: Registry) -> list[Ranking
             fids = float(better["fid"]), float(worse["fid"])
             one = Ranking(*names, f"{dataset}, {checkpoint}", fids, difference(results, a, results, b))
             found.setdefault((*names, float(a["nfe"])), one)
-    ranked = [one for (a, b, nfe), one in found.items() if (b, a, nfe) not in found]  # what sources agree about
+    ranked = [one for (a, b, nfe), one in found.items() if (b, a, nfe) not in found]  # what all networks agree about
     holm([one.ours for one in ranked])
     return ranked
 

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..bench.run import records_frame
 from ..metrics.metric import Metric, title
 
 if TYPE_CHECKING:
@@ -201,6 +200,8 @@ def _print_metric(console: Console, rows: pd.DataFrame, metric: Metric) -> None:
 
 def print_run(run: BenchmarkRun) -> None:
     """The table, what was skipped or failed and why, and where the files are."""
+    from ..bench.run import records_frame  # which loads torch; the table of finished runs needs none
+
     console = Console(highlight=False)
     rows = records_frame(run.records, [metric.name for metric in run.metrics])
     for metric in run.metrics if run.records else []:
