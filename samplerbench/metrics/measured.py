@@ -26,9 +26,13 @@ class Measured:
         count: how many samples (or images) it was computed from; None for all of the cell's.
         influences: [n], what each sample adds to the value, of mean 0, where the value is close to linear in the
             samples; two cells on the same noise are compared by them.
+        halves: [H, 2], the metric of both halves of the samples, for each of the common halvings.
+        note: what is worth saying of it, such as why it has no error.
     """
 
     value: float
     se: float | None = None
     count: int | None = None
     influences: np.ndarray | None = None
+    halves: np.ndarray | None = None
+    note: str = ""

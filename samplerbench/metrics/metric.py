@@ -77,12 +77,14 @@ class Metric(ABC):
         direction: whether `lower` or `higher` is better.
         about: what it measures, in a line.
         paper: its source.
+        depends_on: as that of a `Sampler`.
     """
 
     name: ClassVar[str]
     direction: ClassVar[Literal["lower", "higher"]] = "lower"
     about: ClassVar[str] = ""
     paper: ClassVar[str] = ""
+    depends_on: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def measure(self, drawn: Drawn) -> Measured:
