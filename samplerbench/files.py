@@ -6,15 +6,101 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import platform
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["load_weights", "read_json", "save_weights", "sha256"]
+__all__ = [
+    "PART",
+    "Damaged",
+    "content_key",
+    "load_arrays",
+    "load_weights",
+    "read_json",
+    "save_arrays",
+    "save_weights",
+    "sha256",
+    "write_whole",
+]
+
+PART = ".part"  # the ending of a file that is still being written
+
+
+class Damaged(Exception):
+    """A file that is not as it was written; the message says how that shows."""
+
+
+def content_key(content: Any) -> str:
+    """The hash of plain values."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all, and on the disk when it returns. Raises OSError; nothing is left then.
+
+    The name that it has until then tells host, process and call apart, so that many may write into one folder.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}{PART}")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], about: dict[str, Any]) -> None:
+    """Writes arrays and plain values about them as safetensors, with a checksum over both. Raises OSError."""
+    from safetensors.numpy import save
+
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    text = json.dumps(about, sort_keys=True)
+    write_whole(path, save(whole, metadata={"about": text, "sha256": _checksum(whole, text)}))
+
+
+def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What `save_arrays` wrote. Raises FileNotFoundError where there is none, and Damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        text = metadata["about"]
+        if metadata["sha256"] != _checksum(arrays, text):
+            raise Damaged("its checksum is wrong")
+        about = json.loads(text)
+    except FileNotFoundError:
+        raise
+    except KeyError as error:
+        raise Damaged(f"it lacks {error}") from None
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
+        raise Damaged(str(error)) from None
+    return arrays, about
+
+
+def _checksum(arrays: Mapping[str, np.ndarray], about: str) -> str:
+    digest = hashlib.sha256(about.encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def sha256(path: Path) -> str:

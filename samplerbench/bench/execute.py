@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from ..metrics.metric import Drawn, Metric
 from ..metrics.reference import Reference
 from ..models.model import Model
 from ..sampling import draw
+from .keep import Keeper
 from .plan import Cell, RunConfig
 from .record import Record, Value
 from .shards import KEPT, SHARD, Shard, ShardCache, code_sha256, content_key
@@ -87,6 +89,7 @@ class Executor:
         self.state_dtype = torch.float64 if self.config.dtype == "float64" else torch.float32
         self.model.predictor.to(memory_format=torch.channels_last).to(self.device, self.state_dtype)
         self.epsilon = self.model.epsilon(self.config.dtype)
+        self.keeper = Keeper(self.cache.root, self.listener.notice, self.config.fresh)
 
     def run(self, cell: Cell) -> Outcome:
         """The outcome of a cell. What a sampler raises becomes a failed record; KeyboardInterrupt passes through."""
@@ -107,8 +110,6 @@ class Executor:
             record.seconds = round(time.perf_counter() - started, 3)
             record.finished = _now()
             record.batch_size = self.batch_size
-        drawn = self.config.samples - (record.cached or 0)
-        record.images_per_second = round(drawn / record.seconds, 2) if drawn else None
         return outcome
 
     def _sample(self, cell: Cell, grid: TimeGrid, record: Record) -> Outcome:
@@ -139,8 +140,7 @@ class Executor:
             seed=self.config.seed,
             device=self.device,
             dtype=self.state_dtype,
-            identity={"model": self.model.sha256, "dtype": self.config.dtype, "seed": self.config.seed},
-            cache=self.cache.root,
+            keep=self._keep,
             real_images=self._real_images,
             notice=self.listener.notice,
         )
@@ -169,6 +169,17 @@ class Executor:
             if measured.influences is not None:
                 outcome.influences[metric.name] = measured.influences
         record.reason = "; ".join(reasons)
+
+    def _keep(self, name: str, identity: dict[str, Any], compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        known = {
+            "model": self.model.sha256,
+            "dtype": self.config.dtype,
+            "seed": self.config.seed,
+            "device": self.device.partition(":")[0],
+            "torch": torch.__version__,
+            "code": code_sha256(),
+        }
+        return self.keeper(name, known | {"identity": identity}, compute)
 
     def _real_images(self) -> Tensor:
         recipe = self.model.config.get("training", {}).get("recipe", {})

@@ -6,26 +6,28 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-__all__ = ["COLUMNS", "SCHEMA", "Record", "Value", "columns_of", "metrics_in"]
+__all__ = ["COLUMNS", "ENDINGS", "SCHEMA", "Record", "Value", "columns_of", "metric_columns", "metrics_in"]
 
-SCHEMA = 2  # of results.csv; raised where a column changes its name or meaning, so that no number is read as another
+ENDINGS = ("", "_se", "_n", "_sha256")  # of a metric's columns
+SCHEMA = 3  # of results.csv; raised where a column changes its name or meaning, so that no number is read as another
 
 
 @dataclass(frozen=True)
 class Value:
-    """A metric's value in a row: with its standard error, and the count it was computed from; what is not known is
-    None.
+    """A metric's value in a row: with its standard error, the count it was computed from, and the hash of the code
+    that computed it; what is not known is None.
     """
 
     value: float | None = None
     se: float | None = None
     n: int | None = None
+    sha256: str | None = None
 
 
 @dataclass
 class Record:
     """One cell's outcome and the conditions it was measured under. Fields are the columns of results.csv, described in
-    `COLUMNS`; a metric is three columns more: its name, its name with `_se` and with `_n`.
+    `COLUMNS`; a metric is four columns more: its name, and its name with `_se`, `_n` and `_sha256`.
     """
 
     model: str
@@ -35,6 +37,7 @@ class Record:
     budget: int | None
     steps: int | None
     nfe: float | None = None
+    passes: float | None = None
     status: str = "done"
     reason: str = ""
     samples: int | None = None
@@ -47,7 +50,10 @@ class Record:
     reference_count: int | None = None
     reference_features: int | None = None
     seconds: float | None = None
-    images_per_second: float | None = None
+    seconds_sampling: float | None = None
+    seconds_decoding: float | None = None
+    seconds_features: float | None = None
+    hardware: str = ""
     model_sha256: str = ""
     sampler_sha256: str = ""
     extractor_sha256: str = ""
@@ -72,7 +78,12 @@ class Record:
             if column.name != "metrics":
                 values[column.name] = _read(row[column.name], str(column.type))
         metrics = {
-            name: Value(_read(row[name], "float"), _read(row[f"{name}_se"], "float"), _read(row[f"{name}_n"], "int"))
+            name: Value(
+                _read(row[name], "float"),
+                _read(row[f"{name}_se"], "float"),
+                _read(row[f"{name}_n"], "int"),
+                row[f"{name}_sha256"] or None,
+            )
             for name in metrics_in(list(row))
         }
         if values["schema"] != SCHEMA:
@@ -85,7 +96,7 @@ class Record:
         del plain["metrics"]
         for name in metrics:
             value = self.metric(name)
-            plain |= {name: value.value, f"{name}_se": value.se, f"{name}_n": value.n}
+            plain |= dict(zip(metric_columns(name), (value.value, value.se, value.n, value.sha256), strict=True))
         return {name: plain[name] for name in columns_of(metrics)}
 
 
@@ -99,13 +110,18 @@ def columns_of(metrics: Sequence[str]) -> list[str]:
     """The columns of results.csv, in order: what the cell is, its metrics, the conditions."""
     names = list(COLUMNS)
     at = names.index("samples")
-    return [*names[:at], *(f"{name}{ending}" for name in metrics for ending in ("", "_se", "_n")), *names[at:]]
+    return [*names[:at], *(column for name in metrics for column in metric_columns(name)), *names[at:]]
+
+
+def metric_columns(metric: str) -> list[str]:
+    """The columns of a metric: its value, standard error, count, and the hash of the code that computed it."""
+    return [f"{metric}{ending}" for ending in ENDINGS]
 
 
 def metrics_in(columns: Sequence[str]) -> list[str]:
     """The metrics among columns. Raises ValueError where those are not a row's columns."""
     others = [name for name in columns if name not in COLUMNS]
-    metrics = [name for name in others if f"{name}_se" in others and f"{name}_n" in others]
+    metrics = [name for name in others if all(column in others for column in metric_columns(name))]
     if columns_of(metrics) != list(columns):
         raise ValueError("its columns are others")
     return metrics
@@ -118,7 +134,8 @@ COLUMNS = {
     "final": "where the last step ends: zero (the data) or none (the schedule's smallest time)",
     "budget": "network evaluations allowed (empty with --steps)",
     "steps": "steps of the grid",
-    "nfe": "network evaluations a sample, counted",
+    "nfe": "evaluations of ε a sample, counted",
+    "passes": "rows through networks a sample, counted; a guided evaluation is two",
     "status": "done, skipped or failed",
     "reason": "why a cell was skipped or failed, or a metric is empty",
     "samples": "samples of the cell",
@@ -130,10 +147,13 @@ COLUMNS = {
     "extractor": "feature extractor",
     "reference_count": "real images in the reference statistics; empty where the file does not say",
     "reference_features": "real images whose features kid, precision and recall compare with",
-    "seconds": "wall time of the cell, features included",
-    "images_per_second": "samples over seconds",
+    "seconds": "time that drawing the cell's samples took, features included, when and wherever they were drawn",
+    "seconds_sampling": "of these, the sampler with the network",
+    "seconds_decoding": "of these, the decoder of a latent model",
+    "seconds_features": "of these, the feature extractor",
+    "hardware": "what the samples were drawn on",
     "model_sha256": "hash of the model's config and weights",
-    "sampler_sha256": "hash of the plugin's source file",
+    "sampler_sha256": "hash of the plugin's code: its module and all that this imports",
     "extractor_sha256": "hash of the extractor's weights",
     "reference_sha256": "hash of the reference file",
     "torch": "version",

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..diffusion.noise import NoiseSource
@@ -42,31 +38,23 @@ def flow_error(drawn: Drawn, tolerance: float = 1e-3) -> Measured:
 def _solution(drawn: Drawn, tolerance: float) -> dict[str, Tensor]:
     """x_min and x0, float64, of the samples that `drawn` has; solved once and kept."""
     count, shape = len(drawn.x0), tuple(drawn.x0.shape[1:])
-    identity = json.dumps([drawn.identity, drawn.grid.schedule.config(), count, tolerance], sort_keys=True)
-    path = drawn.cache / "ode" / f"{hashlib.sha256(identity.encode()).hexdigest()}.safetensors"
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError):  # none yet, or damaged
-        pass
-    drawn.notice(f"solving the probability-flow ODE for {count} samples, once for this model and seed")
-    parts = []
-    with torch.no_grad():
-        for start in range(0, count, BATCH):
-            indices = range(start, min(start + BATCH, count))
-            noise = NoiseSource(drawn.seed, indices, shape, drawn.device, drawn.dtype)
-            parts.append(solve_flow(drawn.epsilon, drawn.grid.schedule, noise.x_T(), tolerance))
-    error = max(part.error for part in parts)
-    if error > tolerance:
-        drawn.notice(f"the ODE was solved to {error:.1e} only, not {tolerance:.0e}; ode_rmse below that says nothing")
-    solution = {
-        "x_min": torch.cat([part.x_min for part in parts]).cpu(),
-        "x0": torch.cat([part.x0 for part in parts]).cpu(),
-    }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        save_file(solution, part)
-        part.replace(path)
-    except OSError as error:
-        drawn.notice(f"{path.parent} cannot be written ({error.strerror or error}); the solution is not kept")
-    return solution
+
+    def solve() -> dict[str, Tensor]:
+        drawn.notice(f"solving the probability-flow ODE for {count} samples, once for this model and seed")
+        parts = []
+        with torch.no_grad():
+            for start in range(0, count, BATCH):
+                indices = range(start, min(start + BATCH, count))
+                noise = NoiseSource(drawn.seed, indices, shape, drawn.device, drawn.dtype)
+                parts.append(solve_flow(drawn.epsilon, drawn.grid.schedule, noise.x_T(), tolerance))
+        error = max(part.error for part in parts)
+        if error > tolerance:
+            drawn.notice(
+                f"the ODE was solved to {error:.1e} only, not {tolerance:.0e}; ode_rmse below that says nothing"
+            )
+        return {
+            "x_min": torch.cat([part.x_min for part in parts]).cpu(),
+            "x0": torch.cat([part.x0 for part in parts]).cpu(),
+        }
+
+    return drawn.keep("ode", {"count": count, "tolerance": tolerance}, solve)

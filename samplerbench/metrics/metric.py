@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
@@ -30,6 +29,10 @@ def title(metric: str) -> str:
     return {"fid": "FID", "kid": "KID", "isc": "Inception Score"}.get(metric, metric)
 
 
+if TYPE_CHECKING:
+    Keep = Callable[[str, dict[str, Any], Callable[[], dict[str, Tensor]]], dict[str, Tensor]]
+
+
 @dataclass(frozen=True)
 class Drawn:
     """What a cell drew and under which conditions: all that a metric may look at.
@@ -43,8 +46,9 @@ class Drawn:
         epsilon: ε(x, t) of the model, for metrics that evaluate it; not counted.
         seed: of x_T and all noise.
         device, dtype: where the network is, and of which precision its x are.
-        identity: tells model, precision and seed apart; for names of files in `cache`.
-        cache: a folder for what is costly and belongs to the model, not to the cell.
+        keep: `keep(name, identity, compute)` gives the tensors that `compute()` returns, from an earlier run where it
+            can: for what is costly and belongs to the model, not to the cell. Model, seed, precision, device and the
+            metric's own code are in its key already; `identity`, plain values, is whatever else it depends on.
         real_images: gives the test images of the model's dataset, uint8 [N, C, H, W]; raises UserError where they
             cannot be had.
         notice: tells the user a line.
@@ -60,8 +64,7 @@ class Drawn:
     seed: int
     device: str
     dtype: torch.dtype
-    identity: dict[str, Any]
-    cache: Path
+    keep: Keep
     real_images: Callable[[], Tensor]
     notice: Callable[[str], None]
 
