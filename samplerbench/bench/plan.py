@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..diffusion.grid import TimeGrid
+from ..diffusion.grid import MOST_STEPS, TimeGrid
 from ..diffusion.schedule import NoiseSchedule
 from ..diffusion.spacing import explicit_times
 from ..errors import UserError, one_line, unknown
@@ -61,8 +61,8 @@ class RunConfig:
         if not self.values:
             raise UserError(f"no {self.axis} was given")
         for value in self.values:
-            if value < 1:
-                raise UserError(f"{self.axis} is at least 1, got {value}")
+            if not 1 <= value <= MOST_STEPS:
+                raise UserError(f"{self.axis} is from 1 to {MOST_STEPS}, got {value}")
         if self.samples < 2:
             raise UserError(f"samples is at least 2 (a covariance needs two), got {self.samples}")
         if not 0 <= self.seed < 2**64:
@@ -71,6 +71,8 @@ class RunConfig:
             raise UserError(f"batch-size is at least 1, got {self.batch_size}")
         if not self.metrics:
             raise UserError("no metric was named; try --metrics fid")
+        if self.data_root is not None and not self.data_root.exists():
+            raise UserError(f"--data-root {self.data_root}: no such file or folder")
         if self.dtype not in DTYPES:
             raise unknown("dtype", self.dtype, DTYPES)
 
