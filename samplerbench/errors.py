@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import Any
 
 __all__ = [
     "BudgetExceeded",
@@ -17,6 +18,7 @@ __all__ = [
     "contained",
     "one_line",
     "unknown",
+    "whole_numbers",
 ]
 
 
@@ -64,3 +66,10 @@ def unknown(kind: str, name: object, choices: Iterable[object]) -> UserError:
     hint = f"; did you mean '{near[0]}'?" if near else ""
     listed = ", ".join(names) if names else "none"
     return UserError(f"unknown {kind} '{name}'{hint} (known: {listed})")
+
+
+def whole_numbers(name: str, values: Any, least: int, most: int) -> tuple[int, ...]:
+    """A list of whole numbers in [least, most] as a tuple. Raises ValueError for anything else, True and 1.0 too."""
+    if not isinstance(values, list | tuple) or not all(type(v) is int and least <= v <= most for v in values):
+        raise ValueError(f"{name} holds whole numbers from {least} to {most}, got {values!r}")
+    return tuple(values)

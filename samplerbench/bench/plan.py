@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ..code import code_sha256
-from ..diffusion.grid import TimeGrid
+from ..diffusion.grid import MOST_STEPS, TimeGrid
 from ..diffusion.schedule import NoiseSchedule
 from ..diffusion.spacing import explicit_times
 from ..errors import UserError, contained, one_line, unknown
@@ -24,7 +24,6 @@ from .cell import Axis, Cell, plain_options
 __all__ = ["DTYPES", "Planned", "RunConfig", "plan_cells"]
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
-MOST = 1_000_000  # evaluations or steps
 
 
 @dataclass(frozen=True)
@@ -66,10 +65,8 @@ class RunConfig:
         if not self.values:
             raise UserError(f"no {self.axis} was given")
         for value in self.values:
-            if value < 1:
-                raise UserError(f"{self.axis} is at least 1, got {value}")
-            if value > MOST:
-                raise UserError(f"{self.axis} is at most {MOST:,}, got {value}")
+            if not 1 <= value <= MOST_STEPS:
+                raise UserError(f"{self.axis} is from 1 to {MOST_STEPS}, got {value}")
         if self.samples < 2:
             raise UserError(f"samples is at least 2 (a covariance needs two), got {self.samples}")
         if not 0 <= self.seed < 2**64:
@@ -78,6 +75,8 @@ class RunConfig:
             raise UserError(f"batch-size is at least 1, got {self.batch_size}")
         if not self.metrics:
             raise UserError("no metric was named; try --metrics fid")
+        if self.data_root is not None and not self.data_root.exists():
+            raise UserError(f"--data-root {self.data_root}: no such file or folder")
         if self.dtype not in DTYPES:
             raise unknown("dtype", self.dtype, DTYPES)
 

@@ -186,12 +186,14 @@ def resolve_device(name: str) -> str:
         device = torch.device(name)
     except RuntimeError:
         raise UserError(f"unknown device '{name}': expected auto, cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
+    if device.type == "cpu" and device.index is not None:
+        raise UserError(f"--device {name}: the CPU has no number; use --device cpu")
+    if device.type not in ("cpu", "cuda"):
         raise UserError(f"unknown device '{name}': expected auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         count = torch.cuda.device_count()
         raise UserError(f"--device {name}: this machine has {count} usable CUDA devices; use --device cpu, or auto")
-    return device.type if device.type == "cpu" else name
+    return name
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ..bench.execute import Listener
@@ -15,6 +14,7 @@ from ..bench.record import Record
 from ..bench.worker import resolve_device
 from ..metrics.metric import title
 from ..training.recipe import Recipe
+from .terminal import error_console
 
 __all__ = ["RunProgress", "train_with_progress"]
 
@@ -27,11 +27,11 @@ class RunProgress(Listener):
     """
 
     def __init__(self, quiet: bool) -> None:
-        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        self.console = error_console(quiet)
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("ETA"),
             TimeRemainingColumn(elapsed_when_finished=False),
@@ -80,19 +80,19 @@ class RunProgress(Listener):
             text = f"{cell.label}: {values or 'nothing measured'} in {record.nfe:g} evaluations, {took}{found}"
             self.progress.console.print(text)
         else:
-            self.progress.console.print(f"{cell.label}: {record.status}: {record.reason}", style="yellow", markup=False)
+            self.progress.console.print(f"{cell.label}: {record.status}: {record.reason}", style="yellow")
 
     def notice(self, text: str) -> None:
-        self.progress.console.print(f"Note: {text}", style="yellow", markup=False)
+        self.progress.console.print(f"Note: {text}", style="yellow")
 
 
 def train_with_progress(recipe: Recipe, out: Path, data_root: Path | None, device: str, quiet: bool) -> dict[str, Any]:
     """`training.run.train` with a bar that shows the loss, and a summary at the end."""
     from ..training.run import train
 
-    console = Console(stderr=True, quiet=quiet, highlight=False)
+    console = error_console(quiet)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -267,8 +267,8 @@ class TestBadRequests:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"nfe": [0]}, "nfe is at least 1, got 0"),
-            ({"nfe": "-3"}, "nfe is at least 1, got -3"),
+            ({"nfe": [0]}, "nfe is from 1 to 100000, got 0"),
+            ({"nfe": "-3"}, "nfe is from 1 to 100000, got -3"),
             ({"nfe": "ten"}, "nfe is whole numbers separated by commas, like 5,10,20, got 'ten'"),
             ({"nfe": "5", "steps": "5"}, "not both"),
             ({"nfe": []}, "no nfe was given"),
