@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from ..code import loose_modules
 from ..diffusion.grid import TimeGrid
 from ..diffusion.noise import NoiseSource
+from ..drawing import draw
 from ..errors import UserError
 from ..images import quantise
 from ..metrics.extractors import Extractor
 from ..models.experts import networks_of
 from ..models.model import Model
 from ..sampler import Sampler
-from ..sampling import draw
 from .cell import Cell, plain_options
 from .seal import Seal, Tampered
 from .shards import KEPT, Batch, Shard
