@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from .estimate import Estimate
+from .tails import standard_error
 
 __all__ = ["Difference", "How", "difference"]
 
@@ -43,7 +44,8 @@ def difference(base: Estimate, other: Estimate, *, paired: bool, extrapolate: bo
     """The difference of two estimates of the same metric.
 
     paired: sample i of both came from the same noise. Estimates of different n, or of which one has neither influences
-    nor halves, are compared as unpaired all the same: what they share makes the true error smaller.
+    nor halves, are compared as unpaired all the same, and so are two that differ in fewer than 4 samples (`tails`):
+    what they share makes the true error smaller.
     extrapolate: decide on 2 Δ(n) - mean over the common halvings of Δ(n/2), which is free of a bias that falls as 1/n
     and that differs between the cells. SE² = Var(ψ_other - ψ_base) / n + Var over halvings of Δ(n/2) / H, the ψ being
     influences. Done where both have halves.
@@ -52,31 +54,19 @@ def difference(base: Estimate, other: Estimate, *, paired: bool, extrapolate: bo
     """
     if _same(base, other):
         return Difference(0.0, 0.0, 0.0, 0.0, "same", extrapolated=extrapolate and base.halves is not None)
-    pairing = paired and pairable(base, other)
-    extrapolated = extrapolate and extrapolable(base, other, pairing)
     delta_n = other.value - base.value
-    se_n = _error(base, other, pairing, extrapolated=False)
-    how: How = "no standard errors" if se_n is None else "paired" if pairing else "unpaired"
-    if not extrapolated:
+    se_n, how = _error(base, other, paired, extrapolated=False)
+    if not (extrapolate and _extrapolable(base, other)):
         return Difference(delta_n, se_n, delta_n, se_n, how)
     assert base.at_infinity is not None
     assert other.at_infinity is not None
-    delta = other.at_infinity - base.at_infinity
-    return Difference(delta, _error(base, other, pairing, extrapolated=True), delta_n, se_n, how, extrapolated=True)
+    se, how = _error(base, other, paired, extrapolated=True)
+    return Difference(other.at_infinity - base.at_infinity, se, delta_n, se_n, how, extrapolated=True)
 
 
-def pairable(base: Estimate, other: Estimate) -> bool:
-    """Whether the errors of two estimates on the same noise can be compared sample by sample or half by half."""
-    a, b = base.loadings(), other.loadings()
-    kinds = (base.influences is None) == (other.influences is None)
-    return base.n == other.n and kinds and a is not None and b is not None and len(a) == len(b)
-
-
-def extrapolable(base: Estimate, other: Estimate, paired: bool) -> bool:
-    """Whether both have halves, and where they are paired on the same halvings."""
-    if base.halves is None or other.halves is None:
-        return False
-    return not paired or len(base.halves) == len(other.halves)
+def _extrapolable(base: Estimate, other: Estimate) -> bool:
+    """Whether both have halves, of equally many halvings."""
+    return base.halves is not None and other.halves is not None and len(base.halves) == len(other.halves)
 
 
 def _same(base: Estimate, other: Estimate) -> bool:
@@ -87,16 +77,30 @@ def _same(base: Estimate, other: Estimate) -> bool:
     return np.array_equal(base.influences, other.influences)
 
 
-def _error(base: Estimate, other: Estimate, paired: bool, extrapolated: bool) -> float | None:
-    if not paired:
-        one, two = base.error(extrapolated), other.error(extrapolated)
-        return None if one is None or two is None else math.hypot(one, two)
+def _error(base: Estimate, other: Estimate, paired: bool, extrapolated: bool) -> tuple[float | None, How]:
+    """The standard error of the difference, and how it was had."""
     if base.se is None or other.se is None:
+        return None, "no standard errors"
+    error = _first_order(base, other) if paired and base.n == other.n else None
+    if error is None:
+        one, two = base.error(extrapolated), other.error(extrapolated)
+        assert one is not None
+        assert two is not None
+        return math.hypot(one, two), "unpaired"
+    if extrapolated:
+        error = math.hypot(error, float(np.linalg.norm(other.halving_loadings() - base.halving_loadings())))
+    return error, "paired"
+
+
+def _first_order(base: Estimate, other: Estimate) -> float | None:
+    """The paired error, sample by sample or half by half; None where the two lack the same means for it, or where too
+    few samples make the difference to know its error.
+    """
+    if base.influences is not None and other.influences is not None:
+        return standard_error(other.influences - base.influences)[0]
+    if base.influences is not None or other.influences is not None or not _extrapolable(base, other):
         return None
     a, b = base.loadings(), other.loadings()
     assert a is not None
     assert b is not None
-    error = float(np.linalg.norm(b - a))
-    if extrapolated:
-        error = math.hypot(error, float(np.linalg.norm(other.halving_loadings() - base.halving_loadings())))
-    return error
+    return float(np.linalg.norm(b - a))
