@@ -78,6 +78,8 @@ def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """What `save_arrays` wrote. Raises FileNotFoundError where there is none, and Damaged."""
     from safetensors import SafetensorError, safe_open
 
+    if not path.is_file():
+        raise FileNotFoundError(path)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -86,8 +88,6 @@ def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         if metadata["sha256"] != _checksum(arrays, text):
             raise Damaged("its checksum is wrong")
         about = json.loads(text)
-    except FileNotFoundError:
-        raise
     except KeyError as error:
         raise Damaged(f"it lacks {error}") from None
     except (SafetensorError, OSError, TypeError, ValueError) as error:

@@ -31,7 +31,7 @@ def reference(
     """
     import hashlib
 
-    from ..bench.execute import resolve_device
+    from ..bench.worker import resolve_device
     from ..data import image_files, load_images, read_batches
     from ..metrics.extractors import load_extractor
     from ..metrics.names import EXTRACTORS

@@ -64,8 +64,8 @@ def model_names() -> list[str]:
     return sorted(folder.name for folder in _shipped().iterdir() if (folder / "config.json").is_file())
 
 
-def load_model(name: str) -> Model:
-    """The shipped model of that name, or the one in the folder of that path."""
+def load_model(name: str, sha256: str | None = None) -> Model:
+    """The shipped model of that name, or the one in the folder of that path; with `sha256` only if that is its hash."""
     folder = _shipped() / name if name in model_names() else Path(name)
     if not folder.is_dir():
         raise unknown("model", name, [*model_names(), "a folder with config.json and model.safetensors"])
@@ -84,6 +84,10 @@ def load_model(name: str) -> Model:
     digest = hashlib.sha256(
         (folder / "config.json").read_bytes() + (folder / "model.safetensors").read_bytes()
     ).hexdigest()
+    if sha256 not in (None, digest):
+        raise UserError(
+            f"model '{name}' was changed in the meantime: its hash is {digest[:12]}, expected {sha256[:12]}"
+        )
     reference = folder / "reference.npz"
     return Model(
         name=name if name in model_names() else folder.resolve().name,
