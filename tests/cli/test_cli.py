@@ -87,6 +87,23 @@ def test_a_failed_cell_exits_with_1(command, small, tmp_path):
     assert str(plugin) in out
 
 
+@pytest.mark.parametrize("claim", ["None", "1 / 0", "exit(0)"])
+def test_a_sampler_whose_claims_cannot_be_read_costs_its_own_line(command, tmp_path, claim):
+    plugin = tmp_path / "odd.py"
+    plugin.write_text(
+        "from dataclasses import dataclass\nfrom samplerbench import Sampler, hookimpl\n"
+        "@dataclass(frozen=True, kw_only=True)\nclass Odd(Sampler):\n    name = 'odd'\n"
+        f"    def evaluations(self, steps):\n        return {claim}\n"
+        "    def sample(self, eps, grid, x, noise):\n        return x\n"
+        "@hookimpl\ndef samplerbench_samplers(register):\n    register(Odd)\n"
+    )
+    code, out, err = command("list", "samplers", "--plugin", plugin)
+    assert code == 1
+    assert "order   its claims cannot be read: " in out
+    assert "unipc" in out
+    assert "Traceback" not in err
+
+
 def test_compare(command, small, tmp_path):
     small[small.index("--samples") + 1] = 900
     command("run", "--samplers", "ddim,dpm", *small)
