@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from .diffusion.denoiser import Denoiser, Epsilon
+from .diffusion.denoiser import Epsilon
 from .diffusion.grid import TimeGrid
 from .diffusion.noise import NoiseSource
 from .diffusion.schedule import NoiseSchedule
 from .diffusion.spacing import explicit_times
+from .drawing import draw
 from .errors import TooFewEvaluations, UserError
 from .sampler import Sampler
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["BadSample", "Samples", "draw", "plan_grid", "sample"]
-
-
-class BadSample(RuntimeError):
-    """What a sampler returned is not a batch of finite samples."""
+__all__ = ["Samples", "plan_grid", "sample"]
 
 
 class Samples(NamedTuple):
@@ -68,7 +65,8 @@ def sample(
     else:
         grid = plan_grid(sampler, schedule, nfe=nfe, steps=steps)
     noise = NoiseSource(seed, range(len(x)), x.shape[1:], x.device, x.dtype)
-    return draw(sampler, Denoiser(eps, len(x), budget=nfe), grid, x, noise)
+    drawing = draw(sampler, eps, grid, x, noise, budget=nfe)
+    return Samples(drawing.x0, drawing.nfe)
 
 
 def plan_grid(sampler: Sampler, schedule: NoiseSchedule, nfe: int | None = None, steps: int | None = None) -> TimeGrid:
@@ -99,34 +97,3 @@ def plan_grid(sampler: Sampler, schedule: NoiseSchedule, nfe: int | None = None,
             f"({sampler.evaluations(sampler.fewest_steps)} evaluations), got {steps}"
         )
     return TimeGrid.make(schedule, steps, sampler.spacing, sampler.final, sampler.rho)
-
-
-def draw(sampler: Sampler, denoiser: Denoiser, grid: TimeGrid, x: Tensor, noise: NoiseSource) -> Samples:
-    """One batch through one sampler, `final=denoise` included, with what it returns checked."""
-    import torch
-
-    denoise = sampler.final == "denoise" and grid.times[-1] > 0
-    with torch.no_grad():
-        with denoiser.reserved(1 if denoise else 0):
-            x0 = sampler.sample(denoiser, grid, x, noise)
-        _check(sampler, x0, x)
-        if denoise:
-            x0 = (x0 - grid.sigma[-1] * denoiser(x0, grid.times[-1])) / grid.alpha[-1]
-            _check(sampler, x0, x)
-    return Samples(x0, denoiser.nfe)
-
-
-def _check(sampler: Sampler, x0: object, x: Tensor) -> None:
-    import torch
-
-    if not isinstance(x0, torch.Tensor):
-        raise BadSample(f"{sampler.name} returned {type(x0).__name__}, expected a tensor")
-    if x0.shape != x.shape:
-        raise BadSample(f"{sampler.name} returned shape {list(x0.shape)}, expected {list(x.shape)}")
-    if x0.device != x.device:
-        raise BadSample(f"{sampler.name} returned a tensor on {x0.device}, expected {x.device}")
-    if x0.dtype != x.dtype:
-        raise BadSample(f"{sampler.name} returned {x0.dtype}, expected {x.dtype}")
-    if not torch.isfinite(x0).all():
-        bad = int((~torch.isfinite(x0.flatten(1)).all(dim=1)).sum())
-        raise BadSample(f"{sampler.name} returned NaN or infinite values in {bad} of {len(x0)} samples")

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from ..bench.store import influence_path
+from ..bench.influences import influence_path, load_kept
 from ..errors import unknown
+from ..files import Damaged
 from .results import Results, conditions
 
 __all__ = ["Comparison", "Difference", "compare", "compare_with_baseline", "difference", "holm"]
@@ -161,13 +162,10 @@ def _error(base: Results, a: pd.Series, other: Results, b: pd.Series) -> tuple[f
 
 
 def _influences(results: Results, row: pd.Series) -> np.ndarray | None:
-    if "key" not in row or "samples" not in row or pd.isna(row["samples"]):
+    try:
+        return load_kept(influence_path(results.folder, dict(row), results.metric)).influences
+    except (KeyError, ValueError, FileNotFoundError, Damaged):
         return None
-    path = influence_path(results.folder, str(row["key"]), int(row["samples"]), results.metric)
-    if not path.is_file():
-        return None
-    values: np.ndarray = np.load(path, allow_pickle=False).astype(np.float64)
-    return values
 
 
 def _label(row: pd.Series) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +14,7 @@ from ..metrics.metric import title
 from .compare import Comparison, Difference
 from .literature import Ranking
 from .table import folded
+from .terminal import plain_console
 
 __all__ = ["comparison_frame", "print_comparison", "print_published", "print_rankings", "write_csv"]
 
@@ -45,7 +45,7 @@ def comparison_frame(comparison: Comparison) -> pd.DataFrame:
 
 def print_comparison(comparison: Comparison, markdown: bool) -> None:
     """The table, with the conditions that differ above it and the cells without a counterpart below."""
-    console = Console(highlight=False)
+    console = plain_console()
     for warning in comparison.warnings:
         console.print(Text(f"differs: {warning}" if ":" in warning else warning, "yellow"), soft_wrap=True)
     if markdown:
@@ -114,7 +114,7 @@ def _markdown(comparison: Comparison) -> str:
 
 def print_published(frame: pd.DataFrame) -> None:
     """Our rows beside the literature's, the sources below."""
-    console = Console(highlight=False)
+    console = plain_console()
     cited = frame["source"] + frame["provenance"].map(lambda how: "" if how == "read" else f" ({how})")
     sources = list(dict.fromkeys(cited))
     table = Table()
@@ -135,7 +135,7 @@ def print_published(frame: pd.DataFrame) -> None:
 
 def print_rankings(rankings: Sequence[Ranking]) -> None:
     """How many of the literature's rankings hold here, and those that do not."""
-    console = Console(highlight=False)
+    console = plain_console()
     counts = {word: sum(one.finding == word for one in rankings) for word in ("holds", "reversed", "open")}
     console.print(
         f"Of {len(rankings)} rankings of two samplers at equal evaluations {counts['holds']} hold here, "

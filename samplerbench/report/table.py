@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..metrics.metric import Metric, title
+from .terminal import plain_console
 
 if TYPE_CHECKING:
     from ..bench.run import BenchmarkRun
@@ -177,7 +178,7 @@ def _reasons(run: BenchmarkRun) -> dict[tuple[str, str], list[str]]:
 
 def print_table(rows: pd.DataFrame, metric: Metric, markdown: bool) -> None:
     """The table of rows of results.csv, and the conditions under it."""
-    console = Console(highlight=False)
+    console = plain_console()
     axis = _axis(rows)
     named = rows[rows[axis].notna()].apply(lambda row: (_label(row), row[axis]), axis=1)
     if named.duplicated().any():
@@ -202,7 +203,7 @@ def print_run(run: BenchmarkRun) -> None:
     """The table, what was skipped or failed and why, and where the files are."""
     from ..bench.run import records_frame  # which loads torch; the table of finished runs needs none
 
-    console = Console(highlight=False)
+    console = plain_console()
     rows = records_frame(run.records, [metric.name for metric in run.metrics])
     for metric in run.metrics if run.records else []:
         _print_metric(console, rows, metric)

@@ -29,7 +29,7 @@ from samplerbench.metrics.reference import load_reference
 from samplerbench.models.experts import Experts
 from samplerbench.models.model import load_model
 from samplerbench.plugins import load_plugins
-from samplerbench.sampling import draw
+from samplerbench.drawing import draw
 
 
 def timed(call: Callable[[], object]) -> float:
