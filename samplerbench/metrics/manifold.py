@@ -51,6 +51,9 @@ def recall(features: Tensor, reference: Tensor, k: int = 3) -> Measured:
     over: half the mean square difference of two halves is the variance at n/2, and a half of that at n. (The jackknife
     was tried: it overstates the error by a third.) The reference is taken as fixed. The halvings are the common ones,
     so two cells on the same noise are compared half by half. Recall falls with n, because the balls shrink.
+
+    With more samples than reference features the variance no longer falls as 1/n: at any n it depends on the few
+    samples near a real image whether it is covered. The error is then up to √2 too small, and the note says so.
     """
     x, y = _checked(features, reference, k)
     first = torch.from_numpy(halvings(len(x), HALVINGS))
@@ -75,7 +78,12 @@ def recall(features: Tensor, reference: Tensor, k: int = 3) -> Measured:
     error = math.sqrt(np.square(differences).mean() / 4)
     if error == 0:
         return Measured(float(shares[0]), halves=halves, note="error of recall: it is the same on every half")
-    return Measured(float(shares[0]), error, halves=halves)
+    note = (
+        ""
+        if len(x) <= len(y)
+        else "error of recall: with more samples than reference features it is up to √2 too small"
+    )
+    return Measured(float(shares[0]), error, halves=halves, note=note)
 
 
 def _checked(features: Tensor, reference: Tensor, k: int) -> tuple[Tensor, Tensor]:

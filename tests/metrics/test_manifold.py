@@ -57,11 +57,11 @@ def test_no_error_where_nothing_varies():
 
 def test_recall_of_two_cells_on_the_same_noise_is_paired():
     """The error of a difference, against the spread of differences over fresh draws."""
-    y, errors, deltas = normal(300, 6, 10**6), [], []
+    y, errors, deltas = normal(800, 20, 10**6), [], []
     for seed in range(60):
-        x = normal(300, 6, seed, 0.7)
-        one, two = (recall(z, y) for z in (x, 1.05 * x + 0.05 * normal(300, 6, seed + 1000)))
-        base, other = (Estimate(one.value, 300, one.se, None, one.halves) for one in (one, two))
+        x = normal(200, 20, seed, 0.7)
+        both = (recall(z, y) for z in (x, 1.05 * x + 0.3 * normal(200, 20, seed + 1000)))
+        base, other = (Estimate(one.value, 200, one.se, None, one.halves) for one in both)
         found = difference(base, other, paired=True, extrapolate=False)
         assert found.how == "paired"
         errors.append(found.se)
