@@ -150,11 +150,9 @@ def _filtered(files: Sequence[Results], registry: Registry, where: Sequence[Wher
         for column in dict.fromkeys(one.column for one in where):  # two values of a column: either
             fits = [one.fits(results.every, spelled) for one in where if one.column == column]
             kept &= np.logical_or.reduce(fits)
-        one = _noted(results, kept)
-        if not len(one.every):
-            text = f"{results.name}: no row fits {' '.join(map(str, where))}"
-            one = replace(one, notes=(*one.notes, text))
-        chosen.append(one)
+        text = f"{results.name}: no row fits {' '.join(map(str, where))}"
+        notes = results.notes if kept.any() else (*results.notes, text)
+        chosen.append(replace(results, every=results.every[kept], notes=notes))
     return chosen
 
 
@@ -229,7 +227,7 @@ def conflicts(rows: pd.DataFrame, metric: str, also: Sequence[str] = ()) -> dict
     conditions: Mapping[str, str] = {**CONDITIONS, f"{metric}_sha256": "", **dict.fromkeys(also, "")}
     for column, name in conditions.items():
         known = rows[column] if column in rows.columns else pd.Series(None, index=rows.index, dtype=object)
-        values = known.dropna().unique()
+        values = known.dropna().unique().tolist()
         if len(values) > 1:
             found[column] = [_with_name(rows[known == value], column, name, value, values) for value in values]
         elif name in rows.columns and known.isna().any() and rows[name].nunique() > 1:

@@ -64,15 +64,22 @@ class Judged:
 class Compared:
     """A cell in two results, or two cells of one: the metric of both, and their difference.
 
-    sampler: of the other. asked: its budget, or steps, or counted evaluations. nfe: what was counted.
+    sampler, spacing: of the other, '' where that is not known. asked: its budget, or steps, or counted evaluations. nfe:
+    what was counted.
     """
 
     sampler: str
+    spacing: str
     asked: float
     nfe: float
     base: float
     other: float
     judged: Judged
+
+    @property
+    def label(self) -> str:
+        """The sampler with its spacing, unless its options say it."""
+        return self.sampler if not self.spacing or "spacing=" in self.sampler else f"{self.sampler} ({self.spacing})"
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,11 @@ class Comparison:
     only_other: list[str]
     warnings: list[str]
     decisive: list[str]
+
+    @property
+    def extrapolated(self) -> bool:
+        """Whether any difference is that of infinitely many samples."""
+        return any(one.judged.tested.difference.extrapolated for one in self.differences)
 
 
 def compare(files: Sequence[Results], metric: Metric, family: Family = "evaluations") -> list[Comparison]:
@@ -160,10 +172,11 @@ def _comparisons(
     rows = pool.loc[used]
     proof = evidence(rows, files, metric.name)
     sampler, asked, nfe, value = (rows[name].tolist() for name in ("sampler", axis, "nfe", metric.name))
+    spacing = rows["spacing"].fillna("").tolist() if "spacing" in rows.columns else [""] * len(rows)
     pairs = [(place[a], place[b]) for one in matched for a, b in one.pairs]
     judged = judge(proof, pairs, ["all" if family == "all" else asked[b] for _, b in pairs], metric)
     compared = [
-        Compared(sampler[b], asked[b], nfe[b], value[a], value[b], one)
+        Compared(sampler[b], spacing[b], asked[b], nfe[b], value[a], value[b], one)
         for (a, b), one in zip(pairs, judged, strict=True)
     ]
     comparisons, start = [], 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class Evidence:
     """
 
     estimates: list[Estimate]
-    streams: list[Hashable]
+    streams: Sequence[Hashable]
     notes: list[str]
 
 
@@ -46,27 +46,24 @@ def evidence(rows: pd.DataFrame, files: Sequence[Results], metric: str) -> Evide
     What a run keeps of a metric is looked for beside its file. Rows without it, or whose value is another than what was
     kept, have their standard error alone.
     """
-    sha256 = f"{metric}_sha256"
-    names = list(dict.fromkeys([metric, f"{metric}_se", f"{metric}_n", sha256, *RESULT, *STREAM, "file"]))
-    table = [dict(zip(names, values, strict=True)) for values in zip(*_lists(rows, names), strict=True)]
-    reader = _Reader(files, metric)
-    read = [reader.estimate(row) for row in table]
+    table = _Table(rows, metric)
+    identities = table.known(*RESULT, f"{metric}_sha256")
+    read = _read(table, files, metric)
     results: dict[Hashable, Estimate] = {}
-    for row, (one, _) in zip(table, read, strict=True):
-        identity = _known(row, (*RESULT, sha256))
+    for identity, (one, _) in zip(identities, read, strict=True):
         if identity and (identity not in results or results[identity].loadings() is None):
             results[identity] = one  # of copies, one that has what pairs it
     estimates: list[Estimate] = []
     troubles, other_values = [], []
-    for row, (one, trouble) in zip(table, read, strict=True):
-        copy = results.get(_known(row, (*RESULT, sha256)), one)
-        if math.isclose(copy.value, one.value, rel_tol=ROUNDING):
+    for identity, file, (one, trouble) in zip(identities, table.column("file"), read, strict=True):
+        copy = results.get(identity, one)
+        if copy is one or math.isclose(copy.value, one.value, rel_tol=ROUNDING):
             estimates.append(copy)
         else:
             estimates.append(one)
             other_values.append(f"{copy.value:.6g} and {one.value:.6g}")
         if trouble and estimates[-1].loadings() is None:
-            troubles.append((row["file"], trouble))
+            troubles.append((file, trouble))
     notes = [
         f"{files[file].name}: what pairs {count} of its rows {trouble}: they are compared unpaired"
         for (file, trouble), count in Counter(troubles).items()
@@ -76,61 +73,66 @@ def evidence(rows: pd.DataFrame, files: Sequence[Results], metric: str) -> Evide
             f"{len(other_values)} rows say that they are one result, by their key, and have other values "
             f"(such as {other_values[0]}): one was edited, or cannot be reproduced"
         )
-    return Evidence(estimates, [_known(row, (*STREAM, sha256)) for row in table], notes)
+    return Evidence(estimates, table.known(*STREAM, f"{metric}_sha256"), notes)
 
 
-def _lists(rows: pd.DataFrame, names: Sequence[str]) -> Iterator[list[Any]]:
-    """The columns, those that are missing as None, and every missing value as None."""
-    for name in names:
-        if name in rows.columns:
-            column = rows[name].astype(object)
-            yield column.where(column.notna(), None).tolist()
-        else:
-            yield [None] * len(rows)
+class _Table:
+    """Columns as lists, every missing value None: rows are gone through one by one, and pandas is slow at that."""
+
+    def __init__(self, rows: pd.DataFrame, metric: str) -> None:
+        self.rows, self.metric = rows, metric
+
+    def column(self, name: str) -> list[Any]:
+        """All None where the column is missing."""
+        if name not in self.rows.columns:
+            return [None] * len(self.rows)
+        column = self.rows[name].astype(object)
+        values: list[Any] = column.where(column.notna(), None).tolist()
+        return values
+
+    def known(self, *names: str) -> list[tuple[Any, ...] | None]:
+        """Each row's values in these columns; None where one of them is missing."""
+        rows = zip(*(self.column(name) for name in names), strict=True)
+        return [None if None in row else row for row in rows]
 
 
-def _known(row: dict[str, Any], names: Sequence[str]) -> Hashable:
-    values = tuple(row[name] for name in names)
-    return None if None in values else values
-
-
-class _Reader:
-    """Reads what runs keep of a metric."""
-
-    def __init__(self, files: Sequence[Results], metric: str) -> None:
-        self.files, self.metric = files, metric
-        self.names = [_names(one.folder / "influences") for one in files]
-
-    def estimate(self, row: dict[str, Any]) -> tuple[Estimate, str]:
-        """A row's estimate, and what is wrong with what was kept of it: '' where nothing is, or nothing was promised."""
-        value, count = float(row[self.metric]), row[f"{self.metric}_n"] or row["samples"] or 1
-        kept, trouble = self._kept(row, value)
+def _read(table: _Table, files: Sequence[Results], metric: str) -> list[tuple[Estimate, str]]:
+    """Each row's estimate, and what is wrong with what was kept of it; '' where nothing is, or nothing was promised."""
+    needed = ("key", "reference_sha256", f"{metric}_sha256", "samples")
+    present = [_names(one.folder / "influences") for one in files]
+    names = ("file", metric, f"{metric}_se", f"{metric}_n", "samples")
+    read = []
+    for promised, file, value, se, count, samples in zip(
+        table.known(*needed), *(table.column(name) for name in names), strict=True
+    ):
+        n, kept, trouble = int(count or samples or 1), None, ""
+        if promised is not None:
+            path = influence_path(files[file].folder, dict(zip(needed, promised, strict=True)), metric)
+            kept, trouble = _kept(path, value, metric) if path.name in present[file] else (None, _missing(path))
         if kept is not None:
-            n = int(count) if kept.influences is None else len(kept.influences)
             try:
-                if n != int(count):
-                    raise ValueError(f"it has influences of {n} samples")
-                return Estimate(value, n, row[f"{self.metric}_se"], kept.influences, kept.halves), ""
+                read.append((Estimate(value, n, se, kept.influences, kept.halves), ""))
+                continue
             except ValueError as error:
                 trouble = f"is damaged ({error})"
-        return Estimate(value, int(count), row[f"{self.metric}_se"]), trouble
+        read.append((Estimate(value, n, se), trouble))
+    return read
 
-    def _kept(self, row: dict[str, Any], value: float) -> tuple[Kept | None, str]:
-        if _known(row, ("key", "reference_sha256", f"{self.metric}_sha256", "samples")) is None:
-            return None, ""
-        file = row["file"]
-        path = influence_path(self.files[file].folder, row, self.metric)
-        if path.name not in self.names[file]:
-            return None, f"is not in {path.parent}"
-        try:
-            kept = load_kept(path)
-        except FileNotFoundError:
-            return None, f"is not in {path.parent}"
-        except Damaged as error:
-            return None, f"is damaged ({error})"
-        if not math.isclose(kept.value, value, rel_tol=ROUNDING):
-            return None, f"was kept with another {self.metric}"
-        return kept, ""
+
+def _kept(path: Path, value: float, metric: str) -> tuple[Kept | None, str]:
+    try:
+        kept = load_kept(path)
+    except FileNotFoundError:
+        return None, _missing(path)
+    except Damaged as error:
+        return None, f"is damaged ({error})"
+    if not math.isclose(kept.value, value, rel_tol=ROUNDING):
+        return None, f"was kept with another {metric}"
+    return kept, ""
+
+
+def _missing(path: Path) -> str:
+    return f"is not in {path.parent}"
 
 
 def _names(folder: Path) -> set[str]:

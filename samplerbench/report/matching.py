@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -13,7 +13,7 @@ from ..sampler import Sampler
 from .choice import CONFIGURATION, LISTED, canonical, cells
 from .results import Results
 
-__all__ = ["Matched", "label", "match", "match_baseline"]
+__all__ = ["Matched", "match", "match_baseline"]
 
 # What two results may differ in because it is what is compared; conditions in which two FIDs must agree to mean anything
 # together; and those that are worth knowing.
@@ -61,8 +61,8 @@ def match(pool: pd.DataFrame, files: Sequence[Results], file: int, axis: str) ->
     pairs = _pairs(merged, "base")
     found = [pool.loc[[pair[side] for pair in pairs]] if pairs else sides[side] for side in (0, 1)]
     warnings, decisive = _conditions(names, found, files[0].metric)
-    only = [_labels(pool, merged, "base", "other"), _labels(pool, merged, "other", "base")]
-    return Matched(*names, pairs, *only, [*warnings, *notes], decisive)
+    only_base, only_other = _labels(pool, merged, "base", "other"), _labels(pool, merged, "other", "base")
+    return Matched(*names, pairs, only_base, only_other, [*warnings, *notes], decisive)
 
 
 def match_baseline(pool: pd.DataFrame, name: str, baseline: str, registry: Registry, axis: str) -> Matched:
@@ -78,14 +78,11 @@ def match_baseline(pool: pd.DataFrame, name: str, baseline: str, registry: Regis
     return Matched(called, name, _pairs(merged, "other"), [], _labels(pool, merged, "other", "base"), notes, [])
 
 
-def label(row: Mapping[Hashable, object]) -> str:
-    """A cell for people: sampler, spacing, evaluations."""
-    spacing = row.get("spacing")
-    return f"{row['sampler']}{'' if pd.isna(spacing) else f' ({spacing})'} at {row['nfe']:g}"
-
-
 def _labels(pool: pd.DataFrame, merged: pd.DataFrame, side: str, without: str) -> list[str]:
-    return [label(row) for row in pool.loc[sorted(merged[side][merged[without].isna()])].to_dict("records")]
+    """Of the rows that have no counterpart: sampler, spacing, evaluations."""
+    rows = pool.loc[sorted(merged[side][merged[without].isna()])].reindex(columns=["sampler", "spacing", "nfe"])
+    columns = (rows[name].tolist() for name in rows.columns)
+    return [f"{s}{'' if pd.isna(on) else f' ({on})'} at {nfe:g}" for s, on, nfe in zip(*columns, strict=True)]
 
 
 def _once(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Sheet:
     cut: bool
 
 
-def read_sheet(path: Path, needed: Collection[str]) -> Sheet:
+def read_sheet(path: Path, needed: Sequence[str]) -> Sheet:
     """The rows of a CSV file with a header that has the columns `needed`.
 
     A further line that has all these names is a header too: the columns of what comes after it. Characters that do not
@@ -47,20 +47,20 @@ def read_sheet(path: Path, needed: Collection[str]) -> Sheet:
     whole = text.endswith(("\n", "\r"))
     short: UserError | None = None
     sections: list[tuple[list[str], list[list[str]], list[int]]] = []
-    for line, fields in _records(path, text, separator):
+    for line, row in _records(path, text, separator):
         if short:
             raise short
-        names = [field.strip() for field in fields]
-        if set(needed) <= set(names):
-            sections.append((_header(path, line, names), [], []))
+        if needed[0] in row and set(needed) <= set(row):
+            sections.append((_header(path, line, row), [], []))
         elif not sections:
-            missing = " and ".join(name for name in needed if name not in names)
-            raise UserError(f"{path} lacks the column {missing}; it has {_listed(names)}")
+            missing = " and ".join(name for name in needed if name not in row)
+            raise UserError(f"{path} lacks the column {missing}; it has {_listed(row)}")
         else:
             header, rows, lines = sections[-1]
-            row = _row(header, fields)
+            while len(row) > len(header) and not row[-1]:  # spreadsheets leave empty fields at the end
+                row.pop()
             if len(row) == len(header):
-                rows.append(row)
+                rows.append(row if "".join(row).isprintable() else [_printable(field) for field in row])
                 lines.append(line)
             else:
                 short = UserError(f"{path}, line {line}: it has {len(row)} values, its header {len(header)} columns")
@@ -96,13 +96,14 @@ def _separator(text: str) -> str:
 
 
 def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Each record that is not blank, with the line on which it begins."""
+    """The fields of each record that is not blank, with the line on which it begins."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     line = 1
     try:
         for fields in reader:
-            if any(map(str.strip, fields)):
-                yield line, fields
+            row = list(map(str.strip, fields))
+            if any(row):
+                yield line, row
             line = reader.line_num + 1
     except csv.Error as error:
         raise UserError(f"{path}, line {line}: not CSV: {error}") from None
@@ -113,14 +114,6 @@ def _header(path: Path, line: int, names: list[str]) -> list[str]:
     if doubled:
         raise UserError(f"{path}, line {line}: there are several columns named {' and '.join(doubled)}; expected one")
     return [_printable(name) for name in names]
-
-
-def _row(header: Sequence[str], fields: list[str]) -> list[str]:
-    """The fields, those apart that spreadsheets leave empty at the end."""
-    row = [field.strip() for field in fields]
-    while len(row) > len(header) and not row[-1]:
-        row.pop()
-    return row if all(map(str.isprintable, row)) else [_printable(field) for field in row]
 
 
 def _printable(text: str) -> str:

@@ -1,0 +1,110 @@
+"""Tables as text. What is printed is foreign text as it stands, never markup; and 10^5 rows take a second, not a minute."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import click
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+__all__ = ["BAD", "BEST", "DIM", "GOOD", "Style", "boxed", "folded", "markdown", "say", "width_of"]
+
+Style: TypeAlias = Mapping[str, Any]  # as click.style has it
+GOOD: Style = {"fg": "green"}
+BEST: Style = {"fg": "green", "bold": True}
+BAD: Style = {"fg": "red"}
+DIM: Style = {"dim": True}
+
+LABEL = 34  # characters of a sampler's name in a line
+LEAST = 12  # characters that the first column keeps
+BOX = ("┏━┳┓", "┃┃", "┡━╇┩", "││", "├─┼┤", "└─┴┘")
+PLAIN = ("+-++", "||", "+-++", "||", "+-++", "+-++")  # where the terminal has no other characters
+
+
+def say(console: Console, text: str, style: str = "") -> None:
+    """Prints text as it is, not broken into lines."""
+    console.print(Text(text, style), soft_wrap=True)
+
+
+def boxed(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    console: Console,
+    *,
+    right: Collection[int] = (),
+    styles: Sequence[Sequence[Style]] = (),
+    ruled: bool = False,
+) -> None:
+    """Prints a table. Cells may have several lines, and no character is left out. The first column is broken where the
+    console is too narrow.
+
+    right: columns that are set to the right. styles: of each row's cells. ruled: a line between the rows.
+    """
+    split = [[cell.split("\n") for cell in row] for row in (header, *rows)]
+    widths = [max(width_of(line) for row in split for line in row[i]) for i in range(len(header))]
+    room = max(console.width - sum(widths[1:]) - 3 * len(widths) - 1, LEAST)
+    if widths[0] > room:
+        for row in split:
+            row[0] = [part for line in row[0] for part in _broken(line, room)]
+        widths[0] = room
+    coloured = console.is_terminal and not console.no_color
+    top, heavy, under, light, between, bottom = PLAIN if console.options.ascii_only else BOX
+
+    def rule(form: str) -> str:
+        return form[0] + form[2].join(form[1] * (width + 2) for width in widths) + form[3]
+
+    def text(row: Sequence[Sequence[str]], of: Sequence[Style], bar: str) -> list[str]:
+        tall = max(map(len, row))
+        columns = []
+        for i, (lines, width) in enumerate(zip(row, widths, strict=True)):
+            cell = [_padded(lines[k] if k < len(lines) else "", width, i in right) for k in range(tall)]
+            columns.append([click.style(line, **of[i]) for line in cell] if coloured and of and of[i] else cell)
+        return [f"{bar[0]} {f' {bar[0]} '.join(line)} {bar[1]}" for line in zip(*columns, strict=True)]
+
+    out = [rule(top), *text(split[0], (), heavy), rule(under)]
+    for i, row in enumerate(split[1:]):
+        if ruled and i:
+            out.append(rule(between))
+        out += text(row, styles[i] if styles else (), light)
+    click.echo("\n".join([*out, rule(bottom)]), file=console.file, color=coloured)
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[int] = ()) -> str:
+    """A table in Markdown."""
+    marks = ["--:" if i in right else "---" for i in range(len(header))]
+    lines = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], marks, *lines[1:]))
+
+
+def folded(label: str, width: int = LABEL) -> list[str]:
+    """A sampler's name in lines of some `width` characters, broken before its options."""
+    lines = [""]
+    for part in label.replace(":", "\n:").replace(" (", "\n (").split("\n"):
+        if lines[-1] and len(lines[-1]) + len(part) > width:
+            lines.append(" " + part.lstrip())
+        else:
+            lines[-1] += part
+    return lines
+
+
+def width_of(text: str) -> int:
+    """How many places a text takes in a terminal."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
+def _padded(text: str, width: int, right: bool) -> str:
+    space = " " * (width - width_of(text))
+    return space + text if right else text + space
+
+
+def _broken(line: str, width: int) -> list[str]:
+    """A line in parts that are at most so wide."""
+    parts = [""]
+    for character in line:
+        if width_of(parts[-1] + character) > width:
+            parts.append("")
+        parts[-1] += character
+    return parts
