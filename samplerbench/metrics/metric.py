@@ -75,12 +75,15 @@ class Metric(ABC):
     Class attributes:
         name: its column in results.csv and what `--metrics` calls it.
         direction: whether `lower` or `higher` is better.
+        extrapolates: whether its bias falls as 1/n and differs between samplers, so that two cells are compared by what
+            it would be of infinitely many samples (`stats.difference`).
         about: what it measures, in a line.
         paper: its source.
     """
 
     name: ClassVar[str]
     direction: ClassVar[Literal["lower", "higher"]] = "lower"
+    extrapolates: ClassVar[bool] = False
     about: ClassVar[str] = ""
     paper: ClassVar[str] = ""
 

@@ -23,6 +23,8 @@ from .multipliers import DRAWS, JointErrors, groups
 
 __all__ = ["Simultaneous", "Tested", "simultaneous"]
 
+MANY = 10_000
+
 
 @dataclass(frozen=True)
 class Tested:
@@ -127,11 +129,13 @@ def _maxima(
 
     A pair whose streams no other pair touches is independent of the rest, and the largest of m independent ones needs
     one number a draw: Φ⁻¹((1 + U^{1/m})/2). So 10^5 unpaired differences cost no more than one, and U is stratified, so
-    that a lone difference gets the normal quantile.
+    that a lone difference gets the normal quantile. More than 10,000 pairs are all taken so: whatever the correlations,
+    the largest is then at most as large (Šidák 1967).
     """
     group = groups(estimates, streams)
     touched = Counter(g for base, other in pairs for g in {group[base], group[other]})
-    lone = [touched[group[base]] == 1 == touched[group[other]] for base, other in pairs]
+    many = len(pairs) > MANY
+    lone = [many or touched[group[base]] == 1 == touched[group[other]] for base, other in pairs]
     maxima = np.zeros(draws)
     if count := sum(lone):
         levels = (np.random.Generator(np.random.Philox(seed + 1)).permutation(draws) + 0.5) / draws
