@@ -3,8 +3,8 @@
 1. `--where COLUMN=VALUE` keeps the rows that have the value.
 2. Of one cell the newest row counts.
 3. Cells with the most samples count; a metric's bias depends on their number.
-4. What is left has one model, extractor, reference, rounding, seed, precision and code of the metric, or is refused with
-   the choice to make.
+4. What is left has one model, extractor, reference, rounding, seed, precision and code of the metric, or is refused
+   with the choice to make.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..errors import UserError, unknown
 from ..plugins import Registry
 from .results import Results, measured, pooled
 
-__all__ = ["Where", "axis_of", "canonical", "cells", "check_one_table", "choose"]
+__all__ = ["Where", "axis_of", "canonical", "cells", "check_one_table", "choose", "newest"]
 
 CONFIGURATION = ("sampler", "spacing", "final")
 # the conditions that all rows of a table share, each with the column that names it to people
@@ -183,27 +183,29 @@ def _all(results: Results) -> pd.Series:
 
 
 def _newest(results: Results) -> Results:
-    """Of one cell the newest row: by its time, and the later one in the file. One that was measured with other metrics
-    only gives way to one with this metric.
-    """
     rows = results.every
     names = (*CONFIGURATION, axis_of(rows), *CONDITIONS, *filter(None, CONDITIONS.values()), "samples")
-    same = [name for name in names if name in rows.columns]
-    if not rows.duplicated(same).any():
-        return results
-    status = rows["status"].fillna("done") if "status" in rows.columns else pd.Series("done", index=rows.index)
-    finished = rows["finished"] if "finished" in rows.columns else pd.Series(None, index=rows.index, dtype=object)
-    order = pd.DataFrame(
-        {
-            "counts": ((status != "done") | rows[results.metric].notna()).to_numpy(),
-            "time": pd.to_datetime(finished, errors="coerce", utc=True, format="ISO8601").to_numpy(),
-        }
-    ).sort_values(["counts", "time"], kind="stable", na_position="first")
-    positions = order.index.to_numpy()
-    older = rows.iloc[positions].duplicated(same, keep="last").to_numpy()
+    kept = newest(rows, [name for name in names if name in rows.columns], results.metric)
+    return _noted(results, kept, "more than once; the newest row of each counts")
+
+
+def newest(rows: pd.DataFrame, same: list[str], metric: str) -> pd.Series:
+    """[rows], which of those that are equal in the columns `same` is the newest: by its time, or else the later one.
+    One that was measured with other metrics only gives way to one with this metric.
+    """
     kept = np.ones(len(rows), dtype=bool)
-    kept[positions[older]] = False
-    return _noted(results, pd.Series(kept, index=rows.index), "more than once; the newest row of each counts")
+    if rows.duplicated(same).any():
+        status = rows["status"].fillna("done") if "status" in rows.columns else pd.Series("done", index=rows.index)
+        finished = rows["finished"] if "finished" in rows.columns else pd.Series(None, index=rows.index, dtype=object)
+        order = pd.DataFrame(
+            {
+                "counts": ((status != "done") | rows[metric].notna()).to_numpy(),
+                "time": pd.to_datetime(finished, errors="coerce", utc=True, format="ISO8601").to_numpy(),
+            }
+        ).sort_values(["counts", "time"], kind="stable", na_position="first")
+        positions = order.index.to_numpy()
+        kept[positions[rows.iloc[positions].duplicated(same, keep="last").to_numpy()]] = False
+    return pd.Series(kept, index=rows.index)
 
 
 def _with_most_samples(results: Results) -> Results:

@@ -64,8 +64,8 @@ class Judged:
 class Compared:
     """A cell in two results, or two cells of one: the metric of both, and their difference.
 
-    sampler, spacing: of the other, '' where that is not known. asked: its budget, or steps, or counted evaluations. nfe:
-    what was counted.
+    sampler, spacing: of the other, '' where that is not known. asked: its budget, or steps, or counted evaluations.
+    nfe: what was counted.
     """
 
     sampler: str

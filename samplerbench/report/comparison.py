@@ -13,7 +13,7 @@ from ..metrics.metric import title
 from .compare import CONFIDENCE, Compared, Comparison, Family, Judged
 from .text import BAD, DIM, GOOD, Style, boxed, folded, markdown, say
 
-__all__ = ["comparison_frame", "family_line", "figures", "print_comparison", "write_csv"]
+__all__ = ["comparison_frame", "family_line", "figures", "print_comparison", "print_notes", "write_csv"]
 
 WIDE = 120  # characters from which on a difference fits into one line
 NARROW = 22  # characters of a sampler's name where it does not
@@ -56,8 +56,7 @@ def comparison_frame(comparison: Comparison) -> pd.DataFrame:
 def print_comparison(comparison: Comparison, as_markdown: bool) -> None:
     """The table, with the conditions that differ above it and the cells without a counterpart below."""
     console = Console(highlight=False)
-    for warning in comparison.warnings:
-        say(console, warning, "yellow")
+    print_notes(comparison.warnings)
     if comparison.differences:
         sign = "below" if comparison.direction == "lower" else "above"
         what = f"Δ{title(comparison.metric)} of {comparison.other} against {comparison.base}"
@@ -73,6 +72,13 @@ def print_comparison(comparison: Comparison, as_markdown: bool) -> None:
     for name, labels in ((comparison.base, comparison.only_base), (comparison.other, comparison.only_other)):
         if labels:
             say(console, f"only in {name}: {', '.join(labels)}")
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """What is to be told of the files."""
+    console = Console(highlight=False)
+    for note in notes:
+        say(console, note, "yellow")
 
 
 def _captions(comparison: Comparison) -> list[str]:
@@ -105,13 +111,24 @@ def family_line(family: Family, judged: Sequence[Judged]) -> str:
         return "No difference has a standard error to judge it by."
     count = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     where = "all differences shown" if family == "all" else "all differences at one number of evaluations"
-    return f"Intervals hold at once, with {CONFIDENCE:.0%} confidence, for {where} ({count}); p is adjusted likewise."
+    return f"Intervals hold at once, with {CONFIDENCE * 100:.0f} % confidence, for {where} ({count}); p is adjusted likewise."
 
 
 def _header(comparison: Comparison) -> list[str]:
     name = title(comparison.metric)
     infinite = [f"Δ{name}∞"] if comparison.extrapolated else []
-    return ["sampler", "NFE", "base", name, f"Δ{name}", *infinite, f"{CONFIDENCE:.0%} at once", "p", "method", "verdict"]
+    return [
+        "sampler",
+        "NFE",
+        "base",
+        name,
+        f"Δ{name}",
+        *infinite,
+        f"{CONFIDENCE * 100:.0f} % at once",
+        "p",
+        "method",
+        "verdict",
+    ]
 
 
 def figures(judged: Judged) -> tuple[str, str, str, str]:

@@ -15,8 +15,8 @@ from .results import Results
 
 __all__ = ["Matched", "match", "match_baseline"]
 
-# What two results may differ in because it is what is compared; conditions in which two FIDs must agree to mean anything
-# together; and those that are worth knowing.
+# What two results may differ in because it is what is compared; conditions in which two FIDs must agree to mean
+# anything together; and those that are worth knowing.
 VARIED = ("model", "samples", "seed", "dtype")
 DECISIVE = ("samples", "extractor_sha256", "reference_sha256", "quantise")
 OTHERS = ("model_sha256", "seed", "dtype", "device", "torch", "samplerbench", "sampler_sha256")
@@ -148,8 +148,8 @@ def _configuration(rows: pd.DataFrame, baseline: str, registry: Registry) -> tup
     if len(grids) > 1:
         column, values = next((c, v) for c in ("spacing", "final") if len(v := sorted({g[c] for g in grids})) > 1)
         raise UserError(
-            f"baseline '{baseline}' is {len(grids)} configurations here: {column} {' or '.join(values)}; choose one with "
-            f"--where {column}={values[0]}"
+            f"baseline '{baseline}' is {len(grids)} configurations here: {column} {' or '.join(values)}; choose one "
+            f"with --where {column}={values[0]}"
         )
     spacing = grids[0]["spacing"]
     return found, f"{rows['sampler'][found].iloc[0]} ({spacing})" if spacing else spec

@@ -43,6 +43,13 @@ class Results:
         """The rows in which the metric was measured."""
         return self.every[measured(self.every, self.metric)]
 
+    @property
+    def nothing(self) -> str:
+        """What to say of a file without `rows`."""
+        if not len(self.every):
+            return f"{self.name} has no rows"
+        return f"{self.name} has no row in which {self.metric} was measured, of {len(self.every)}"
+
 
 def measured(rows: pd.DataFrame, metric: str) -> pd.Series:
     """[rows], whether the metric has a value there."""

@@ -1,4 +1,4 @@
-"""Tables as text. What is printed is foreign text as it stands, never markup; and 10^5 rows take a second, not a minute."""
+"""Tables as text. Foreign text is printed as it stands, never as markup; 10^5 rows take a second, not a minute."""
 
 from __future__ import annotations
 
