@@ -59,13 +59,18 @@ def best_set(
     most = NormalDist().inv_cdf(1 - (1 - confidence) / max(len(known) - 1, 1))
     leader = int(np.argmin(values))
     open_rows: list[tuple[int, float, Array]] = []
-    near = np.flatnonzero(_errors_behind(values - values[leader], joint.of_differences(leader)) <= most).tolist()
+    everyone = np.arange(len(known))
+
+    def against(i: int) -> Array:
+        return joint.of_differences(np.full(len(known), i), everyone)
+
+    near = np.flatnonzero(_errors_behind(values - values[leader], against(leader)) <= most).tolist()
     if len(known) > MANY:
         for i in near:
             verdict[members[i]] = True
         return verdict
     for i in near:
-        errors = joint.of_differences(i)
+        errors = against(i)
         worst = float(_errors_behind(values[i] - values, errors).max())
         if least < worst <= most:
             open_rows.append((i, worst, np.where(errors > 0, errors, math.inf)))

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from .estimate import Estimate
+from .tails import MOST, PLAIN, concentration, widening
 
 __all__ = ["Difference", "How", "difference"]
 
@@ -43,7 +44,8 @@ def difference(base: Estimate, other: Estimate, *, paired: bool, extrapolate: bo
     """The difference of two estimates of the same metric.
 
     paired: sample i of both came from the same noise. Estimates of different n, or of which one has neither influences
-    nor halves, are compared as unpaired all the same: what they share makes the true error smaller.
+    nor halves, are compared as unpaired all the same, and so are two that differ in fewer than 4 samples (`tails`):
+    what they share makes the true error smaller.
     extrapolate: decide on 2 Δ(n) - mean over the common halvings of Δ(n/2), which is free of a bias that falls as 1/n
     and that differs between the cells. SE² = Var(ψ_other - ψ_base) / n + Var over halvings of Δ(n/2) / H, the ψ being
     influences. Done where both have halves.
@@ -52,31 +54,34 @@ def difference(base: Estimate, other: Estimate, *, paired: bool, extrapolate: bo
     """
     if _same(base, other):
         return Difference(0.0, 0.0, 0.0, 0.0, "same", extrapolated=extrapolate and base.halves is not None)
-    pairing = paired and pairable(base, other)
-    extrapolated = extrapolate and extrapolable(base, other, pairing)
+    extrapolated = extrapolate and _extrapolable(base, other)
+    errors = {}
+    for at_infinity in {False, extrapolated}:
+        error = _paired_error(base, other, at_infinity) if paired and _pairable(base, other) else None
+        how: How = "paired"
+        if error is None:
+            error = _unpaired_error(base, other, at_infinity)
+            how = "unpaired" if error is not None else "no standard errors"
+        errors[at_infinity] = error
     delta_n = other.value - base.value
-    se_n = _error(base, other, pairing, extrapolated=False)
-    how: How = "no standard errors" if se_n is None else "paired" if pairing else "unpaired"
     if not extrapolated:
-        return Difference(delta_n, se_n, delta_n, se_n, how)
+        return Difference(delta_n, errors[False], delta_n, errors[False], how)
     assert base.at_infinity is not None
     assert other.at_infinity is not None
     delta = other.at_infinity - base.at_infinity
-    return Difference(delta, _error(base, other, pairing, extrapolated=True), delta_n, se_n, how, extrapolated=True)
+    return Difference(delta, errors[True], delta_n, errors[False], how, extrapolated=True)
 
 
-def pairable(base: Estimate, other: Estimate) -> bool:
+def _pairable(base: Estimate, other: Estimate) -> bool:
     """Whether the errors of two estimates on the same noise can be compared sample by sample or half by half."""
     a, b = base.loadings(), other.loadings()
     kinds = (base.influences is None) == (other.influences is None)
     return base.n == other.n and kinds and a is not None and b is not None and len(a) == len(b)
 
 
-def extrapolable(base: Estimate, other: Estimate, paired: bool) -> bool:
-    """Whether both have halves, and where they are paired on the same halvings."""
-    if base.halves is None or other.halves is None:
-        return False
-    return not paired or len(base.halves) == len(other.halves)
+def _extrapolable(base: Estimate, other: Estimate) -> bool:
+    """Whether both have halves, of equally many halvings."""
+    return base.halves is not None and other.halves is not None and len(base.halves) == len(other.halves)
 
 
 def _same(base: Estimate, other: Estimate) -> bool:
@@ -87,16 +92,24 @@ def _same(base: Estimate, other: Estimate) -> bool:
     return np.array_equal(base.influences, other.influences)
 
 
-def _error(base: Estimate, other: Estimate, paired: bool, extrapolated: bool) -> float | None:
-    if not paired:
-        one, two = base.error(extrapolated), other.error(extrapolated)
-        return None if one is None or two is None else math.hypot(one, two)
+def _paired_error(base: Estimate, other: Estimate, extrapolated: bool) -> float | None:
+    """None where either error is not known, or too few samples make the difference to know its own."""
     if base.se is None or other.se is None:
         return None
     a, b = base.loadings(), other.loadings()
     assert a is not None
     assert b is not None
     error = float(np.linalg.norm(b - a))
+    if base.influences is not None:
+        spread = concentration(b - a)
+        if spread > MOST:
+            return None
+        error *= widening(b - a) if spread > PLAIN else 1.0
     if extrapolated:
         error = math.hypot(error, float(np.linalg.norm(other.halving_loadings() - base.halving_loadings())))
     return error
+
+
+def _unpaired_error(base: Estimate, other: Estimate, extrapolated: bool) -> float | None:
+    one, two = base.error(extrapolated), other.error(extrapolated)
+    return None if one is None or two is None else math.hypot(one, two)

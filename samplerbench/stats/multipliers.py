@@ -77,18 +77,21 @@ class JointErrors:
                 errors[:, ks] = rng.standard_normal((end - start, len(matrix))) @ matrix
             yield errors
 
-    def of_differences(self, k: int) -> Array:
-        """[K], the standard error of the difference between estimate k and each; 0 to itself."""
-        variance, own = np.empty(self.size), 0.0
+    def of_differences(self, base: NDArray[np.int64], other: NDArray[np.int64]) -> Array:
+        """[P], the standard deviation of the draws' differences between the estimates base[p] and other[p]."""
+        variance = np.empty(self.size)
         variance[self._alone] = self._widths**2
-        for ks, matrix in self._paired:
+        column, group = np.zeros(self.size, dtype=np.int64), -1 - np.arange(self.size)
+        for g, (ks, matrix) in enumerate(self._paired):
             variance[ks] = np.square(matrix).sum(axis=0)
-        own = variance[k]
-        total = variance + own
-        for ks, matrix in self._paired:
-            if k in ks:
-                total[ks] = np.square(matrix - matrix[:, [ks.index(k)]]).sum(axis=0)
-        total[k] = 0.0
+            column[ks], group[ks] = np.arange(len(ks)), g
+        total = variance[base] + variance[other]
+        for g, (_, matrix) in enumerate(self._paired):
+            within = np.flatnonzero((group[base] == g) & (group[other] == g))
+            for part in np.array_split(within, 1 + within.size * len(matrix) // CELLS):
+                gaps = matrix[:, column[other[part]]] - matrix[:, column[base[part]]]
+                total[part] = np.square(gaps).sum(axis=0)
+        total[base == other] = 0.0
         errors: Array = np.sqrt(total)
         return errors
 

@@ -100,8 +100,7 @@ def simultaneous(
         for base, other in pairs
     ]
     family = [i for i, d in enumerate(differences) if d.se]
-    errors = [differences[i].se for i in family]
-    maxima = _maxima(estimates, streams, [pairs[i] for i in family], np.array(errors), extrapolate, draws, seed)
+    maxima = _maxima(estimates, streams, [pairs[i] for i in family], extrapolate, draws, seed)
     # the smallest order statistic that at most a share 1 - confidence of the draws exceed
     critical = float(maxima[max(math.ceil(confidence * draws - 1e-9), 1) - 1]) if family else math.nan
     tested = []
@@ -120,7 +119,6 @@ def _maxima(
     estimates: Sequence[Estimate],
     streams: Sequence[Hashable],
     pairs: Sequence[tuple[int, int]],
-    errors: NDArray[np.float64],
     extrapolate: bool,
     draws: int,
     seed: int,
@@ -147,7 +145,8 @@ def _maxima(
         place = {k: column for column, k in enumerate(members)}
         base, other = (np.array([place[pairs[i][side]] for i in rest]) for side in (0, 1))
         joint = JointErrors([estimates[k] for k in members], [streams[k] for k in members], extrapolate)
-        largest = [(np.abs(b[:, other] - b[:, base]) / errors[rest]).max(axis=1) for b in joint.draws(draws, seed)]
+        errors = joint.of_differences(base, other)
+        largest = [(np.abs(b[:, other] - b[:, base]) / errors).max(axis=1) for b in joint.draws(draws, seed)]
         maxima = np.maximum(maxima, np.concatenate(largest))
     maxima.sort()
     return maxima

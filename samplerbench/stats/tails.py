@@ -1,33 +1,60 @@
-"""Whether an error from influences can be trusted: heavy tails.
+"""Standard errors from influences, and when they can be trusted: heavy tails.
 
 A standard error is the root of a mean of squared influences. Where a few samples carry most of that mean, another draw
-of the samples would give another error, and intervals hold the truth too seldom.
+of the samples would give another error, and intervals hold the truth too seldom. The `concentration` tells: Σψ⁴ over
+(Σψ²)², one over the number of samples that, equally large, would carry as much.
+
+Calibrated on Fréchet distances with outliers, Student's t, log-normal scales and Gaussian features (`calibration tails`
+of the benchmarks; docs/statistics.md has the table). Up to 1/20 the plain interval holds the truth in 95 %, above it in
+92 %; with the studentised bootstrap in 94 to 97 %. Nothing shows outliers so rare that none was drawn.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["heavy_tail"]
+__all__ = ["concentration", "standard_error", "widening"]
 
-LARGEST_SHARE = 0.05
-KURTOSIS_PER_SAMPLE = 0.02
+PLAIN = 1 / 20
+MOST = 1 / 4
+RESAMPLES = 500
 
 
-def heavy_tail(influences: NDArray[np.float64]) -> str | None:
-    """Why the error of these influences [n] cannot be trusted; None where it can.
-
-    Two signs: one sample has more than 5 % of the sum of squares, or the kurtosis is above n / 50.
-    """
+def concentration(influences: NDArray[np.float64]) -> float:
+    """Between 1/n, where all samples matter alike, and 1/2, where two carry everything; 0 for influences of 0."""
     squares = np.square(influences)
     total = float(squares.sum())
-    if total == 0:
-        return None
-    share, n = float(squares.max()) / total, len(influences)
-    kurtosis = n * float(np.square(squares).sum()) / total**2
-    if share > LARGEST_SHARE:
-        return f"one sample of {n} carries {share:.0%} of the error's square"
-    if kurtosis > KURTOSIS_PER_SAMPLE * n:
-        return f"the influences of {n} samples have heavy tails (kurtosis {kurtosis:.0f})"
-    return None
+    return float(np.square(squares / total).sum()) if total > 0 else 0.0
+
+
+def standard_error(influences: NDArray[np.float64]) -> tuple[float | None, str]:
+    """sd / √n of influences [n] of mean 0, and a note where their tails are heavy.
+
+    Where fewer than 20 samples carry it, it is widened by the studentised bootstrap; where fewer than 4 do, it is None.
+    """
+    found = concentration(influences)
+    error = float(influences.std(ddof=1)) / math.sqrt(len(influences))
+    if found <= PLAIN:
+        return error, ""
+    carried = f"heavy tails: about {1 / found:.1f} of {len(influences)} samples carry the error"
+    if found > MOST:
+        return None, f"{carried}, too few to know it"
+    factor = widening(influences)
+    return error * factor, f"{carried}, so it is widened {factor:.2f} times"
+
+
+def widening(influences: NDArray[np.float64], seed: int = 0) -> float:
+    """By how much 1.96 errors fall short of a studentised bootstrap's 95 % interval, on its wider side; at least 1.
+
+    Bootstrap-t (Efron & Tibshirani 1993, §12.5): the 2.5 and 97.5 % quantiles of mean over error of 500 resamples.
+    """
+    rng, n = np.random.Generator(np.random.Philox(seed)), len(influences)
+    ratios = np.empty(RESAMPLES)
+    for k in range(RESAMPLES):
+        again = influences[rng.integers(0, n, n)]
+        error = float(again.std(ddof=1)) / math.sqrt(n)
+        ratios[k] = float(again.mean()) / error if error > 0 else math.inf
+    return max(1.0, float(np.abs(np.quantile(ratios, [0.025, 0.975], method="nearest")).max()) / 1.96)

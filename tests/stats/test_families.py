@@ -31,8 +31,10 @@ def test_the_draws_have_the_covariance_of_the_errors(mean_of):
         wanted[0, 1] = wanted[1, 0] = loadings[0] @ loadings[1]
         scale = np.sqrt(np.outer(np.diag(wanted), np.diag(wanted)))
         assert abs((draws.T @ draws / len(draws) - wanted) / scale).max() < 0.04
-        assert joint.of_differences(0)[1] == pytest.approx(np.linalg.norm(loadings[0] - loadings[1]))
-        assert joint.of_differences(0)[3] == pytest.approx(np.hypot(estimates[0].se, 0.7))
+        assert joint.of_differences(np.array([0]), np.array([1]))[0] == pytest.approx(
+            np.linalg.norm(loadings[0] - loadings[1])
+        )
+        assert joint.of_differences(np.array([0]), np.array([3]))[0] == pytest.approx(np.hypot(estimates[0].se, 0.7))
 
 
 def test_a_lone_difference_has_the_normal_interval_and_many_lone_ones_sidaks(mean_of):
