@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 from rich.console import Console
 
-from .compare import Family
+from .compare import CONFIDENT, Family
 from .comparison import family_line, figures
 from .literature import Ranking
 from .text import BAD, Style, boxed, folded, markdown, say
@@ -56,7 +56,7 @@ def print_rankings(rankings: Sequence[Ranking], family: Family, as_markdown: boo
     if rankings:
         say(console, family_line(family, [one.ours for one in rankings]))
     shown = [one for one in rankings if one.finding != "holds"]
-    header = ["better there", "than", "NFE", "FID there", "ΔFID here", "95 % at once", "method", ""]
+    header = ["better there", "than", "NFE", "FID there", "ΔFID here", f"{CONFIDENT} at once", "method", ""]
     rows = []
     for one in shown:
         there = " and ".join(f"{fid:g}" for fid in one.theirs)

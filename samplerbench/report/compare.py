@@ -16,9 +16,10 @@ from .evidence import Evidence, evidence
 from .matching import Matched, match, match_baseline
 from .results import Results, pooled
 
-__all__ = ["CONFIDENCE", "Compared", "Comparison", "Family", "compare", "compare_with_baseline", "judge"]
+__all__ = ["CONFIDENCE", "CONFIDENT", "Compared", "Comparison", "Family", "compare", "compare_with_baseline", "judge"]
 
 CONFIDENCE = 0.95
+CONFIDENT = f"{CONFIDENCE * 100:.0f} %"
 Family = Literal["evaluations", "all"]
 Verdict = Literal["same", "better", "worse", "undecided", "unknown"]
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from ..errors import UserError
 from ..metrics.metric import title
-from .compare import CONFIDENCE, Compared, Comparison, Family, Judged
+from .compare import CONFIDENT, Compared, Comparison, Family, Judged
 from .text import BAD, DIM, GOOD, Style, boxed, folded, markdown, say
 
 __all__ = ["comparison_frame", "family_line", "figures", "print_comparison", "print_notes", "write_csv"]
@@ -94,7 +94,7 @@ def _captions(comparison: Comparison) -> list[str]:
     }
     if told := [text for how, text in explained.items() if how in hows]:
         lines.append("; ".join(told) + ".")
-    if any(d.judged.tested.difference.extrapolated for d in comparison.differences):
+    if comparison.extrapolated:
         lines.append(
             f"Δ{name}∞: of infinitely many samples, because the bias of {name} at n samples differs between samplers. "
             "The interval, p and the verdict are its, where it is given."
@@ -111,7 +111,7 @@ def family_line(family: Family, judged: Sequence[Judged]) -> str:
         return "No difference has a standard error to judge it by."
     count = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     where = "all differences shown" if family == "all" else "all differences at one number of evaluations"
-    return f"Intervals hold at once, with {CONFIDENCE * 100:.0f} % confidence, for {where} ({count}); p is adjusted likewise."
+    return f"Intervals hold at once, with {CONFIDENT} confidence, for {where} ({count}); p is adjusted likewise."
 
 
 def _header(comparison: Comparison) -> list[str]:
@@ -124,7 +124,7 @@ def _header(comparison: Comparison) -> list[str]:
         name,
         f"Δ{name}",
         *infinite,
-        f"{CONFIDENCE * 100:.0f} % at once",
+        f"{CONFIDENT} at once",
         "p",
         "method",
         "verdict",
@@ -139,7 +139,7 @@ def figures(judged: Judged) -> tuple[str, str, str, str]:
     return f"{difference.delta_n:+.3g}", infinite, between, "" if p is None else "<0.001" if p < 0.001 else f"{p:.2g}"
 
 
-def _cells(one: Compared, comparison: Comparison) -> list[str]:
+def _cells(one: Compared, extrapolated: bool) -> list[str]:
     delta, infinite, between, p = figures(one.judged)
     asked = f"{one.asked:g}" if one.asked == one.nfe else f"{one.asked:g} @{one.nfe:g}"
     return [
@@ -148,7 +148,7 @@ def _cells(one: Compared, comparison: Comparison) -> list[str]:
         f"{one.base:.4g}",
         f"{one.other:.4g}",
         delta,
-        *([infinite] if comparison.extrapolated else []),
+        *([infinite] if extrapolated else []),
         between,
         p,
         one.judged.how,
@@ -158,7 +158,8 @@ def _cells(one: Compared, comparison: Comparison) -> list[str]:
 
 def _print_table(comparison: Comparison, console: Console) -> None:
     """A row a difference; in a terminal too narrow for it, what belongs together stands one above the other."""
-    lines = [_header(comparison), *(_cells(one, comparison) for one in comparison.differences)]
+    extrapolated = comparison.extrapolated
+    lines = [_header(comparison), *(_cells(one, extrapolated) for one in comparison.differences)]
     narrow = console.width < WIDE
     right = {1, 2, 3} if narrow else set(range(1, len(lines[0]) - 4)) | {len(lines[0]) - 3}
     if narrow:
@@ -176,7 +177,8 @@ def _print_table(comparison: Comparison, console: Console) -> None:
 
 def _markdown(comparison: Comparison) -> str:
     header = _header(comparison)
-    rows = [_cells(one, comparison) for one in comparison.differences]
+    extrapolated = comparison.extrapolated
+    rows = [_cells(one, extrapolated) for one in comparison.differences]
     return markdown(header, rows, right={*range(1, len(header) - 4), len(header) - 3})
 
 

@@ -47,7 +47,9 @@ def evidence(rows: pd.DataFrame, files: Sequence[Results], metric: str) -> Evide
     kept, have their standard error alone.
     """
     table = _Table(rows, metric)
-    identities = table.known(*RESULT, f"{metric}_sha256")
+    # older files do not say the code of their metric: there a key and equal values have to do
+    rest = zip(*(table.column(name) for name in (*RESULT, f"{metric}_sha256")), strict=True)
+    identities = [row if row[0] is not None else None for row in rest]
     read = _read(table, files, metric)
     results: dict[Hashable, Estimate] = {}
     for identity, (one, _) in zip(identities, read, strict=True):

@@ -74,6 +74,8 @@ def read_results(path: Path, metric: str = "fid") -> Results:
             every[name] = _numbers(file, every[name], sheet.decimal_comma)
     if "seed" in every.columns:  # stays text, since 64 bits do not fit a float; 0.0 is what pandas makes of 0
         every["seed"] = every["seed"].str.replace(r"\.0+$", "", regex=True)
+    if "status" in every.columns:
+        every["status"] = every["status"].fillna("done")
     infinite = np.isinf(every[metric].to_numpy(float))
     if infinite.any():
         notes.append(f"{path}: {metric} is infinite in {int(infinite.sum())} rows, which count as not measured")

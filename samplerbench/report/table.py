@@ -10,7 +10,7 @@ from rich.console import Console
 
 from ..metrics.metric import Metric, title
 from .choice import cells
-from .compare import CONFIDENCE
+from .compare import CONFIDENT
 from .layout import Cell, HonestBest, Layout, layout
 from .results import Results, measured
 from .text import BAD, BEST, DIM, Style, boxed, folded, markdown, say, width_of
@@ -135,7 +135,7 @@ def captions(table: Layout) -> list[str]:
         errors = {"paired": "paired", "unpaired": "unpaired", "mixed": "partly paired"}[table.how]
         infinite = ", as of infinitely many samples where the files can say," if metric.extrapolates else ""
         lines.append(
-            f"Bold: all that may be the best of their column{infinite} with {CONFIDENCE * 100:.0f} % confidence a column "
+            f"Bold: all that may be the best of their column{infinite} with {CONFIDENT} confidence a column "
             f"({errors} differences)."
         )
         if missing := sum(cell.se is None for cell in values):
@@ -154,8 +154,8 @@ def _honest_line(one: HonestBest, extreme: str) -> str:
         return f"{one.column:g}: the best cannot be chosen and estimated on different samples: {why}."
     found = one.found
     return (
-        f"{one.column:g}: {one.sampler} has the {extreme} on {found.share * 100:.0f} % of the halves; the best of a half "
-        f"comes to {found.value:#.4g} ±{found.se:.2g} on the other half, which did not choose it."
+        f"{one.column:g}: {one.sampler} has the {extreme} on {found.share * 100:.0f} % of the halves; the best of a "
+        f"half comes to {found.value:#.4g} ±{found.se:.2g} on the other half, which did not choose it."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain, repeat, zip_longest
 from typing import Any, TypeAlias
 
 import click
@@ -20,8 +21,8 @@ DIM: Style = {"dim": True}
 
 LABEL = 34  # characters of a sampler's name in a line
 LEAST = 12  # characters that the first column keeps
-BOX = ("┏━┳┓", "┃┃", "┡━╇┩", "││", "├─┼┤", "└─┴┘")
-PLAIN = ("+-++", "||", "+-++", "||", "+-++", "+-++")  # where the terminal has no other characters
+BOX = ("┏━┳┓", "┃", "┡━╇┩", "│", "├─┼┤", "└─┴┘")
+PLAIN = ("+-++", "|", "+-++", "|", "+-++", "+-++")  # where the terminal has no other characters
 
 
 def say(console: Console, text: str, style: str = "") -> None:
@@ -43,33 +44,49 @@ def boxed(
 
     right: columns that are set to the right. styles: of each row's cells. ruled: a line between the rows.
     """
-    split = [[cell.split("\n") for cell in row] for row in (header, *rows)]
-    widths = [max(width_of(line) for row in split for line in row[i]) for i in range(len(header))]
+    lines, tall = _lines(header, rows)
+    widths = [max(map(width_of, column)) for column in zip(*lines, strict=True)]
     room = max(console.width - sum(widths[1:]) - 3 * len(widths) - 1, LEAST)
     if widths[0] > room:
-        for row in split:
-            row[0] = [part for line in row[0] for part in _broken(line, room)]
-        widths[0] = room
+        broken = ["\n".join(part for line in row[0].split("\n") for part in _broken(line, room)) for row in rows]
+        lines, tall = _lines(header, [[name, *row[1:]] for name, row in zip(broken, rows, strict=True)])
+        widths[0] = max(width_of(line[0]) for line in lines)
+    columns = [
+        [_padded(cell, width, i in right) for cell in column]
+        for i, (column, width) in enumerate(zip(zip(*lines, strict=True), widths, strict=True))
+    ]
     coloured = console.is_terminal and not console.no_color
+    if coloured and styles:
+        plain: Sequence[Style] = [{}] * len(columns)
+        of = [each for each, count in zip((plain, *styles), tall, strict=True) for _ in range(count)]
+        for i, column in enumerate(columns):
+            columns[i] = [click.style(c, **each[i]) if each[i] else c for c, each in zip(column, of, strict=True)]
     top, heavy, under, light, between, bottom = PLAIN if console.options.ascii_only else BOX
 
     def rule(form: str) -> str:
         return form[0] + form[2].join(form[1] * (width + 2) for width in widths) + form[3]
 
-    def text(row: Sequence[Sequence[str]], of: Sequence[Style], bar: str) -> list[str]:
-        tall = max(map(len, row))
-        columns = []
-        for i, (lines, width) in enumerate(zip(row, widths, strict=True)):
-            cell = [_padded(lines[k] if k < len(lines) else "", width, i in right) for k in range(tall)]
-            columns.append([click.style(line, **of[i]) for line in cell] if coloured and of and of[i] else cell)
-        return [f"{bar[0]} {f' {bar[0]} '.join(line)} {bar[1]}" for line in zip(*columns, strict=True)]
-
-    out = [rule(top), *text(split[0], (), heavy), rule(under)]
-    for i, row in enumerate(split[1:]):
-        if ruled and i:
-            out.append(rule(between))
-        out += text(row, styles[i] if styles else (), light)
+    texts = [
+        f"{bar} {f' {bar} '.join(line)} {bar}"
+        for bar, line in zip(chain([heavy] * tall[0], repeat(light)), zip(*columns, strict=True), strict=False)
+    ]
+    out, at = [rule(top), *texts[: tall[0]], rule(under)], tall[0]
+    for i, count in enumerate(tall[1:]):
+        out += [rule(between)] if ruled and i else []
+        out += texts[at : at + count]
+        at += count
     click.echo("\n".join([*out, rule(bottom)]), file=console.file, color=coloured)
+
+
+def _lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[tuple[str, ...]], list[int]]:
+    """The lines of a table, cell by cell, and how many each row has."""
+    lines: list[tuple[str, ...]] = []
+    tall = []
+    for row in (header, *rows):
+        before = len(lines)
+        lines += zip_longest(*(cell.split("\n") for cell in row), fillvalue="")
+        tall.append(len(lines) - before)
+    return lines, tall
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[int] = ()) -> str:
