@@ -164,7 +164,8 @@ def _sampler(spec: str, registry: Registry) -> Sampler | None:
 
 def _grids(rows: pd.DataFrame) -> list[dict[str, str]]:
     """The different spacings and last steps; '' where a file does not say them."""
-    known = rows.reindex(columns=["spacing", "final"]).fillna("").drop_duplicates()
+    known = rows.reindex(columns=["spacing", "final"]).astype(object)
+    known = known.where(known.notna(), "").drop_duplicates()
     return [{str(name): str(value) for name, value in row.items()} for row in known.to_dict("records")]
 
 

@@ -26,16 +26,16 @@ def fid(registry):
     return registry.metric("fid")
 
 
-def cell(sampler: str, budget: int, value: float, **changes: Any) -> dict[str, Any]:
+def cell(sampler: str, asked: int, value: float | None, **changes: Any) -> dict[str, Any]:
     """A row of results.csv. `influences` and `halves`, where given, are what the run keeps of it."""
     row = {
         "model": "tiny",
         "sampler": sampler,
         "spacing": "uniform",
         "final": "zero",
-        "budget": budget,
-        "steps": budget,
-        "nfe": float(budget),
+        "budget": asked,
+        "steps": asked,
+        "nfe": float(asked),
         "status": "done",
         "reason": None,
         "fid": value,
@@ -78,6 +78,6 @@ def write_run(folder: Path, cells: list[dict[str, Any]]) -> Path:
 
 @pytest.fixture
 def noise():
-    """[300, 4]: influences that share most of their noise."""
+    """[256, 4]: influences that share most of their noise."""
     rng = np.random.default_rng(0)
-    return rng.standard_normal((300, 1)) * 5 + rng.standard_normal((300, 4))
+    return rng.standard_normal((256, 1)) * 5 + rng.standard_normal((256, 4))
