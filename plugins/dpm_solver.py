@@ -129,13 +129,14 @@ class Solver:
 
     def __init__(self, options: DPMSolver, eps: Denoiser, grid: TimeGrid) -> None:
         self.options, self.eps, self.grid = options, eps, grid
+        self.rows: Any = None  # the samples that x holds, where it does not hold all
 
     def predict(self, x: Tensor, lam: Value, t: float | None = None) -> Tensor:
         """The network's ε or x_0 at λ. t: its time, where it is known exactly."""
         time = self.grid.schedule.time(lam) if t is None else t
         if self.options.labels == "type-2" and self.grid.schedule.discrete:  # label (N-1)/N·t instead of t - 1
             time = np.minimum(1 + (1 - 1 / self.grid.schedule.t_max) * time, self.grid.schedule.t_max)
-        eps = self.eps(x, times_for(x, time))
+        eps = self.eps(x, times_for(x, time), self.rows)
         if self.options.prediction == "eps":
             return eps
         x0 = (x - scaled(sigma(lam), x) * eps) / scaled(alpha(lam), x)
@@ -227,6 +228,7 @@ class Solver:
         rows = np.arange(len(x))
         while len(rows):
             here = torch.from_numpy(rows).to(x.device)
+            self.rows = rows
             x_s, lam_s = x[here], lam[rows]
             last = used + 2 * stages > cap  # what is left pays for this step alone
             step = end - lam_s if last else np.minimum(h[rows], end - lam_s)

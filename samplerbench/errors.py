@@ -4,10 +4,22 @@ nearest valid choice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import Any
 
-__all__ = ["BudgetExceeded", "TooFewEvaluations", "UserError", "one_line", "unknown"]
+__all__ = [
+    "BudgetExceeded",
+    "Escaped",
+    "Miscounted",
+    "TooFewEvaluations",
+    "UserError",
+    "contained",
+    "one_line",
+    "unknown",
+    "whole_numbers",
+]
 
 
 class UserError(Exception):
@@ -20,6 +32,25 @@ class TooFewEvaluations(UserError):
 
 class BudgetExceeded(RuntimeError):
     """A sampler asked for more network evaluations than its budget; its cell fails."""
+
+
+class Miscounted(RuntimeError):
+    """The network was run on other rows than those that were counted: a sampler went round the counter."""
+
+
+class Escaped(RuntimeError):
+    """A plugin raised what is meant to end a program, such as SystemExit."""
+
+
+@contextmanager
+def contained(what: str) -> Iterator[None]:
+    """Turns what a plugin raises to end the program into an error like any other; Ctrl-C passes through."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise Escaped(f"{what} raised {one_line(error)}") from error
 
 
 def one_line(error: BaseException) -> str:
@@ -35,3 +66,10 @@ def unknown(kind: str, name: object, choices: Iterable[object]) -> UserError:
     hint = f"; did you mean '{near[0]}'?" if near else ""
     listed = ", ".join(names) if names else "none"
     return UserError(f"unknown {kind} '{name}'{hint} (known: {listed})")
+
+
+def whole_numbers(name: str, values: Any, least: int, most: int) -> tuple[int, ...]:
+    """A list of whole numbers in [least, most] as a tuple. Raises ValueError for anything else, True and 1.0 too."""
+    if not isinstance(values, list | tuple) or not all(type(v) is int and least <= v <= most for v in values):
+        raise ValueError(f"{name} holds whole numbers from {least} to {most}, got {values!r}")
+    return tuple(values)

@@ -78,6 +78,8 @@ def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """What `save_arrays` wrote. Raises FileNotFoundError where there is none, and Damaged."""
     from safetensors import SafetensorError, safe_open
 
+    if not path.is_file():
+        raise FileNotFoundError(path)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -86,8 +88,6 @@ def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         if metadata["sha256"] != _checksum(arrays, text):
             raise Damaged("its checksum is wrong")
         about = json.loads(text)
-    except FileNotFoundError:
-        raise
     except KeyError as error:
         raise Damaged(f"it lacks {error}") from None
     except (SafetensorError, OSError, TypeError, ValueError) as error:
@@ -113,8 +113,10 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{what}: {path.parent} has no {path.name}")
     try:
-        value = json.loads(path.read_text())
-    except ValueError as error:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{what}: {path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{what}: {path.name} is not valid JSON: {error}") from None
     if not isinstance(value, dict):
         raise UserError(f"{what}: {path.name} must hold a JSON object")
@@ -132,7 +134,10 @@ def save_weights(module: nn.Module, path: Path, dtype: str = "float32") -> None:
 
 
 def load_weights(module: nn.Module, path: Path, what: str) -> None:
-    """Fills `module` from a safetensors file, or says what does not fit. Pickled checkpoints are refused."""
+    """Fills `module` from a safetensors file, or says what does not fit. Pickled checkpoints are refused. A module on
+    device `meta` takes the file's tensors for its own.
+    """
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -147,6 +152,8 @@ def load_weights(module: nn.Module, path: Path, what: str) -> None:
         raise UserError(f"{what}: {path.parent} has no {path.name}")
     try:
         state = load_file(path)
+    except PermissionError:
+        raise UserError(f"{what}: {path} may not be read") from None
     except (SafetensorError, OSError) as error:
         head = path.read_bytes()[:2]
         if head in (b"PK", b"\x80\x02"):
@@ -167,4 +174,8 @@ def load_weights(module: nn.Module, path: Path, what: str) -> None:
                 f"{what}: {path.name} does not fit config.json: "
                 f"{name} is {list(value.shape)}, expected {list(expected[name].shape)}"
             )
-    module.load_state_dict(state)
+        if value.is_floating_point() != expected[name].is_floating_point() or value.is_complex():
+            raise UserError(f"{what}: {path.name}: {name} is {value.dtype}, expected {expected[name].dtype}")
+        if not torch.isfinite(value).all():
+            raise UserError(f"{what}: {path.name}: {name} has values that are not finite")
+    module.load_state_dict({name: value.to(expected[name].dtype) for name, value in state.items()}, assign=True)

@@ -12,9 +12,10 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -22,11 +23,12 @@ from typing import Any
 
 import pluggy
 
-from . import hookspecs
+from . import code, hookspecs
 from .bench.record import COLUMNS
-from .errors import UserError, one_line, unknown
+from .errors import UserError, contained, one_line, unknown
+from .files import content_key, sha256
 from .metrics.metric import Metric
-from .sampler import Sampler, make_sampler, parse_spec
+from .sampler import Sampler, check_options, make_sampler, parse_spec
 
 __all__ = ["PluginError", "Registered", "Registry", "load_plugins"]
 
@@ -43,12 +45,36 @@ class PluginError(UserError):
 
 @dataclass(frozen=True)
 class Registered:
-    """A sampler or metric class and where it came from. distribution: 'name version', or the file of a `--plugin`."""
+    """A sampler or metric class and where it came from.
+
+    distribution: 'name version', or the file of a `--plugin`. roots: the modules that its code starts from. own: the
+    top-level names of its distribution, whose files count as its code although they are installed.
+    """
 
     cls: Any
     distribution: str
     level: int
-    source_sha256: str
+    roots: tuple[str, ...]
+    own: frozenset[str] = frozenset()
+
+    @cached_property
+    def code(self) -> dict[str, str]:
+        """What it consists of, each part with its hash: modules, distributions, the files that it depends on."""
+        only, roots = None, self.roots
+        if issubclass(self.cls, Metric):
+            only = self.cls.__name__ if self.level == OWN else None  # each of ours counts apart from its neighbours
+            roots = (*roots, "samplerbench.bench.measure")
+        return code.code_of(*roots, own=self.own, only=only) | _files(self.cls)
+
+    @cached_property
+    def code_sha256(self) -> str:
+        """The hash of its code."""
+        return content_key(self.code)
+
+    def accounts_for(self, module: str) -> bool:
+        """Whether a loaded module is part of its code."""
+        file = getattr(sys.modules.get(module), "__file__", None)
+        return module in self.code or (file is not None and str(Path(file).resolve()) in _paths(self.cls))
 
 
 @dataclass
@@ -131,15 +157,11 @@ def load_plugins(named: Iterable[str] = ()) -> Registry:
     manager.add_hookspecs(hookspecs)
     for entry in sorted(_entry_points(), key=lambda e: (e.dist.name if e.dist else "", e.name)):
         distribution = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
+        level = OWN if entry.dist and entry.dist.name == "samplerbench" else INSTALLED
         try:
-            module = entry.load()
-            _register(
-                manager,
-                registry,
-                module,
-                distribution,
-                OWN if entry.dist and entry.dist.name == "samplerbench" else INSTALLED,
-            )
+            with contained("it"), _bringing(entry.module) as brought:
+                module = entry.load()
+            _register(manager, registry, module, distribution, level, brought, _top_levels(entry))
         except PluginError as error:
             registry.problems.append(
                 PluginError(f"plugin '{entry.name}' of {distribution} is skipped: {error}", error.details)
@@ -148,9 +170,32 @@ def load_plugins(named: Iterable[str] = ()) -> Registry:
             message = f"plugin '{entry.name}' of {distribution} is skipped: {one_line(error)}"
             registry.problems.append(PluginError(message, traceback.format_exc()))
     for name in named:
-        for module in _import_named(name):
-            _register(manager, registry, module, str(getattr(module, "__file__", name)), NAMED)
+        for load, key in _named(name):
+            with _bringing(key) as brought:
+                module = load()
+            own = frozenset({module.__name__.partition(".")[0]})
+            _register(manager, registry, module, str(getattr(module, "__file__", name)), NAMED, brought, own)
     return registry
+
+
+_brought: dict[str, set[str]] = {}
+
+
+@contextmanager
+def _bringing(plugin: str) -> Iterator[set[str]]:
+    """The modules that loading a plugin loads, those that no import statement names included; it loads them once a
+    process, so they are remembered.
+    """
+    before, known = code.loose_modules(), _brought.setdefault(plugin, set())
+    yield known
+    known |= code.loose_modules() - before
+
+
+def _top_levels(entry: metadata.EntryPoint) -> frozenset[str]:
+    """The top-level names of the distribution that has an entry point."""
+    files = (entry.dist.files if entry.dist else None) or []
+    names = {file.parts[0].removesuffix(".py") for file in files if file.suffix == ".py"}
+    return frozenset({*names, entry.module.partition(".")[0]} - {".."})
 
 
 def _entry_points() -> Sequence[metadata.EntryPoint]:
@@ -158,7 +203,13 @@ def _entry_points() -> Sequence[metadata.EntryPoint]:
 
 
 def _register(
-    manager: pluggy.PluginManager, registry: Registry, module: ModuleType, distribution: str, level: int
+    manager: pluggy.PluginManager,
+    registry: Registry,
+    module: ModuleType,
+    distribution: str,
+    level: int,
+    brought: Collection[str],
+    own: frozenset[str],
 ) -> None:
     """Calls the hooks of one module; whatever goes wrong is that module's."""
     try:
@@ -171,13 +222,20 @@ def _register(
     samplers: list[Registered] = []
     metrics: list[Registered] = []
     others = [plugin for plugin in manager.get_plugins() if plugin is not module]
+
+    def checked(cls: Any, base: type) -> Registered:
+        _check(cls, base, distribution)
+        roots = dict.fromkeys([cls.__module__, module.__name__, *sorted(brought)])
+        return Registered(cls, distribution, level, tuple(roots), own)
+
     try:
-        manager.subset_hook_caller("samplerbench_samplers", others)(
-            register=lambda cls: samplers.append(_checked(cls, Sampler, distribution, level))
-        )
-        manager.subset_hook_caller("samplerbench_metrics", others)(
-            register=lambda cls: metrics.append(_checked(cls, Metric, distribution, level))
-        )
+        with contained("registering"):
+            manager.subset_hook_caller("samplerbench_samplers", others)(
+                register=lambda cls: samplers.append(checked(cls, Sampler))
+            )
+            manager.subset_hook_caller("samplerbench_metrics", others)(
+                register=lambda cls: metrics.append(checked(cls, Metric))
+            )
     except PluginError:
         raise
     except Exception as error:
@@ -192,7 +250,8 @@ def _register(
     registry.metrics += metrics
 
 
-def _checked(cls: Any, base: type, distribution: str, level: int) -> Registered:
+def _check(cls: Any, base: type, distribution: str) -> None:
+    """Raises PluginError where a class cannot be registered."""
     if not _is_subclass(cls, base):
         raise PluginError(f"{distribution}: register() takes a subclass of samplerbench.{base.__name__}, got {cls!r}")
     name: Any = getattr(cls, "name", None)
@@ -204,12 +263,20 @@ def _checked(cls: Any, base: type, distribution: str, level: int) -> Registered:
     if base is Metric:
         _check_metric(cls, distribution)
     try:
-        make_sampler(cls, {}) if issubclass(cls, Sampler) else cls()
+        if issubclass(cls, Sampler):
+            check_options(cls)
+    except TypeError as error:
+        raise PluginError(f"{distribution}: {error}") from None
+    try:
+        with contained(cls.__name__):
+            Sampler.spec(make_sampler(cls, {})) if issubclass(cls, Sampler) else cls()
     except Exception as error:
         raise PluginError(
             f"{distribution}: {cls.__name__}() with default options fails: {one_line(error)}", traceback.format_exc()
         ) from None
-    return Registered(cls, distribution, level, _source_sha256(cls))
+    for path in _paths(cls):
+        if not Path(path).exists():
+            raise PluginError(f"{distribution}: {cls.__name__}.depends_on names {path}, which is not there")
 
 
 def _is_subclass(cls: object, base: type) -> bool:
@@ -223,29 +290,44 @@ def _check_metric(cls: type[Metric], distribution: str) -> None:
         raise PluginError(f"{distribution}: {cls.__name__}.name '{cls.name}' is another column's of results.csv")
 
 
-@cache
-def _source_sha256(cls: type) -> str:
-    """The hash of the file a class is defined in; its qualified name where there is no file."""
-    try:
-        source = Path(inspect.getfile(cls)).read_bytes()
-    except (OSError, TypeError):
-        source = f"{cls.__module__}.{cls.__qualname__}".encode()
-    return hashlib.sha256(source).hexdigest()
+def _paths(cls: type) -> list[str]:
+    """The files and folders that a class says it depends on, whole; relative ones start from the class's own file."""
+    names = getattr(cls, "depends_on", ())
+    folder = Path(inspect.getfile(cls)).parent if names else Path()
+    return [str((folder / name).resolve()) for name in ([names] if isinstance(names, str | Path) else names)]
 
 
-def _import_named(name: str) -> list[ModuleType]:
+def _files(cls: type) -> dict[str, str]:
+    """The hashes of those files, and of all in those folders."""
+    found: dict[str, str] = {}
+    for path in map(Path, _paths(cls)):
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        try:
+            found |= {f"file {file.relative_to(path.parent).as_posix()}": sha256(file) for file in files}
+        except OSError as error:
+            raise UserError(f"{path}, which {cls.__name__} depends on, cannot be read: {error.strerror}") from None
+    return found
+
+
+def _named(name: str) -> list[tuple[Callable[[], ModuleType], str]]:
+    """What `--plugin` names: how each module of it is loaded, and what tells it apart."""
     path = Path(name)
     if path.is_dir():
         files = sorted(file for file in path.glob("*.py") if not file.name.startswith("_"))
         if not files:
             raise PluginError(f"--plugin {name}: the folder has no .py files")
-        return [_import_file(file) for file in files]
+        return [(partial(_import_file, file), str(file.resolve())) for file in files]
     if path.suffix == ".py":
         if not path.is_file():
             raise PluginError(f"--plugin {name}: no such file")
-        return [_import_file(path)]
+        return [(partial(_import_file, path), str(path.resolve()))]
+    return [(partial(_import_module, name), name)]
+
+
+def _import_module(name: str) -> ModuleType:
     try:
-        return [importlib.import_module(name)]
+        with contained("it"):
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and name.startswith(error.name):
             raise PluginError(f"--plugin {name}: expected FILE.py, a FOLDER or a module that can be imported") from None
@@ -255,14 +337,15 @@ def _import_named(name: str) -> list[ModuleType]:
 
 
 def _import_file(path: Path) -> ModuleType:
-    name = f"samplerbench_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    name = f"{code.NAMED}{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up by name
     try:
-        spec.loader.exec_module(module)
+        with contained("it"):
+            spec.loader.exec_module(module)
     except SyntaxError as error:
         raise PluginError(f"--plugin {path}: line {error.lineno}: {error.msg}") from None
     except Exception as error:

@@ -39,6 +39,8 @@ class Sampler(ABC):
         name: what it is called on the command line.
         aliases: other names for it.
         paper: the source of the method.
+        depends_on: files and folders that its samples depend on besides the modules it imports, such as a table of
+            coefficients: relative to its own file, or absolute. Their bytes count in the key of its results.
     Fields (every sampler has these):
         spacing: how the grid's times are spaced: a name among `SPACINGS`, or the times themselves, '801/401/1/0'.
         rho: the exponent of karras spacing; None for its default, 7.
@@ -49,6 +51,7 @@ class Sampler(ABC):
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = ""
+    depends_on: ClassVar[tuple[str, ...]] = ()
 
     spacing: str = "uniform"
     rho: float | None = None
@@ -199,7 +202,7 @@ def check_options(cls: type[Sampler]) -> None:
         where = f"{cls.__name__}.{name}"
         if not _is_plain(kinds[name]):
             raise TypeError(f"{where} is of type {_shown(kinds[name])}; an option is {PLAIN}")
-        if name in ("name", "aliases", "paper") or callable(getattr(Sampler, name, None)):
+        if name in ("name", "aliases", "paper", "depends_on") or callable(getattr(Sampler, name, None)):
             raise TypeError(f"{where} cannot be an option: {name} is something that every sampler has")
         if not (field.init and field.compare and field.hash is not False):
             raise TypeError(f"{where} has init, compare or hash switched off; every field of a sampler is an option")

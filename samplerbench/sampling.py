@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from .diffusion.denoiser import Denoiser, Epsilon
+import numpy as np
+
+from .diffusion.denoiser import Epsilon, Meter
 from .diffusion.grid import TimeGrid
 from .diffusion.noise import NoiseSource
 from .diffusion.schedule import NoiseSchedule
 from .diffusion.spacing import explicit_times
-from .errors import TooFewEvaluations, UserError
+from .errors import Miscounted, TooFewEvaluations, UserError, contained
 from .sampler import Sampler
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["BadSample", "Samples", "draw", "plan_grid", "sample"]
+__all__ = ["BadSample", "Drawing", "Samples", "draw", "plan_grid", "sample"]
 
 
 class BadSample(RuntimeError):
@@ -28,6 +31,19 @@ class Samples(NamedTuple):
 
     x0: Tensor
     nfe: float
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """x0: [B, ...], of the shape and dtype of x_T. evaluations: those of each sample, [B], counted."""
+
+    x0: Tensor
+    evaluations: np.ndarray
+
+    @property
+    def nfe(self) -> float:
+        """Evaluations a sample."""
+        return float(self.evaluations.mean())
 
 
 def sample(
@@ -68,7 +84,8 @@ def sample(
     else:
         grid = plan_grid(sampler, schedule, nfe=nfe, steps=steps)
     noise = NoiseSource(seed, range(len(x)), x.shape[1:], x.device, x.dtype)
-    return draw(sampler, Denoiser(eps, len(x), budget=nfe), grid, x, noise)
+    drawing = draw(sampler, eps, grid, x, noise, budget=nfe)
+    return Samples(drawing.x0, drawing.nfe)
 
 
 def plan_grid(sampler: Sampler, schedule: NoiseSchedule, nfe: int | None = None, steps: int | None = None) -> TimeGrid:
@@ -101,19 +118,39 @@ def plan_grid(sampler: Sampler, schedule: NoiseSchedule, nfe: int | None = None,
     return TimeGrid.make(schedule, steps, sampler.spacing, sampler.final, sampler.rho)
 
 
-def draw(sampler: Sampler, denoiser: Denoiser, grid: TimeGrid, x: Tensor, noise: NoiseSource) -> Samples:
-    """One batch through one sampler, `final=denoise` included, with what it returns checked."""
+def draw(
+    sampler: Sampler,
+    epsilon: Epsilon,
+    grid: TimeGrid,
+    x: Tensor,
+    noise: NoiseSource,
+    budget: int | None = None,
+    passes: Callable[[], int] | None = None,
+) -> Drawing:
+    """One batch through one sampler, `final=denoise` included, with what it returns checked.
+
+    budget: the most evaluations a sample may cost. passes: how many rows the networks behind `epsilon` have been run on
+    so far, counted where they run, one an evaluation; it is compared with what the sampler asked for, and Miscounted
+    raised where the two differ.
+    """
     import torch
 
+    meter, before = Meter(epsilon, len(x), budget), passes() if passes else 0
+    eps = meter.denoiser()
     denoise = sampler.final == "denoise" and grid.times[-1] > 0
     with torch.no_grad():
-        with denoiser.reserved(1 if denoise else 0):
-            x0 = sampler.sample(denoiser, grid, x, noise)
+        with meter.reserve(1 if denoise else 0), contained(sampler.name):
+            x0 = sampler.sample(eps, grid, x, noise)
         _check(sampler, x0, x)
         if denoise:
-            x0 = (x0 - grid.sigma[-1] * denoiser(x0, grid.times[-1])) / grid.alpha[-1]
+            x0 = (x0 - grid.sigma[-1] * eps(x0, grid.times[-1])) / grid.alpha[-1]
             _check(sampler, x0, x)
-    return Samples(x0, denoiser.nfe)
+    evaluations = meter.evaluations
+    if passes:
+        run, asked = passes() - before, round(float(evaluations.sum()))
+        if run != asked:
+            raise Miscounted(f"{sampler.name} had the network run on {run} rows, and was counted {asked}")
+    return Drawing(x0, evaluations)
 
 
 def _check(sampler: Sampler, x0: object, x: Tensor) -> None:
@@ -127,6 +164,8 @@ def _check(sampler: Sampler, x0: object, x: Tensor) -> None:
         raise BadSample(f"{sampler.name} returned a tensor on {x0.device}, expected {x.device}")
     if x0.dtype != x.dtype:
         raise BadSample(f"{sampler.name} returned {x0.dtype}, expected {x.dtype}")
+    if x0.requires_grad:
+        raise BadSample(f"{sampler.name} returned a tensor that requires a gradient; detach it")
     if not torch.isfinite(x0).all():
         bad = int((~torch.isfinite(x0.flatten(1)).all(dim=1)).sum())
         raise BadSample(f"{sampler.name} returned NaN or infinite values in {bad} of {len(x0)} samples")

@@ -138,10 +138,15 @@ def test_a_broken_installed_plugin_is_reported_and_the_others_load(tmp_path, mon
     assert "Traceback" in problem.details
 
 
-def test_source_hash_changes_with_the_source(tmp_path):
-    one = load_plugins([str(write(tmp_path, file="a.py"))]).entry("mine")
-    two = load_plugins([str(write(tmp_path, file="b.py", text=GOOD + "# changed\n"))]).entry("mine")
-    assert one.source_sha256 != two.source_sha256
+def test_the_hash_of_its_code_changes_with_the_code_and_with_nothing_else(tmp_path):
+    def hashed(folder, text):
+        (tmp_path / folder).mkdir()
+        return load_plugins([str(write(tmp_path / folder, text=text))]).entry("mine").code_sha256
+
+    before = hashed("a", GOOD)
+    assert hashed("b", GOOD) == before
+    assert hashed("c", '"""A docstring."""\n' + GOOD + "# a comment\n") == before
+    assert hashed("d", GOOD + "K = 1\n") != before
 
 
 def test_loading_plugins_does_not_import_torch():

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["environment"]
+__all__ = ["environment", "hardware"]
 
 PACKAGES = ("samplerbench", "torchvision", "torch-fidelity", "numpy", "pandas", "pluggy", "safetensors")
 
@@ -33,6 +34,16 @@ def environment(device: str) -> dict[str, Any]:
     }
 
 
+def hardware(device: str) -> str:
+    """What computes, by name: 'NVIDIA H100', or the processor and the threads in use."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{_cpu()}, {threads} thread{'s' if threads > 1 else ''}"
+
+
 def _version(name: str) -> str | None:
     try:
         return metadata.version(name)
@@ -40,6 +51,7 @@ def _version(name: str) -> str | None:
         return None
 
 
+@cache
 def _cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -6,20 +6,24 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from ..diffusion.grid import TimeGrid
+import torch
+
+from ..code import code_sha256
+from ..diffusion.grid import MOST_STEPS, TimeGrid
 from ..diffusion.schedule import NoiseSchedule
 from ..diffusion.spacing import explicit_times
-from ..errors import UserError, one_line, unknown
+from ..errors import UserError, contained, one_line, unknown
+from ..metrics.extractors import Extractor
+from ..models.model import Model
 from ..plugins import Registered, Registry
 from ..sampler import Sampler
 from ..sampling import plan_grid
+from .cell import Axis, Cell, plain_options
 
-__all__ = ["DTYPES", "Axis", "Cell", "RunConfig", "plan_cells"]
+__all__ = ["DTYPES", "Planned", "RunConfig", "plan_cells"]
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
-Axis = Literal["nfe", "steps"]
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,8 @@ class RunConfig:
         if not self.values:
             raise UserError(f"no {self.axis} was given")
         for value in self.values:
-            if value < 1:
-                raise UserError(f"{self.axis} is at least 1, got {value}")
+            if not 1 <= value <= MOST_STEPS:
+                raise UserError(f"{self.axis} is from 1 to {MOST_STEPS}, got {value}")
         if self.samples < 2:
             raise UserError(f"samples is at least 2 (a covariance needs two), got {self.samples}")
         if not 0 <= self.seed < 2**64:
@@ -71,61 +75,79 @@ class RunConfig:
             raise UserError(f"batch-size is at least 1, got {self.batch_size}")
         if not self.metrics:
             raise UserError("no metric was named; try --metrics fid")
+        if self.data_root is not None and not self.data_root.exists():
+            raise UserError(f"--data-root {self.data_root}: no such file or folder")
         if self.dtype not in DTYPES:
             raise unknown("dtype", self.dtype, DTYPES)
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One sampler on one budget (or number of steps). Where `grid` is None it cannot be run, for `reason`; `details` is
-    a plugin's traceback.
+class Planned:
+    """A cell of the plan. claimed: the evaluations that a sample is expected to take, 0 where the cell cannot be run,
+    for `reason`; details: a plugin's traceback.
     """
 
+    cell: Cell
     sampler: Sampler
-    origin: Registered
-    value: int
-    axis: Axis
-    grid: TimeGrid | None
+    claimed: int
     reason: str = ""
     details: str = ""
 
     @property
-    def budget(self) -> int | None:
-        return self.value if self.axis == "nfe" else None
-
-    @property
     def label(self) -> str:
-        return f"{self.sampler.spec()} {self.axis}={self.value}"
+        return self.cell.label
 
 
-def plan_cells(config: RunConfig, registry: Registry, schedule: NoiseSchedule) -> list[Cell]:
+def plan_cells(config: RunConfig, registry: Registry, model: Model, extractor: Extractor, device: str) -> list[Planned]:
     """Every sampler on every budget, in the order asked for, duplicates left out. Raises UserError for a sampler that
     there is not, and for listed times that no budget makes a grid.
     """
-    samplers: dict[Sampler, Registered] = {}
+    chosen: dict[str, tuple[Sampler, Registered]] = {}
     for spec in config.samplers:
         sampler = registry.sampler(spec)
         listed = explicit_times(sampler.spacing)
         if listed is not None:
             try:
-                TimeGrid(schedule, listed)
+                TimeGrid(model.schedule, listed)
             except UserError as error:
                 raise UserError(f"{spec}: {error}") from None
-        samplers.setdefault(sampler, registry.entry(sampler.name))
-    values = sorted(set(config.values))
-    return [
-        _cell(sampler, origin, value, config.axis, schedule) for sampler, origin in samplers.items() for value in values
-    ]
+        chosen.setdefault(Sampler.spec(sampler), (sampler, registry.entry(sampler.name)))
+    core = code_sha256("samplerbench.bench.worker")
+    plan = []
+    for spec, (sampler, origin) in chosen.items():
+        for value in sorted(set(config.values)):
+            times, claimed, reason, details = _grid(sampler, value, config.axis, model.schedule)
+            cell = Cell(
+                model=model.sha256,
+                sampler=spec,
+                options=plain_options(sampler),
+                code=origin.code_sha256,
+                axis=config.axis,
+                value=value,
+                times=times,
+                seed=config.seed,
+                dtype=config.dtype,
+                device=device.partition(":")[0],
+                extractor=(extractor.name, extractor.layer, extractor.sha256),
+                core=core,
+                torch=torch.__version__,
+            )
+            plan.append(Planned(cell, sampler, claimed, reason, details))
+    return plan
 
 
-def _cell(sampler: Sampler, origin: Registered, value: int, axis: Axis, schedule: NoiseSchedule) -> Cell:
+def _grid(
+    sampler: Sampler, value: int, axis: Axis, schedule: NoiseSchedule
+) -> tuple[tuple[float, ...] | None, int, str, str]:
+    """Times, claimed evaluations, and why there are none: a reason, and a traceback where the plugin failed."""
     try:
-        grid = plan_grid(sampler, schedule, **{axis: value})
+        with contained(sampler.name):
+            grid = plan_grid(sampler, schedule, **{axis: value})
+            return grid.times, int(sampler.evaluations(grid.steps)), "", ""
     except UserError as error:
-        return Cell(sampler, origin, value, axis, None, str(error))
+        return None, 0, str(error), ""
     except Exception as error:
-        return Cell(sampler, origin, value, axis, None, one_line(error), traceback.format_exc())
-    return Cell(sampler, origin, value, axis, grid)
+        return None, 0, one_line(error), traceback.format_exc()
 
 
 def split_values(text: str | Sequence[int], axis: str) -> tuple[int, ...]:

@@ -16,12 +16,17 @@ from ..metrics.reference import load_reference
 from ..models.model import load_model
 from ..plugins import Registry, load_plugins
 from ..sampler import split_specs
-from .environment import environment
-from .execute import Executor, Listener, resolve_device
-from .plan import Axis, Cell, RunConfig, plan_cells, split_values
+from .cell import Axis
+from .environment import environment, hardware
+from .execute import Executor, Listener
+from .influences import Kept
+from .keep import Keeper
+from .measure import Measurer
+from .plan import Planned, RunConfig, plan_cells, split_values
 from .record import COLUMNS, SCHEMA, Record, columns_of
 from .shards import ShardCache, default_cache
 from .store import Store
+from .worker import Worker, resolve_device
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -55,8 +60,8 @@ def run(
             extractor_weights, reference, data_root, cache, fresh.
 
     Returns:
-        One row a cell with the columns of `samplerbench.bench.record.COLUMNS` and three a metric: its name, with `_se`
-        and with `_n`; skipped and failed cells are rows too.
+        One row a cell with the columns of `samplerbench.bench.record.COLUMNS` and four a metric: its name, and that
+        with `_se`, `_n` and `_sha256`; skipped and failed cells are rows too.
 
     Raises:
         UserError: bad input; nothing was run.
@@ -126,7 +131,6 @@ class BenchmarkRun:
         self.store = Store(out)
         self.records: list[Record] = []
         self.broken = 0
-        self._known_metrics: dict[str, Any] = {}
         self.registry: Registry = load_plugins(config.plugins)
         for text in [*map(str, self.registry.problems), *self.registry.notices()]:
             listener.notice(text)
@@ -135,7 +139,7 @@ class BenchmarkRun:
         self.metrics = [self.registry.metric(name) for name in config.metrics]
         self.device = resolve_device(config.device)
         self.model = load_model(config.model)
-        name = config.extractor or self.model.extractor
+        name = self.model.extractor if config.extractor is None else config.extractor
         if name is None:
             raise UserError(f"model '{self.model.name}' names no feature extractor; choose one with --extractor")
         self.extractor = load_extractor(name, config.extractor_weights, self.device, self.model.image_shape[0])
@@ -145,7 +149,7 @@ class BenchmarkRun:
         self.reference = load_reference(path, self.extractor, self.model.image_shape)
         if self.reference.unknowns:
             listener.notice(f"{path} does not say its {', '.join(self.reference.unknowns)}: shown as unknown")
-        self.cells = plan_cells(config, self.registry, self.model.schedule)
+        self.cells = plan_cells(config, self.registry, self.model, self.extractor, self.device)
 
     def execute(self) -> None:
         """Runs every cell that the folder has no finished row of; each one's row is on disk before the next starts. On
@@ -157,32 +161,43 @@ class BenchmarkRun:
         finally:
             self.store.close()
 
-    def _execute(self, earlier: list[Record]) -> None:
-        config, listener = self.config, self.listener
-        batch_size = config.batch_size or (512 if self.device.startswith("cuda") else 128)
-        cache = ShardCache(config.cache or default_cache(), listener.notice, config.fresh)
-        executor = Executor(
-            self.model,
-            self.extractor,
-            self.reference,
-            config,
-            self.device,
-            batch_size,
-            cache,
-            self.metrics,
-            listener,
+    def _executor(self) -> Executor:
+        config, notice = self.config, self.listener.notice
+        folder = config.cache or default_cache()
+        worker = Worker(
+            model=self.model,
+            reload=lambda: load_model(config.model, self.model.sha256),
+            extractor=self.extractor,
+            make=self.registry.sampler,
+            device=self.device,
+            dtype=config.dtype,
+            batch_size=config.batch_size or (512 if self.device.startswith("cuda") else 128),
+            hardware=hardware(self.device),
+            notice=notice,
         )
+        coded = [(metric, self.registry.metric_entry(metric.name).code_sha256) for metric in self.metrics]
+        keeper = Keeper(folder, notice, config.fresh)
+        measurer = Measurer(coded, self.reference, worker, keeper, config.data_root, notice)
+        return Executor(
+            config, self.registry, worker, measurer, ShardCache(folder, notice, config.fresh), self.listener
+        )
+
+    def _execute(self, earlier: list[Record]) -> None:
+        config, listener, executor = self.config, self.listener, self._executor()
         planned = [_identity(executor.record(cell)) for cell in self.cells]
-        before, now = self.store.earlier_metrics(), self._metric_sources()
-        stale = [name for name in now if before.get(name, now[name]) != now[name]]  # the metric's own code was changed
-        self._known_metrics = before | now
-        for record in earlier:
-            record.metrics = {name: value for name, value in record.metrics.items() if name not in stale}
+        now = {metric.name: code for metric, code in executor.measurer.metrics}
+        for record in earlier:  # what other code has measured is measured again
+            for name, value in list(record.metrics.items()):
+                if name in now and value.sha256 != now[name]:
+                    del record.metrics[name]
+        labels = dict(zip(planned, (cell.label for cell in self.cells), strict=True))
         known = {} if config.fresh else {_identity(r): r for r in earlier if r.status == "done"}
         finished = {
             identity: record
             for identity, record in known.items()
-            if all(record.metric(name).value is not None for name in config.metrics)
+            if identity in labels
+            and all(record.metric(name).value is not None for name in config.metrics)
+            and self.store.has_artefacts(record, labels[identity], list(record.metrics))
         }
         others = [r for r in earlier if _identity(r) not in planned]
         self.store.replace([*others, *(finished[i] for i in planned if i in finished)], config.metrics)
@@ -206,30 +221,29 @@ class BenchmarkRun:
             raise
         self.store.write_run(self._description("finished"))
 
-    def _run(self, executor: Executor, cell: Cell, earlier: Record | None) -> None:
+    def _run(self, executor: Executor, cell: Planned, earlier: Record | None) -> None:
+        """Runs a cell. What its row promises is on disk before it."""
         outcome = executor.run(cell)
-        if earlier:  # with other metrics, which stand
-            outcome.record.metrics = earlier.metrics | outcome.record.metrics
+        record = outcome.record
+        if earlier:  # with other metrics, which stand where what is kept of them does
+            for name in earlier.metrics:
+                alone = [name]
+                if name not in record.metrics and self.store.has_artefacts(earlier, cell.label, alone):
+                    record.metrics[name] = earlier.metrics[name]
         if outcome.details:
-            self.store.save_error(cell.label, outcome.details)
-        self.records.append(outcome.record)
-        self.store.append(outcome.record)
-        if outcome.images is not None:
-            self.store.save_samples(cell.label, sample_grid(outcome.images))
-        for metric, influences in outcome.influences.items():
-            self.store.save_influences(outcome.record, metric, influences)
+            self.store.save_error(record, cell.label, outcome.details)
+        if outcome.measured:
+            kept = {
+                name: Kept(float(one.value), one.influences, one.halves) for name, one in outcome.measured.found.items()
+            }
+            self.store.save_artefacts(record, cell.label, sample_grid(outcome.measured.images), kept)
+        self.store.append(record)
+        self.records.append(record)
         self.broken += bool(outcome.details)
 
-    def _metric_sources(self) -> dict[str, dict[str, str]]:
-        """What is known of each metric of this run."""
-        known = {}
-        for metric in self.metrics:
-            source = self.registry.metric_entry(metric.name).source_sha256
-            known[metric.name] = {"direction": metric.direction, "about": metric.about, "source_sha256": source}
-        return known
-
     def _description(self, status: str) -> dict[str, Any]:
-        used = {cell.sampler.name: cell.origin for cell in self.cells}
+        used = {cell.sampler.name: self.registry.entry(cell.sampler.name) for cell in self.cells}
+        metrics = {metric.name: (metric, self.registry.metric_entry(metric.name)) for metric in self.metrics}
         return {
             "status": status,
             "command": sys.argv,
@@ -237,7 +251,8 @@ class BenchmarkRun:
             "cells": len(self.cells),
             "model": {"name": self.model.name, "sha256": self.model.sha256, "config": self.model.config},
             "samplers": {
-                name: {"distribution": r.distribution, "source_sha256": r.source_sha256} for name, r in used.items()
+                name: {"distribution": r.distribution, "sha256": r.code_sha256, "code": r.code}
+                for name, r in used.items()
             },
             "extractor": {"name": self.extractor.name, "layer": self.extractor.layer, "sha256": self.extractor.sha256},
             "reference": {
@@ -246,7 +261,10 @@ class BenchmarkRun:
                 **vars(self.reference.provenance),
             },
             "environment": environment(self.device),
-            "metrics": self._known_metrics,
+            "metrics": {
+                name: {"direction": m.direction, "about": m.about, "sha256": r.code_sha256, "code": r.code}
+                for name, (m, r) in metrics.items()
+            },
             "schema": SCHEMA,
             "columns": COLUMNS,
         }

@@ -1,79 +1,99 @@
-"""Finished work on disk: the features of a cell's samples, a shard of `SHARD` samples a file, found again by content.
-Metrics are computed from them, so another metric later draws no sample again.
+"""Finished work on disk: the features of a cell's samples, a shard of `SHARD` samples a file, found again by the cell's
+key. Metrics are computed from them, so another metric later draws no sample again.
 
-A cell's key is the hash of everything that its features depend on: model and extractor bytes, the plugin's source,
-options and times, budget, seed, precision, device type, torch and our own code. The number of samples is not in it, so
-more samples later compute only what is missing; the batch size is not, because it changes nothing but rounding. Files
-are written whole or not at all, and carry a checksum: one that is damaged is reported and made again.
+The number of samples is not in the key, so more samples later compute only what is missing. Files are written whole or
+not at all, with a checksum over all that they say: one that is damaged is reported and made again.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-__all__ = ["KEPT", "SHARD", "Shard", "ShardCache", "code_sha256", "content_key", "default_cache"]
+from ..files import Damaged, load_arrays, save_arrays
+
+__all__ = ["KEPT", "SHARD", "Batch", "Shard", "ShardCache", "default_cache"]
 
 SHARD = 1024
 KEPT = 256  # samples of a cell that are kept as they are
 
 
 @dataclass(frozen=True)
+class Batch:
+    """How consecutive samples were drawn: on what, and how many seconds each part took, which are the sampler with the
+    network, the decoder of a latent model, and the feature extractor.
+    """
+
+    samples: int
+    hardware: str
+    sampling: float
+    decoding: float
+    features: float
+
+    def first(self, count: int) -> Batch:
+        """Its first samples, with their share of the time."""
+        share = count / self.samples
+        return Batch(count, self.hardware, share * self.sampling, share * self.decoding, share * self.features)
+
+
+@dataclass(frozen=True)
 class Shard:
-    """features: float32 [n, D] of the shard's first n samples, and logits [n, K]; x0: float32 [k, C, H, W], the first k
-    of them as they are, where they are among the first `KEPT` of their cell; nfe: evaluations a sample, their mean.
+    """The first n samples of a shard.
+
+    Attributes:
+        features: float32 [n, D]. logits: float32 [n, K].
+        x0: float32 [k, C, H, W], the first k of them as they are, where they are among the first `KEPT` of their cell.
+        evaluations: float64 [n], evaluations of ε; passes: float64 [n], rows through networks.
+        batches: how they were drawn, n samples in all.
     """
 
     features: Tensor
     logits: Tensor
     x0: Tensor
-    nfe: float
+    evaluations: Tensor
+    passes: Tensor
+    batches: tuple[Batch, ...]
+
+    def __post_init__(self) -> None:
+        n = len(self.features)
+        counts = [
+            len(self.logits),
+            len(self.evaluations),
+            len(self.passes),
+            sum(batch.samples for batch in self.batches),
+        ]
+        if any(count != n for count in counts) or len(self.x0) > n:
+            raise ValueError(f"a shard of {n} features has {counts} of the rest and {len(self.x0)} samples")
 
     def __len__(self) -> int:
         return len(self.features)
 
     def first(self, count: int) -> Shard:
         """The shard of its first samples alone."""
-        return Shard(self.features[:count], self.logits[:count], self.x0[:count], self.nfe)
+        batches, left = [], min(count, len(self))
+        for batch in self.batches:
+            if left:
+                batches.append(batch.first(min(batch.samples, left)))
+                left -= batches[-1].samples
+        return Shard(**{name: tensor[:count] for name, tensor in self.tensors().items()}, batches=tuple(batches))
 
-    def followed_by(self, other: Shard) -> Shard:
-        """This shard with further samples behind it."""
-        nfe = (self.nfe * len(self) + other.nfe * len(other)) / (len(self) + len(other))
-        more = other.tensors()
-        return Shard(**{name: torch.cat([tensor, more[name]]) for name, tensor in self.tensors().items()}, nfe=nfe)
+    @classmethod
+    def joined(cls, shards: Sequence[Shard]) -> Shard:
+        """Shards one behind the other."""
+        tensors = {name: torch.cat([shard.tensors()[name] for shard in shards]) for name in TENSORS}
+        return cls(**tensors, batches=tuple(batch for shard in shards for batch in shard.batches))
 
     def tensors(self) -> dict[str, Tensor]:
         """Its tensors by name."""
-        return {"features": self.features, "logits": self.logits, "x0": self.x0}
+        return {name: getattr(self, name) for name in TENSORS}
 
 
-def content_key(content: dict[str, Any]) -> str:
-    """The hash of plain values."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-@cache
-def code_sha256() -> str:
-    """The hash of the code that samples and features go through, so that a change of it is not served old numbers."""
-    root = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for part in ("diffusion", "models", "images.py", "sampling.py", "metrics/cnn.py", "metrics/extractors.py"):
-        path = root / part
-        for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
+TENSORS = ("features", "logits", "x0", "evaluations", "passes")
 
 
 def default_cache() -> Path:
@@ -99,17 +119,17 @@ class ShardCache:
     def load(self, key: str, index: int) -> Shard | None:
         """Shard `index` of a cell, however many samples of it there are; None where there is none that can be used."""
         path = self.path(key, index)
-        if self.fresh or not path.exists():
+        if self.fresh:
             return None
         try:
-            with safe_open(path, framework="pt") as file:
-                metadata = json.loads(file.metadata()["json"])
-                tensors = {name: file.get_tensor(name) for name in ("features", "logits", "x0")}
-            shard = Shard(**tensors, nfe=float(metadata["nfe"]))
-            if metadata["sha256"] != _checksum(shard):
-                raise ValueError("its checksum is wrong")
-            return shard
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            arrays, about = load_arrays(path)
+            if about["key"] != key or about["index"] != index:
+                raise Damaged("it is another's")
+            batches = tuple(Batch(**batch) for batch in about["batches"])
+            return Shard(**{name: torch.from_numpy(arrays[name]) for name in TENSORS}, batches=batches)
+        except FileNotFoundError:
+            return None
+        except (Damaged, KeyError, TypeError, ValueError) as error:
             self.notice(f"shard {path} is damaged ({error}) and is made again")
             return None
 
@@ -117,20 +137,10 @@ class ShardCache:
         """Writes a shard. Where that fails the run goes on without."""
         if not self._writable:
             return
-        path = self.path(key, index)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        tensors = {name: tensor.contiguous() for name, tensor in shard.tensors().items()}
-        metadata = {"nfe": shard.nfe, "sha256": _checksum(shard)}
+        arrays = {name: tensor.numpy() for name, tensor in shard.tensors().items()}
+        about = {"key": key, "index": index, "batches": [asdict(batch) for batch in shard.batches]}
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(save(tensors, metadata={"json": json.dumps(metadata)}))
-            part.replace(path)
+            save_arrays(self.path(key, index), arrays, about)
         except OSError as error:
             self._writable = False
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
             self.notice(f"{self.root} cannot be written ({error.strerror or error}); this run cannot be gone on with")
-
-
-def _checksum(shard: Shard) -> str:
-    return hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in shard.tensors().values())).hexdigest()

@@ -1,4 +1,8 @@
-"""The output folder of a run: results.csv, run.json, samples/, influences/ and errors/."""
+"""The output folder of a run: results.csv, run.json, samples/, influences/ and errors/.
+
+A row of results.csv promises its artefacts: the cell's picture, and a file a metric under influences/. They are written
+first, whole or not at all; a row without one of them is not taken for finished.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +12,20 @@ import io
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..errors import UserError
+from ..files import PART, Damaged, write_whole
+from .influences import Kept, influence_path, load_kept, save_kept
 from .record import SCHEMA, Record, columns_of, metrics_in
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Store", "influence_path"]
+__all__ = ["Store"]
 
 
 class Store:
@@ -50,6 +55,9 @@ class Store:
         except OSError:
             self.close()
             raise UserError(f"another run is writing to --out {self.out}; wait for it, or name another") from None
+        for folder in (self.out, *(self.out / name for name in FOLDERS)):
+            for part in folder.glob(f".*{PART}"):  # of a run that was killed
+                part.unlink(missing_ok=True)
         try:
             return self._read() if self.csv.exists() else []
         except (OSError, KeyError, TypeError, ValueError) as error:
@@ -75,17 +83,8 @@ class Store:
         for those that the rows have besides.
         """
         self.metrics = list(dict.fromkeys([*metrics, *(name for record in records for name in record.metrics)]))
-        part = self.out / "results.csv.part"
-        try:
-            with part.open("w") as file:
-                lines = [columns_of(self.metrics), *(self._values(record) for record in records)]
-                file.write("".join(map(_line, lines)))
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self.csv)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise UserError(f"{self.csv} cannot be written: {error.strerror or error}") from None
+        lines = [columns_of(self.metrics), *(self._values(record) for record in records)]
+        self._write(self.csv, lambda: write_whole(self.csv, "".join(map(_line, lines)).encode()))
 
     def append(self, record: Record) -> None:
         """Adds a row. Raises UserError where the disk is full or gone; the rows before it stand."""
@@ -97,42 +96,56 @@ class Store:
                     file.flush()
                     os.fsync(file.fileno())
                 except OSError:
-                    file.truncate(before)
+                    with suppress(OSError):
+                        file.truncate(before)
                     raise
         except OSError as error:
             why = error.strerror or error
             raise UserError(f"{self.csv} cannot be written: {why}; the rows before this cell are there") from None
 
-    def earlier_metrics(self) -> dict[str, Any]:
-        """What the run.json of an earlier run says of its metrics."""
-        try:
-            found = json.loads((self.out / "run.json").read_text())["metrics"]
-            return found if isinstance(found, dict) else {}
-        except (OSError, ValueError, KeyError, TypeError):  # none, or cut off
-            return {}
-
     def write_run(self, run: dict[str, Any]) -> None:
         """Writes run.json, whole or not at all."""
-        part = self.out / "run.json.part"
-        try:
-            part.write_text(json.dumps(run, indent=2, default=str) + "\n")
-            part.replace(self.out / "run.json")
-        except OSError as error:
-            raise UserError(f"{self.out / 'run.json'} cannot be written: {error.strerror or error}") from None
+        path = self.out / "run.json"
+        self._write(path, lambda: write_whole(path, (json.dumps(run, indent=2, default=str) + "\n").encode()))
 
-    def save_samples(self, label: str, image: Image) -> None:
-        """Writes a cell's grid of samples."""
-        try:
-            image.save(self.out / "samples" / f"{_file_name(label)}.png")
-        except OSError as error:
-            raise UserError(f"{self.out / 'samples'} cannot be written: {error.strerror or error}") from None
+    def save_artefacts(self, record: Record, label: str, image: Image, kept: Mapping[str, Kept]) -> None:
+        """Writes what a row promises: the cell's grid of samples, and what is kept of its metrics."""
+        buffer = io.BytesIO()
+        image.save(buffer, "png")
+        picture = self._picture(record, label)
+        self._write(picture, lambda: write_whole(picture, buffer.getvalue()))
+        for metric, one in kept.items():
+            path = influence_path(self.out, record.row(list(record.metrics)), metric)
+            self._write(path, lambda path=path, one=one: save_kept(path, one))  # type: ignore[misc]
 
-    def save_influences(self, record: Record, metric: str, influences: np.ndarray) -> None:
-        """Keeps the influence of each sample on a cell's metric, for paired comparisons."""
-        path = influence_path(self.out, record.key, record.samples or 0, metric)
+    def has_artefacts(self, record: Record, label: str, metrics: Sequence[str]) -> bool:
+        """Whether all is there that a row promises of these metrics, and whole."""
+        if not self._picture(record, label).is_file():
+            return False
+        row = record.row(list(record.metrics))
+        for metric in metrics:
+            if record.metric(metric).value is None:
+                continue
+            try:
+                kept = load_kept(influence_path(self.out, row, metric))
+            except (FileNotFoundError, Damaged):
+                return False
+            if kept.value != record.metric(metric).value:
+                return False
+        return True
+
+    def _picture(self, record: Record, label: str) -> Path:
+        return self.out / "samples" / f"{_file_name(label)}-{record.key[:8]}-{record.samples}.png"
+
+    def save_error(self, record: Record, label: str, details: str) -> Path:
+        """Keeps a traceback; returns where."""
+        path = self.out / "errors" / f"{_file_name(label)}-{record.key[:8]}.txt"
+        self._write(path, lambda: write_whole(path, details.encode(errors="backslashreplace")))
+        return path
+
+    def _write(self, path: Path, write: Callable[[], None]) -> None:
         try:
-            path.parent.mkdir(exist_ok=True)
-            np.save(path, influences.astype(np.float32))
+            write()
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
 
@@ -140,20 +153,8 @@ class Store:
         row = record.row(self.metrics).values()
         return ["" if value is None else repr(value) if isinstance(value, float) else value for value in row]
 
-    def save_error(self, label: str, details: str) -> Path:
-        """Keeps a traceback; returns where."""
-        path = self.out / "errors" / f"{_file_name(label)}.txt"
-        try:
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(details)
-        except OSError as error:
-            raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
-        return path
 
-
-def influence_path(out: Path, key: str, samples: int, metric: str) -> Path:
-    """Where a run keeps the influences of a cell on a metric."""
-    return out / "influences" / f"{key[:16]}-{samples}-{metric}.npy"
+FOLDERS = ("samples", "influences", "errors")
 
 
 def _line(values: list[Any]) -> str:
@@ -163,5 +164,7 @@ def _line(values: list[Any]) -> str:
 
 
 def _file_name(label: str) -> str:
-    """A cell's label as a file name: 'ddim:eta=0.5 nfe=10' -> 'ddim_eta=0.5_nfe=10'."""
-    return re.sub(r"[^\w.=+-]+", "_", label)
+    """A cell's label as the start of a file name: 'ddim:eta=0.5 nfe=10' -> 'ddim_eta=0.5_nfe=10'. What follows it tells
+    apart those that come out alike.
+    """
+    return re.sub(r"[^\w.=+-]+", "_", label)[:100]

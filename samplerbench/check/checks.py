@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..diffusion.denoiser import Denoiser, Epsilon, Time
+from ..diffusion.denoiser import Epsilon, Meter, Time
 from ..diffusion.grid import TimeGrid
 from ..diffusion.noise import NoiseSource
 from ..diffusion.schedule import NoiseSchedule, VPSchedule, linear_schedule
 from ..diffusion.spacing import SPACINGS, explicit_times
 from ..errors import BudgetExceeded, TooFewEvaluations, UserError, one_line
 from ..sampler import Sampler
-from ..sampling import BadSample, Samples, draw, plan_grid
+from ..sampling import BadSample, Drawing, draw, plan_grid
 from .mixture import GaussianMixture
 
 __all__ = ["CHECKS", "Finding", "check_sampler"]
@@ -71,9 +71,9 @@ def _run(
     noise: NoiseSource,
     x: Tensor | None = None,
     budget: int | None = None,
-) -> Samples:
+) -> Drawing:
     x = noise.x_T() if x is None else x
-    return draw(sampler, Denoiser(eps, len(x), budget), grid, x, noise)
+    return draw(sampler, eps, grid, x, noise, budget)
 
 
 def _some_grid(sampler: Sampler, schedule: NoiseSchedule = DISCRETE, steps: int = 12) -> TimeGrid:
@@ -132,7 +132,7 @@ def _order(sampler: Sampler) -> str:
     exact = truth.solution(x, CONTINUOUS.t_max, CONTINUOUS.t_min)
     errors = []
     for steps in (80, 160):
-        got = sampler.sample(Denoiser(truth, 1), _quadratic_grid(steps), x, noise)
+        got = sampler.sample(Meter(truth, 1).denoiser(), _quadratic_grid(steps), x, noise)
         errors.append(float((got - exact).square().mean().sqrt()))
     measured = math.log2(errors[0] / errors[1])
     text = f"measured {measured:.2f}, declared {sampler.global_order:g}; error {errors[1]:.1e} at 160 steps"
@@ -149,7 +149,7 @@ def _moments(sampler: Sampler) -> str:
     truth = GaussianMixture(CONTINUOUS, means=(mean,), deviations=(deviation,), weights=(1.0,))
     grid = _quadratic_grid(1000, (0.0,) if sampler.final == "zero" else ())
     noise = _noise(20, (500,))
-    x0 = sampler.sample(Denoiser(truth, 20), grid, noise.x_T(), noise)
+    x0 = sampler.sample(Meter(truth, 20).denoiser(), grid, noise.x_T(), noise)
     expected = grid.alpha[-1] * mean, (grid.alpha[-1] * deviation) ** 2 + grid.sigma[-1] ** 2
     n, got = x0.numel(), (float(x0.mean()), float(x0.var()))
     errors = math.sqrt(expected[1] / n), expected[1] * math.sqrt(2 / n)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
+from contextlib import suppress
+from typing import Any
 
 import click
 
@@ -20,7 +24,33 @@ from .train import train
 __all__ = ["cli", "main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Inner(Exception):
+    """Something raised inside a command that click would take for the end of its input, or that would end the program
+    without a word; the cause says what.
+    """
+
+
+class Commands(click.Group):
+    """The commands. An argument that is empty is an error in all of them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = [] if ctx.resilient_parsing else args
+        for before, arg in zip(["", *given], given, strict=False):
+            name, equals, value = arg.partition("=") if arg.startswith("--") else (before, "=", arg)
+            if equals and not value.strip():
+                raise UserError(
+                    f"{name if name.startswith('-') else 'an argument'} is empty; leave it out, or name one"
+                )
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (EOFError, OSError, SystemExit) as error:
+            raise Inner from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="samplerbench")
 def cli() -> None:
     """Benchmarks diffusion samplers: network evaluations against FID."""
@@ -31,22 +61,68 @@ for command in (run, table, compare, check, list_, train, reference, info):
 
 
 def main() -> None:
-    """Entry point. Exits with 2 on bad input, 1 where cells failed, 130 on Ctrl-C."""
+    """Entry point. Exits with 2 on bad input, 1 where cells failed or something else went wrong, 130 on Ctrl-C, 141
+    where nobody reads the output any more.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever called, `>&-`
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # a stream in memory
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # where é cannot be written, ? is
     try:
-        status = cli.main(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        status = error.exit_code
-    except UserError as error:
-        details = getattr(error, "details", "")
-        if details:
-            click.echo(details, err=True)
-        click.echo(f"Error: {error}", err=True)
-        status = 2
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted.", err=True)
-        status = 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        status = 141
+        status = _status()
+        sys.stdout.flush()
+    except OSError as error:
+        status = _of_os(error)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # what is left in the buffer cannot be written at the end either
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(status)
+
+
+def _status() -> int:
+    """Runs the command and says how it ended."""
+    try:
+        return int(cli.main(standalone_mode=False) or 0)
+    except click.ClickException as error:
+        with suppress(OSError):
+            error.show()
+        return error.exit_code
+    except UserError as error:
+        _say(getattr(error, "details", ""), f"Error: {error}")
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        _say("Interrupted.")
+        return 130
+    except Inner as inner:
+        cause = inner.__cause__
+        if isinstance(cause, SystemExit) and isinstance(cause.__context__, BrokenPipeError):  # rich's way to say so
+            cause = cause.__context__
+        if isinstance(cause, OSError):
+            return _of_os(cause)
+        _say("".join(traceback.format_exception(cause)))
+        return 1
+
+
+def _of_os(error: OSError) -> int:
+    """A file that cannot be read or written, or an output that takes no more."""
+    if isinstance(error, BrokenPipeError):
+        return 141
+    if error.strerror is None:  # raised by hand, for a reason that only its place tells
+        _say("".join(traceback.format_exception(error)))
+        return 1
+    if error.filename is None:
+        _say(f"Error: the output cannot be written: {error.strerror}")
+        return 1
+    _say(f"Error: {error.filename}: {error.strerror}")
+    return 2
+
+
+def _say(*lines: str) -> None:
+    with suppress(OSError):
+        for line in filter(None, lines):
+            click.echo(line, err=True)

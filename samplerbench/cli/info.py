@@ -11,8 +11,8 @@ def info() -> None:
     import json
 
     from ..bench.environment import environment
-    from ..bench.execute import resolve_device
     from ..bench.shards import default_cache
+    from ..bench.worker import resolve_device
     from ..plugins import load_plugins
 
     registry = load_plugins()

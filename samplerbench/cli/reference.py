@@ -13,7 +13,7 @@ from ..errors import UserError
 @click.option(
     "--data", required=True, metavar="FOLDER|CSV|NPZ|DATASET", help="Real images: files, or a torchvision dataset."
 )
-@click.option("--data-root", type=click.Path(path_type=Path), help="Where a dataset's files are.")
+@click.option("--data-root", type=click.Path(path_type=Path, exists=True), help="Where a dataset's files are.")
 @click.option(
     "--extractor", required=True, metavar="NAME", help="Feature extractor, see `samplerbench list extractors`."
 )
@@ -31,7 +31,7 @@ def reference(
     """
     import hashlib
 
-    from ..bench.execute import resolve_device
+    from ..bench.worker import resolve_device
     from ..data import image_files, load_images, read_batches
     from ..metrics.extractors import load_extractor
     from ..metrics.names import EXTRACTORS
@@ -39,12 +39,13 @@ def reference(
 
     if out.suffix != ".npz":
         raise UserError(f"--out is the name of an npz file, got {out}")
-    place = resolve_device(device)
+    place, path = resolve_device(device), Path(data)
+    if data_root is not None and (path.is_dir() or path.suffix in (".csv", ".npz")):
+        raise UserError(f"--data-root goes with a torchvision dataset, not with --data {data}")
+    if path.suffix in (".csv", ".npz") and not path.exists():
+        raise UserError(f"--data {path}: no such file")
     ready = load_extractor(extractor, extractor_weights, place)
-    path = Path(data)
     if path.is_dir() or path.suffix == ".csv":
-        if not path.exists():
-            raise UserError(f"--data {path}: no such file")
         files = image_files(path)
         digest = hashlib.sha256()
         for file in files:

@@ -40,7 +40,7 @@ from ..errors import UserError
 )
 @click.option(
     "--reference",
-    type=click.Path(path_type=Path, exists=True),
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Reference statistics.  [default: the model's own]",
 )
 @click.option(
@@ -56,7 +56,9 @@ from ..errors import UserError
     help="Samplers and metrics of your own; may be given several times.",
 )
 @click.option(
-    "--data-root", type=click.Path(path_type=Path), help="Where a dataset's files are, for metrics of real images."
+    "--data-root",
+    type=click.Path(path_type=Path, exists=True),
+    help="Where a dataset's files are, for metrics of real images.",
 )
 @click.option("--fresh", is_flag=True, help="Compute everything anew, whatever --out and the cache hold.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder of finished work.  [default: the user's cache]")
@@ -93,10 +95,14 @@ def run(
             benchmark.execute()
         except (KeyboardInterrupt, UserError) as error:  # what was finished is shown first
             stopped = error
-    if as_json:
-        click.echo(records_frame(benchmark.records, config.metrics).to_json(orient="records", indent=2))
-    elif not quiet:
-        print_run(benchmark)
+    try:
+        if as_json:
+            click.echo(records_frame(benchmark.records, config.metrics).to_json(orient="records", indent=2))
+        elif not quiet:
+            print_run(benchmark)
+    except OSError:  # a full disk behind `>`, or a reader that is gone
+        click.echo(f"what was finished is in {benchmark.store.out}", err=True)
+        raise
     if stopped:
         raise stopped
     return 1 if benchmark.broken or all(record.status != "done" for record in benchmark.records) else 0

@@ -15,7 +15,9 @@ import click
     help="Folder of checkpoints and of the finished model.  [default: results/train-RECIPE]",
 )
 @click.option(
-    "--data-root", type=click.Path(path_type=Path), help="Where the images are; without it they are downloaded."
+    "--data-root",
+    type=click.Path(path_type=Path, exists=True),
+    help="Where the images are; without it they are downloaded.",
 )
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")

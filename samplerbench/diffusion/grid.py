@@ -18,10 +18,10 @@ from ..errors import UserError, unknown
 from .schedule import NoiseSchedule
 from .spacing import SPACINGS, explicit_times, spaced
 
-__all__ = ["FINALS", "TimeGrid"]
-
+__all__ = ["FINALS", "MOST_STEPS", "TimeGrid"]
 
 FINALS = ("zero", "none", "denoise")
+MOST_STEPS = 100_000  # a hundred times the longest chain in use; a grid holds four numbers for each
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class TimeGrid:
         """
         if final not in FINALS:
             raise unknown("final", final, FINALS)
-        if steps < 1:
-            raise UserError(f"steps must be at least 1, got {steps}")
+        if not 1 <= steps <= MOST_STEPS:
+            raise UserError(f"steps must be from 1 to {MOST_STEPS}, got {steps}")
         listed = explicit_times(spacing)
         if listed is not None:
             if len(listed) != steps + 1:

@@ -8,12 +8,14 @@ the network's label is t - 1.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import UserError, unknown
+from ..errors import UserError, one_line, unknown
 
 __all__ = [
     "DiscreteSchedule",
@@ -25,6 +27,8 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+MOST_TIMES = 10**6
+LEAST_LOG_ALPHA = -300.0  # e^-600, the least α², is a normal number of float64
 
 
 class NoiseSchedule(ABC):
@@ -91,8 +95,11 @@ class DiscreteSchedule(NoiseSchedule):
         self.betas = np.asarray(betas, dtype=np.float64)
         if self.betas.ndim != 1 or len(self.betas) < 1 or not np.all((self.betas > 0) & (self.betas < 1)):
             raise UserError("betas must be a list of numbers in (0, 1)")
+        if len(self.betas) > MOST_TIMES:
+            raise UserError(f"a discrete schedule has at most {MOST_TIMES} times, got {len(self.betas)}")
         self.t_max = float(len(self.betas))
         self._nodes = np.concatenate([[0.0], 0.5 * np.cumsum(np.log1p(-self.betas))])
+        _something_left(float(self._nodes[-1]))
         self._times = np.arange(len(self._nodes), dtype=np.float64)
         self._config = config or {"kind": "betas", "betas": self.betas.tolist()}
 
@@ -121,10 +128,14 @@ class VPSchedule(NoiseSchedule):
     def __init__(
         self, beta_0: float = 0.1, beta_1: float = 20.0, t_min: float = 1e-3, label_scale: float = 999.0
     ) -> None:
+        _check_numbers(beta_0=beta_0, beta_1=beta_1, t_min=t_min, label_scale=label_scale)
         if not (0 <= beta_0 <= beta_1 and beta_1 > 0 and 0 < t_min < 1):
             raise UserError(
                 f"a VP schedule needs 0 <= beta_0 <= beta_1 and 0 < t_min < 1, got {beta_0}, {beta_1}, {t_min}"
             )
+        if label_scale <= 0:
+            raise UserError(f"label_scale of a VP schedule is above 0, got {label_scale}")
+        _something_left(-0.25 * (beta_1 - beta_0) - 0.5 * beta_0)
         self.beta_0, self.beta_1, self.t_min, self.label_scale = beta_0, beta_1, t_min, label_scale
 
     def log_alpha(self, t: ArrayLike) -> Array:
@@ -150,18 +161,46 @@ class VPSchedule(NoiseSchedule):
 
 def linear_schedule(steps: int = 1000, beta_first: float = 1e-4, beta_last: float = 0.02) -> DiscreteSchedule:
     """β from beta_first to beta_last in equal increments (Ho et al. 2020, §4)."""
+    _check_steps(steps)
+    _check_numbers(beta_first=beta_first, beta_last=beta_last)
     config = {"kind": "linear", "steps": steps, "beta_first": beta_first, "beta_last": beta_last}
     return DiscreteSchedule(np.linspace(beta_first, beta_last, steps), config)
 
 
 def cosine_schedule(steps: int = 1000, offset: float = 0.008, beta_limit: float = 0.999) -> DiscreteSchedule:
     """ᾱ_t = f(t)/f(0), f(t) = cos²((t/T + s)/(1 + s)·π/2), with β clipped (Nichol & Dhariwal 2021, eq. 17)."""
+    _check_steps(steps)
+    _check_numbers(offset=offset, beta_limit=beta_limit)
+    if offset < 0:
+        raise UserError(f"offset of a cosine schedule is at least 0, got {offset}")
     f = np.cos((np.arange(steps + 1) / steps + offset) / (1 + offset) * np.pi / 2) ** 2
     config = {"kind": "cosine", "steps": steps, "offset": offset, "beta_limit": beta_limit}
     return DiscreteSchedule(np.minimum(1 - f[1:] / f[:-1], beta_limit), config)
 
 
-_KINDS = {"linear": linear_schedule, "cosine": cosine_schedule, "vp": VPSchedule, "betas": DiscreteSchedule}
+def _check_steps(steps: int) -> None:
+    if type(steps) is not int or not 1 <= steps <= MOST_TIMES:
+        raise UserError(f"steps of a schedule is a whole number from 1 to {MOST_TIMES}, got {steps!r}")
+
+
+def _check_numbers(**values: Any) -> None:
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < inf:
+            raise UserError(f"{name} of a schedule is a finite number, got {value!r}")
+
+
+def _something_left(log_alpha: float) -> None:
+    """Raises UserError where α² is 0 in float64 at the schedule's end: every step from there would divide by it."""
+    if log_alpha < LEAST_LOG_ALPHA:
+        raise UserError(f"the schedule ends at α = exp({log_alpha:.4g}), which is 0 in float64")
+
+
+_KINDS: dict[str, Callable[..., NoiseSchedule]] = {
+    "linear": linear_schedule,
+    "cosine": cosine_schedule,
+    "vp": VPSchedule,
+    "betas": lambda betas: DiscreteSchedule(betas),
+}
 
 
 def schedule_from_config(config: dict[str, Any]) -> NoiseSchedule:
@@ -170,9 +209,9 @@ def schedule_from_config(config: dict[str, Any]) -> NoiseSchedule:
     """
     options = dict(config)
     kind = options.pop("kind", None)
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise unknown("schedule", kind, _KINDS)
     try:
-        return _KINDS[kind](**options)  # type: ignore[operator]
-    except TypeError as error:
-        raise UserError(f"schedule '{kind}': {error}") from None
+        return _KINDS[kind](**options)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise UserError(f"schedule '{kind}': {one_line(error)}") from None

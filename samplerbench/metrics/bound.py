@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..diffusion.denoiser import Denoiser, Epsilon
+from ..diffusion.denoiser import Epsilon, Meter
 from ..diffusion.grid import TimeGrid
 from ..diffusion.noise import NoiseSource
 from ..sampler import Sampler
@@ -34,7 +34,7 @@ def bound_terms(sampler: Sampler, epsilon: Epsilon, grid: TimeGrid, x0: Tensor, 
     sampler: has transition densities. grid: ends at time 0; its last step is the decoder: a Gaussian over the 256 grey
     levels, whose variance, where the chain's is 0, is that of the step before (as in the DDPM authors' code).
     """
-    denoiser, bits = Denoiser(epsilon, len(x0)), 1 / math.log(2)
+    denoiser, bits = Meter(epsilon, len(x0)).denoiser(), 1 / math.log(2)
     alpha, sigma = grid.alpha, grid.sigma
     spread = alpha[0] ** 2 * x0.double().square() + sigma[0] ** 2 - 1 - 2 * math.log(sigma[0])
     prior = 0.5 * spread.flatten(1).mean(dim=1) * bits

@@ -1,4 +1,4 @@
-"""The small classifier whose last hidden layer is the feature space of the Fashion-MNIST benchmark."""
+"""The small classifier whose stages give the features of the Fashion-MNIST benchmark."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..errors import UserError
+from ..errors import UserError, whole_numbers
 
 __all__ = ["ClassifierConfig", "FeatureClassifier"]
 
@@ -25,8 +25,18 @@ class ClassifierConfig:
     dropout: float = 0.3
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "image_shape", tuple(self.image_shape))
-        object.__setattr__(self, "widths", tuple(self.widths))
+        """Raises ValueError for what no network can be."""
+        for name in ("image_shape", "widths"):
+            object.__setattr__(self, name, whole_numbers(name, getattr(self, name), 1, 2**16))
+        whole_numbers("classes", [self.classes], 1, 2**16)
+        if len(self.image_shape) != 3:
+            raise ValueError(f"image_shape is [C, H, W], got {list(self.image_shape)}")
+        if not self.widths or any(side < 2 ** (len(self.widths) - 1) for side in self.image_shape[1:]):
+            raise ValueError(
+                f"widths has one for each of 1 stage or more, each at half the resolution, got {self.widths}"
+            )
+        if isinstance(self.dropout, bool) or not isinstance(self.dropout, int | float) or not 0 <= self.dropout <= 1:
+            raise ValueError(f"dropout is a number from 0 to 1, got {self.dropout!r}")
 
 
 class FeatureClassifier(nn.Module):

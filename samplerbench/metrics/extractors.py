@@ -38,9 +38,10 @@ class FashionMNISTFeatures(FeatureExtractorBase):  # type: ignore[misc]
         what = f"extractor '{name}'"
         try:
             config = ClassifierConfig(**read_json(folder / "config.json", what)["architecture"])
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{what}: config.json in {folder} is not a classifier's: {error}") from None
-        self.network = FeatureClassifier(config)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{what}: config.json in {folder} is not a classifier's: {one_line(error)}") from None
+        with torch.device("meta"):  # no memory is taken before the file of weights is known to have these shapes
+            self.network = FeatureClassifier(config)
         load_weights(self.network, folder / "model.safetensors", what)
         self.network.to(memory_format=torch.channels_last)
         self.eval().requires_grad_(False)

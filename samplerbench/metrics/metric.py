@@ -79,6 +79,7 @@ class Metric(ABC):
             it would be of infinitely many samples (`stats.difference`).
         about: what it measures, in a line.
         paper: its source.
+        depends_on: as that of a `Sampler`.
     """
 
     name: ClassVar[str]
@@ -86,6 +87,7 @@ class Metric(ABC):
     extrapolates: ClassVar[bool] = False
     about: ClassVar[str] = ""
     paper: ClassVar[str] = ""
+    depends_on: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def measure(self, drawn: Drawn) -> Measured:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import zipfile
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, one_line
 from ..files import sha256
 from .extractors import Extractor
 from .frechet import Moments, Statistics
@@ -22,6 +22,12 @@ __all__ = ["UNKNOWN", "Provenance", "Reference", "load_reference", "make_referen
 
 FEATURES = 4096  # kept of a reference, at random
 UNKNOWN = "unknown"
+ROUNDING = (
+    1e-5  # of the largest entry or eigenvalue. A covariance of 2,048 features made in float32 has eigenvalues down
+)
+# to -2e-8 of the largest where it was centred first, and to -1e-6 where it is a difference of float32 sums.
+
+LARGEST = 1e30  # beyond it a distance, a sum of squares, would leave what float32 can hold
 
 
 @dataclass(frozen=True)
@@ -94,30 +100,61 @@ def save_reference(path: Path, statistics: Statistics, features: Tensor, provena
 
 def load_reference(path: Path, extractor: Extractor, image_shape: Sequence[int]) -> Reference:
     """The reference at `path`. A file of another project's (mu and sigma alone: EDM, DDIM, pytorch-fid) is read with
-    the rest unknown. Raises UserError where it is none, or was made with another extractor.
+    the rest unknown. Raises UserError where it is none, was made with another extractor, or holds what no statistics of
+    images are: values that are complex or not finite, a sigma that is 0, asymmetric or indefinite beyond rounding.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            mu, sigma = arrays["mu"].astype(np.float64), arrays["sigma"].astype(np.float64)
-            count = int(arrays["count"]) if "count" in arrays else None
+            mu, sigma = arrays["mu"], arrays["sigma"]
+            count = operator.index(arrays["count"][()]) if "count" in arrays else None
             provenance = Provenance(**(json.loads(str(arrays["provenance"])) if "provenance" in arrays else {}))
-            features = torch.from_numpy(arrays["features"]).float() if "features" in arrays else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not a reference statistics file: {error}") from None
+            features = arrays.get("features")
+    except Exception as error:  # whatever a damaged archive makes zipfile, zlib and numpy say
+        raise UserError(f"{path} is not a reference statistics file: {one_line(error)}") from None
+    if not all(isinstance(value, str) for value in asdict(provenance).values()):
+        raise UserError(f"{path}: expected a provenance of texts, got {asdict(provenance)}")
     said = (provenance.extractor, provenance.extractor_sha256)
     if UNKNOWN not in said and said != (extractor.name, extractor.sha256):
         raise UserError(
             f"{path} was made with extractor '{provenance.extractor}' ({provenance.extractor_sha256[:12]}), "
             f"not with '{extractor.name}' ({extractor.sha256[:12]}); a distance between the two would mean nothing"
         )
-    if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)) or (count is not None and count < 2):
+    if mu.ndim != 1 or not len(mu) or sigma.shape != (len(mu), len(mu)) or (count is not None and count < 2):
         shapes = f"{list(mu.shape)}, {list(sigma.shape)} and {count}"
         raise UserError(f"{path}: expected mu [D], sigma [D, D] and count >= 2, got {shapes}")
-    if not torch.isfinite(torch.from_numpy(sigma)).all():
-        raise UserError(f"{path}: sigma has values that are not finite")
     dimension = extractor.dimension(image_shape) if UNKNOWN in said else len(mu)
     if len(mu) != dimension:
         raise UserError(f"{path} has {len(mu)} features, extractor '{extractor.name}' {dimension}: it is of another")
-    if features is not None and (features.ndim != 2 or features.shape[1] != len(mu)):
+    if features is not None and (features.ndim != 2 or not len(features) or features.shape[1] != len(mu)):
         raise UserError(f"{path}: expected features [m, {len(mu)}], got {list(features.shape)}")
-    return Reference(Statistics(mu, sigma, count), provenance, sha256(path), features)
+    statistics = Statistics(_numbers(path, "mu", mu), _covariance(path, _numbers(path, "sigma", sigma)), count)
+    some = None if features is None else torch.from_numpy(_numbers(path, "features", features)).float()
+    return Reference(statistics, provenance, sha256(path), some)
+
+
+def _numbers(path: Path, name: str, array: np.ndarray) -> np.ndarray:
+    """A file's array as float64, of real finite numbers."""
+    if array.dtype.kind not in "fiu":
+        raise UserError(f"{path}: expected real numbers in {name}, got {array.dtype}")
+    numbers = array.astype(np.float64)
+    if not (np.abs(numbers) < LARGEST).all():
+        raise UserError(f"{path}: {name} has values that are not finite, or beyond {LARGEST:g}")
+    return numbers
+
+
+def _covariance(path: Path, sigma: np.ndarray) -> np.ndarray:
+    """sigma as it is. Raises UserError where it is no covariance, but for rounding."""
+    largest = float(np.abs(sigma).max())
+    if largest == 0:
+        raise UserError(f"{path}: sigma is 0, as if all images were the same")
+    asymmetry = float(np.abs(sigma - sigma.T).max()) / largest
+    if asymmetry > ROUNDING:
+        raise UserError(
+            f"{path}: sigma is not symmetric (by {asymmetry:.1e} of its largest entry, {ROUNDING:g} is allowed)"
+        )
+    values = np.linalg.eigvalsh((sigma + sigma.T) / 2)
+    if values[0] < -ROUNDING * abs(values[-1]):
+        raise UserError(
+            f"{path}: sigma is no covariance: it has an eigenvalue of {values[0]:.3g}, the largest is {values[-1]:.3g}"
+        )
+    return sigma

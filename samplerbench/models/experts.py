@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 
-__all__ = ["Experts"]
+__all__ = ["Experts", "networks_of"]
 
 
 class Experts(nn.Module):
@@ -43,3 +43,8 @@ class Experts(nn.Module):
             if mine.any():
                 out[mine] = network(x[mine], label[mine]).to(out.dtype)
         return out
+
+
+def networks_of(network: nn.Module) -> list[nn.Module]:
+    """The networks of which each evaluation runs one: the experts, or the one that there is."""
+    return list(network.networks) if isinstance(network, Experts) else [network]

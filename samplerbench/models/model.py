@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
-from ..diffusion.schedule import NoiseSchedule, schedule_from_config
+import torch
+
+from ..diffusion.schedule import NoiseSchedule
 from ..errors import UserError, unknown
 from ..files import load_weights, read_json, save_weights
+from .config import FORMAT, model_config
 from .experts import Experts
 from .predictor import ModelEpsilon, NoisePredictor
-from .unet import UNet, UNetConfig
+from .unet import UNet
 
 __all__ = ["Model", "load_model", "model_names", "save_model"]
-
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -63,41 +64,37 @@ def model_names() -> list[str]:
     return sorted(folder.name for folder in _shipped().iterdir() if (folder / "config.json").is_file())
 
 
-def load_model(name: str) -> Model:
-    """The shipped model of that name, or the one in the folder of that path."""
+def load_model(name: str, sha256: str | None = None) -> Model:
+    """The shipped model of that name, or the one in the folder of that path; with `sha256` only if that is its hash."""
     folder = _shipped() / name if name in model_names() else Path(name)
     if not folder.is_dir():
         raise unknown("model", name, [*model_names(), "a folder with config.json and model.safetensors"])
     config = read_json(folder / "config.json", what=f"model '{name}'")
     try:
-        architecture = dict(config["architecture"])
-        kind = architecture.pop("kind")
-        if kind != "unet":
-            raise unknown("architecture", kind, ["unet"])
-        names = {f.name for f in fields(UNetConfig)}
-        for key in architecture:
-            if key not in names:
-                raise unknown("key of the architecture", key, names)
-        unet = UNetConfig(**architecture)
-        last = config.get("experts", [])
-        network = Experts([UNet(unet) for _ in range(len(last) + 1)], last) if last else UNet(unet)
-        predictor = NoisePredictor(network, config["prediction"])
-        schedule = schedule_from_config(config["schedule"])
-    except KeyError as error:
-        raise UserError(f"model '{name}': config.json lacks {error}") from None
-    except (TypeError, ValueError) as error:
+        known = model_config(config)
+    except UserError as error:
         raise UserError(f"model '{name}': config.json: {error}") from None
+    with torch.device("meta"):  # no memory is taken before the file of weights is known to have these shapes
+        network = (
+            Experts([UNet(known.unet) for _ in range(len(known.last) + 1)], known.last)
+            if known.last
+            else UNet(known.unet)
+        )
     load_weights(network, folder / "model.safetensors", what=f"model '{name}'")
     digest = hashlib.sha256(
         (folder / "config.json").read_bytes() + (folder / "model.safetensors").read_bytes()
     ).hexdigest()
+    if sha256 not in (None, digest):
+        raise UserError(
+            f"model '{name}' was changed in the meantime: its hash is {digest[:12]}, expected {sha256[:12]}"
+        )
     reference = folder / "reference.npz"
     return Model(
         name=name if name in model_names() else folder.resolve().name,
-        predictor=predictor.eval().requires_grad_(False),
-        schedule=schedule,
-        image_shape=unet.image_shape,
-        extractor=config.get("extractor"),
+        predictor=NoisePredictor(network, known.prediction).eval().requires_grad_(False),
+        schedule=known.schedule,
+        image_shape=known.unet.image_shape,
+        extractor=known.extractor,
         reference=reference if reference.is_file() else None,
         sha256=digest,
         config=config,

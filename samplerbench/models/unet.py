@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import whole_numbers
+
 __all__ = ["UNet", "UNetConfig"]
 
 
@@ -38,9 +40,18 @@ class UNetConfig:
     learned_range: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "image_shape", tuple(self.image_shape))
-        object.__setattr__(self, "channels", tuple(self.channels))
-        object.__setattr__(self, "attention", tuple(self.attention))
+        """Raises ValueError for what no network can be."""
+        levels = len(self.channels) if isinstance(self.channels, list | tuple) else 0
+        for name, least, most in (("image_shape", 1, 2**16), ("channels", 8, 2**16), ("attention", 0, levels - 1)):
+            object.__setattr__(self, name, whole_numbers(name, getattr(self, name), least, most))
+        whole_numbers("patch", [self.patch], 1, 2**16)
+        whole_numbers("blocks", [self.blocks], 1, 2**10)
+        if not isinstance(self.learned_range, bool):
+            raise ValueError(f"learned_range is true or false, got {self.learned_range!r}")
+        if len(self.image_shape) != 3:
+            raise ValueError(f"image_shape is [C, H, W], got {list(self.image_shape)}")
+        if not self.channels:
+            raise ValueError("channels has a width for each resolution, got none")
         step = self.patch * 2 ** (len(self.channels) - 1)
         if any(side % step for side in self.image_shape[1:]):
             raise ValueError(f"image sides {self.image_shape[1:]} are not divisible by {step} (patch · 2^(levels - 1))")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
-from rich.console import Console
 
 from .compare import CONFIDENT, Family
 from .comparison import family_line, figures
 from .literature import Ranking
+from .terminal import plain_console
 from .text import BAD, Style, boxed, folded, markdown, say
 
 __all__ = ["print_published", "print_rankings"]
@@ -20,7 +20,7 @@ STYLES: dict[str, Style] = {"reversed": BAD}
 
 def print_published(frame: pd.DataFrame, as_markdown: bool) -> None:
     """Our rows beside the literature's, the sources below."""
-    console = Console(highlight=False)
+    console = plain_console()
     cited = [
         source if how == "read" else f"{source} ({how})"
         for source, how in zip(frame["source"], frame["provenance"], strict=True)
@@ -46,7 +46,7 @@ def print_published(frame: pd.DataFrame, as_markdown: bool) -> None:
 
 def print_rankings(rankings: Sequence[Ranking], family: Family, as_markdown: bool) -> None:
     """How many of the literature's rankings hold here, and those that do not."""
-    console = Console(highlight=False)
+    console = plain_console()
     counts = {word: sum(one.finding == word for one in rankings) for word in ("holds", "reversed", "open")}
     say(
         console,

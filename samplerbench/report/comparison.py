@@ -11,6 +11,7 @@ from rich.console import Console
 from ..errors import UserError
 from ..metrics.metric import title
 from .compare import CONFIDENT, Compared, Comparison, Family, Judged
+from .terminal import plain_console
 from .text import BAD, DIM, GOOD, Style, boxed, folded, markdown, say
 
 __all__ = ["comparison_frame", "family_line", "figures", "print_comparison", "print_notes", "write_csv"]
@@ -55,7 +56,7 @@ def comparison_frame(comparison: Comparison) -> pd.DataFrame:
 
 def print_comparison(comparison: Comparison, as_markdown: bool) -> None:
     """The table, with the conditions that differ above it and the cells without a counterpart below."""
-    console = Console(highlight=False)
+    console = plain_console()
     print_notes(comparison.warnings)
     if comparison.differences:
         sign = "below" if comparison.direction == "lower" else "above"
@@ -76,7 +77,7 @@ def print_comparison(comparison: Comparison, as_markdown: bool) -> None:
 
 def print_notes(notes: Sequence[str]) -> None:
     """What is to be told of the files."""
-    console = Console(highlight=False)
+    console = plain_console()
     for note in notes:
         say(console, note, "yellow")
 

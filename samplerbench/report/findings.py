@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ..check.checks import check_sampler
 from ..sampler import Sampler
+from .terminal import plain_console
 
 __all__ = ["print_findings"]
 
@@ -19,7 +19,7 @@ STYLES = {"passed": "green", "failed": "bold red", "skipped": "dim"}
 
 def print_findings(samplers: Sequence[Sampler]) -> int:
     """Checks samplers one after the other, a table each. Returns 1 where something failed, else 0."""
-    console = Console(highlight=False)
+    console = plain_console()
     failures = 0
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # the tensors are small; more threads only get in each other's way

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import get_args, get_type_hints
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +14,7 @@ from ..diffusion.spacing import SPACINGS
 from ..metrics.names import EXTRACTORS
 from ..plugins import Registry, load_plugins
 from ..sampler import Sampler, options_of
+from .terminal import plain_console
 
 __all__ = ["print_extractors", "print_metrics", "print_models", "print_recipes", "print_samplers"]
 
@@ -24,13 +24,13 @@ def print_samplers(plugins: Sequence[str]) -> int:
     skipped.
     """
     registry = load_plugins(plugins)
-    console = Console(highlight=False)
+    console = plain_console()
     for registered in registry.current():
         cls = registered.cls
         default = cls()
         also = f"  (also {', '.join(cls.aliases)})" if cls.aliases else ""
         noise = "stochastic" if default.stochastic else "deterministic"
-        console.print(f"[bold]{cls.name}[/]{also}", soft_wrap=True)
+        console.print(Text.assemble((cls.name, "bold"), also), soft_wrap=True)
         facts = [
             ("paper", cls.paper or "none given"),
             ("order", f"{default.global_order:g}, {_evaluations(default)} evaluations for n steps, {noise}"),
@@ -45,10 +45,10 @@ def print_samplers(plugins: Sequence[str]) -> int:
 def print_metrics(plugins: Sequence[str]) -> int:
     """A block a metric: what it measures, direction, paper, distribution. Returns 1 where a plugin was skipped."""
     registry = load_plugins(plugins)
-    console = Console(highlight=False)
+    console = plain_console()
     for registered in registry.current_metrics():
         cls = registered.cls
-        console.print(f"[bold]{cls.name}[/]  {cls.about}; {cls.direction} is better", soft_wrap=True)
+        console.print(Text.assemble((cls.name, "bold"), f"  {cls.about}; {cls.direction} is better"), soft_wrap=True)
         for key, text in (("paper", cls.paper or "none given"), ("from", registered.distribution)):
             console.print(f"  {key:<7}", Text(text), soft_wrap=True)
     return _tell_problems(registry)
@@ -67,7 +67,8 @@ def _options(cls: type[Sampler]) -> list[str]:
         kind = hints[option.name]
         choices = {"spacing": SPACINGS, "final": FINALS}.get(option.name) or get_args(kind)
         values = " | ".join(map(_word, choices or [kind]))
-        described.append(f"{option.name}={option.default}  ({values})")
+        default = "none" if option.default is None else option.default
+        described.append(f"{option.name}={default}  ({values})")
     return described
 
 
@@ -94,14 +95,14 @@ def print_models() -> None:
     import json
     from importlib import resources
 
-    console = Console(highlight=False)
+    console = plain_console()
     folders = resources.files("samplerbench.models").joinpath("shipped").iterdir()
     for folder in sorted(folders, key=lambda entry: entry.name):
-        config = json.loads(folder.joinpath("config.json").read_text())
+        config = json.loads(folder.joinpath("config.json").read_text(encoding="utf-8"))
         training, schedule = config["training"], config["schedule"]
         shape = "×".join(map(str, config["architecture"]["image_shape"]))
         seen = f"{training['recipe']['data']['dataset']}, {training['images_seen'] / 1e6:.1f} M images seen"
-        console.print(f"[bold]{folder.name}[/]", soft_wrap=True)
+        console.print(Text(folder.name, "bold"), soft_wrap=True)
         for key, text in (
             ("images", shape),
             ("predicts", config["prediction"]),
@@ -117,7 +118,7 @@ def print_extractors() -> None:
     table = Table("extractor", "what it is")
     for name, info in EXTRACTORS.items():
         table.add_row(name, info.about)
-    Console().print(table)
+    plain_console().print(table)
 
 
 def print_recipes() -> None:
@@ -128,4 +129,4 @@ def print_recipes() -> None:
     for name in recipe_names():
         recipe = find_recipe(name)
         table.add_row(name, recipe.kind, recipe.data.dataset, str(recipe.total), str(recipe.optimiser.batch_size))
-    Console().print(table)
+    plain_console().print(table)

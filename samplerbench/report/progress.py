@@ -6,14 +6,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ..bench.execute import Listener, resolve_device
-from ..bench.plan import Cell
+from ..bench.execute import Listener
+from ..bench.plan import Planned
 from ..bench.record import Record
+from ..bench.worker import resolve_device
 from ..metrics.metric import title
 from ..training.recipe import Recipe
+from .terminal import error_console
 
 __all__ = ["RunProgress", "train_with_progress"]
 
@@ -26,11 +27,11 @@ class RunProgress(Listener):
     """
 
     def __init__(self, quiet: bool) -> None:
-        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        self.console = error_console(quiet)
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("ETA"),
             TimeRemainingColumn(elapsed_when_finished=False),
@@ -46,29 +47,29 @@ class RunProgress(Listener):
         if self.progress.live.is_started:
             self.progress.stop()
 
-    def plan(self, cells: list[Cell], samples: int) -> None:
+    def plan(self, cells: list[Planned], samples: int) -> None:
         self.samples = samples
-        self.total = sum(_work(cell) for cell in cells) * samples
+        self.total = sum(cell.claimed for cell in cells) * samples
         self.cells, self.ended = len(cells), 0
         self.whole = self.progress.add_task("whole run", total=self.total, text=f"0/{self.cells} cells")
         self.current = self.progress.add_task("", total=samples, text="")
         self.progress.start()
 
-    def start(self, cell: Cell) -> None:
+    def start(self, cell: Planned) -> None:
         self.done, self.started = 0, time.monotonic()
         self.progress.reset(self.current, total=self.samples, description=cell.label, text="")
 
-    def advance(self, cell: Cell, samples: int) -> None:
+    def advance(self, cell: Planned, samples: int) -> None:
         self.done += samples
         rate = self.done / max(time.monotonic() - self.started, 1e-9)
         self.progress.update(
             self.current, advance=samples, text=f"{self.done}/{self.samples} samples, {rate:.1f} images/s"
         )
-        self.progress.update(self.whole, advance=samples * _work(cell))
+        self.progress.update(self.whole, advance=samples * cell.claimed)
 
-    def finish(self, cell: Cell, record: Record) -> None:
+    def finish(self, cell: Planned, record: Record) -> None:
         self.ended += 1
-        missing = (self.samples - self.done) * _work(cell)
+        missing = (self.samples - self.done) * cell.claimed
         self.progress.update(self.whole, advance=missing, text=f"{self.ended}/{self.cells} cells")
         if record.status == "done":
             took = "was there already" if self.done == 0 else f"{record.seconds:.1f} s"
@@ -79,29 +80,19 @@ class RunProgress(Listener):
             text = f"{cell.label}: {values or 'nothing measured'} in {record.nfe:g} evaluations, {took}{found}"
             self.progress.console.print(text)
         else:
-            self.progress.console.print(f"{cell.label}: {record.status}: {record.reason}", style="yellow", markup=False)
+            self.progress.console.print(f"{cell.label}: {record.status}: {record.reason}", style="yellow")
 
     def notice(self, text: str) -> None:
-        self.progress.console.print(f"Note: {text}", style="yellow", markup=False)
-
-
-def _work(cell: Cell) -> int:
-    """The evaluations that a sample of a cell is expected to take."""
-    if cell.grid is None:
-        return 0
-    try:
-        return cell.sampler.evaluations(cell.grid.steps)
-    except Exception:  # a plugin's claim; its own cell is where it fails
-        return cell.grid.steps
+        self.progress.console.print(f"Note: {text}", style="yellow")
 
 
 def train_with_progress(recipe: Recipe, out: Path, data_root: Path | None, device: str, quiet: bool) -> dict[str, Any]:
     """`training.run.train` with a bar that shows the loss, and a summary at the end."""
     from ..training.run import train
 
-    console = Console(stderr=True, quiet=quiet, highlight=False)
+    console = error_console(quiet)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -13,6 +13,7 @@ from .choice import cells
 from .compare import CONFIDENT
 from .layout import Cell, HonestBest, Layout, layout
 from .results import Results, measured
+from .terminal import plain_console
 from .text import BAD, BEST, DIM, Style, boxed, folded, markdown, say, width_of
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ REASONS = 8  # that are told one by one
 
 def print_table(files: Sequence[Results], metric: Metric, as_markdown: bool, honest: bool = False) -> None:
     """The table of the rows of files, and under it what its reader has to know."""
-    console = Console(highlight=False)
+    console = plain_console()
     table = layout(files, metric, honest)
     for note in (*(note for one in files for note in one.notes), *table.notes):
         say(console, note, "yellow")
@@ -209,7 +210,7 @@ def print_run(run: BenchmarkRun) -> None:
     """The table of each metric, what was skipped or failed and why, and where the files are."""
     from ..bench.run import records_frame  # which loads torch; the table of finished runs needs none
 
-    console = Console(highlight=False)
+    console = plain_console()
     if run.records:
         rows = records_frame(run.records, [metric.name for metric in run.metrics])
         for metric in run.metrics:

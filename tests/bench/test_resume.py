@@ -17,11 +17,12 @@ from safetensors.torch import save_file
 
 import samplerbench
 from samplerbench import UserError
-from samplerbench.bench import execute
+from samplerbench.bench import execute, worker
 from samplerbench.bench.execute import Listener
-from samplerbench.bench.shards import Shard, ShardCache
+from samplerbench.bench.shards import Batch, Shard, ShardCache
 
-TIMES = ["seconds", "images_per_second", "finished", "cached", "batch_size"]
+PARTS = ["seconds", "seconds_sampling", "seconds_decoding", "seconds_features"]
+TIMES = [*PARTS, "finished", "cached", "batch_size"]
 
 
 class Log(Listener):
@@ -37,15 +38,15 @@ class Log(Listener):
 @pytest.fixture
 def log(monkeypatch):
     log = Log()
-    real = execute.draw
+    real = worker.draw
 
-    def draw(sampler, denoiser, grid, x, noise):
+    def draw(sampler, epsilon, grid, x, *others):
         if log.drawn + len(x) > log.limit:
             raise KeyboardInterrupt
         log.drawn += len(x)
-        return real(sampler, denoiser, grid, x, noise)
+        return real(sampler, epsilon, grid, x, *others)
 
-    monkeypatch.setattr(execute, "draw", draw)
+    monkeypatch.setattr(worker, "draw", draw)
     monkeypatch.setattr(execute, "SHARD", 16)
     return log
 
@@ -85,7 +86,7 @@ def test_a_cell_done_elsewhere_comes_from_the_cache(go, log):
     again = go(out="second")
     assert log.drawn == 0
     assert again["cached"].tolist() == [40, 40]
-    assert again["images_per_second"].isna().all()
+    assert again[PARTS].equals(first[PARTS])  # what drawing them took, then
     pd.testing.assert_frame_equal(figures(first), figures(again))
     fresh = go(out="third", fresh=True)
     assert log.drawn == 80
@@ -158,7 +159,7 @@ def test_failures_are_not_cached(go, log, monkeypatch):
         raise ValueError("for a moment")
 
     with monkeypatch.context() as broken:
-        broken.setattr(execute, "quantise", fail)
+        broken.setattr(worker, "quantise", fail)
         assert go(nfe=[2])["status"].tolist() == ["failed"]
     again = go(nfe=[2])
     assert again["status"].tolist() == ["done"]
@@ -221,7 +222,9 @@ class TestDamage:
 
         notices = []
         cache = ShardCache(tmp_path / "cache", notices.append)
-        shard = Shard(torch.zeros(3, 2), torch.zeros(3, 5), torch.zeros(1, 1, 2, 2), 4.0)
+        counts = torch.full((3,), 4.0, dtype=torch.float64)
+        batches = (Batch(3, "a cpu", 1.0, 0.0, 0.5),)
+        shard = Shard(torch.zeros(3, 2), torch.zeros(3, 5), torch.zeros(1, 1, 2, 2), counts, counts, batches)
         with monkeypatch.context() as disk:
             disk.setattr("pathlib.Path.replace", full)
             cache.save("abc", 0, shard)

@@ -207,7 +207,7 @@ def test_check(command, tmp_path):
         (["run"], "Missing option '--samplers'"),
         (["run", "--samplers", "dimd"], "unknown sampler 'dimd'; did you mean 'ddim'"),
         (["run", "--samplers", "ddim", "--nfe", "ten"], "got 'ten'"),
-        (["run", "--samplers", "ddim", "--nfe", "0"], "nfe is at least 1, got 0"),
+        (["run", "--samplers", "ddim", "--nfe", "0"], "nfe is from 1 to 100000, got 0"),
         (["run", "--samplers", "ddim", "--samples", "many"], "'many' is not a valid integer"),
         (["run", "--samplers", "ddim", "--sampels", "5"], "No such option"),
         (["run", "--samplers", "ddim", "--nfe", "5", "--steps", "5"], "not both"),

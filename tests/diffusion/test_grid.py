@@ -88,7 +88,7 @@ def test_bad_requests():
         TimeGrid.make(LINEAR, 10, "unifrom")
     with pytest.raises(UserError, match="did you mean 'zero'"):
         TimeGrid.make(LINEAR, 10, "uniform", "zeros")
-    with pytest.raises(UserError, match="steps must be at least 1"):
+    with pytest.raises(UserError, match="steps must be from 1 to 100000"):
         TimeGrid.make(LINEAR, 0)
     with pytest.raises(UserError, match="1001 distinct times were asked for; uniform spacing has 1000"):
         TimeGrid.make(LINEAR, 1001, "uniform")

@@ -114,6 +114,30 @@ def test_bad_extractors(tmp_path):
         load_extractor(INCEPTION, bad)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"widths": [0]}, "widths holds whole numbers from 1"),
+        ({"widths": [True]}, "widths holds whole numbers from 1"),
+        ({"widths": []}, "widths has one for each of 1 stage or more"),
+        ({"widths": [8] * 9}, "widths has one for each of 1 stage or more"),
+        ({"widths": 5}, "widths holds whole numbers"),
+        ({"widths": [2**16] * 3}, r"does not fit config\.json"),  # 800 GB, were the network made first
+        ({"classes": 0}, "classes holds whole numbers from 1"),
+        ({"image_shape": [28, 28]}, r"image_shape is \[C, H, W\]"),
+        ({"dropout": "0.3"}, "dropout is a number from 0 to 1"),
+        ({"colour": 1}, "config.json in .* is not a classifier's: TypeError: .*colour"),
+    ],
+)
+def test_architectures_of_classifiers_that_cannot_be(tmp_path, changes, message):
+    shipped = resources.files("samplerbench.metrics").joinpath("shipped").joinpath(SHIPPED)
+    config = json.loads(shipped.joinpath("config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": config["architecture"] | changes}))
+    (tmp_path / "model.safetensors").write_bytes(shipped.joinpath("model.safetensors").read_bytes())
+    with pytest.raises(UserError, match=message):
+        load_extractor(SHIPPED, tmp_path)
+
+
 GREY = (1, 28, 28)
 
 

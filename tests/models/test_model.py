@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 
 import pytest
@@ -160,6 +161,10 @@ def pickled_with_another_ending(folder):
         (lambda f: (f / "config.json").write_text("{"), "not valid JSON"),
         (lambda f: (f / "config.json").write_text("[]"), "must hold a JSON object"),
         (lambda f: (f / "config.json").write_text("{}"), "lacks 'architecture'"),
+        (lambda f: (f / "config.json").write_text("[" * 100_000), "not valid JSON"),
+        (lambda f: (f / "config.json").write_bytes(b"\xff\xfe"), "not valid JSON"),
+        (lambda f: (f / "model.safetensors").write_bytes(b""), "is truncated or not safetensors"),
+        (lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 99), "is truncated or not safetensors"),
     ],
 )
 def test_damaged_folders(folder, damage, message):
@@ -167,6 +172,150 @@ def test_damaged_folders(folder, damage, message):
     with pytest.raises(UserError, match=message) as error:
         load_model(str(folder))
     assert "\n" not in str(error.value)
+
+
+def with_weight(value, dtype=None):
+    def damage(folder):
+        state = load_file(folder / "model.safetensors")
+        state["stem.bias"] = state["stem.bias"].to(dtype or state["stem.bias"].dtype)
+        state["stem.bias"][0] = value
+        save_file(state, folder / "model.safetensors")
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (with_weight(math.nan), "stem.bias has values that are not finite"),
+        (with_weight(-math.inf), "stem.bias has values that are not finite"),
+        (with_weight(1, torch.int64), r"stem.bias is torch.int64, expected torch.float32"),
+        (with_weight(1, torch.complex64), r"stem.bias is torch.complex64, expected torch.float32"),
+    ],
+)
+def test_weights_that_are_no_weights(folder, damage, message):
+    damage(folder)
+    with pytest.raises(UserError, match=message):
+        load_model(str(folder))
+
+
+def test_weights_of_float16_are_loaded_as_float32(folder):
+    whole = load_model(str(folder)).predictor.state_dict()
+    state = {name: value.half() for name, value in load_file(folder / "model.safetensors").items()}
+    save_file(state, folder / "model.safetensors")
+    loaded = load_model(str(folder)).predictor.state_dict()
+    assert all(value.dtype == torch.float32 for value in loaded.values())
+    assert all(torch.equal(value, whole[name].half().float()) for name, value in loaded.items())
+
+
+NOT_WHOLE = [0, -1, True, 1.0, 1.5, "2", None, [1], {}, 10**30]
+ARCHITECTURES = [
+    *(({"patch": value}, "patch holds whole numbers from 1") for value in NOT_WHOLE),
+    *(({"blocks": value}, "blocks holds whole numbers from 1") for value in NOT_WHOLE),
+    *(({"channels": [value]}, "channels holds whole numbers from 8") for value in NOT_WHOLE),
+    *(({"image_shape": [1, value, 28]}, "image_shape holds whole numbers from 1") for value in NOT_WHOLE),
+    *(({"channels": value}, "channels holds whole numbers") for value in (8, "8", None, {"0": 8}, True)),
+    *(({"image_shape": value}, "image_shape holds whole numbers") for value in (28, "1×28×28", None, {})),
+    ({"image_shape": []}, r"image_shape is \[C, H, W\], got \[\]"),
+    ({"image_shape": [28, 28]}, r"image_shape is \[C, H, W\], got \[28, 28\]"),
+    ({"channels": []}, "channels has a width for each resolution, got none"),
+    ({"channels": [8] * 50}, "not divisible by"),
+    *(({"attention": value}, "attention holds whole numbers from 0 to 0") for value in ([1], [-1], [0.0], 0, "0")),
+    *(({"learned_range": value}, "learned_range is true or false") for value in (0, 1, "no", None)),
+    ({"kind": None}, "unknown architecture 'None'"),
+    ({"kind": ["unet"]}, "unknown architecture"),
+    ({"channels": [2**16]}, r"does not fit config\.json"),  # 300 GB, were the network made first
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), ARCHITECTURES, ids=lambda case: str(case)[:40])
+def test_architectures_that_cannot_be(folder, changes, message):
+    architecture = json.loads((folder / "config.json").read_text())["architecture"]
+    edit(folder, architecture=architecture | changes)
+    with pytest.raises(UserError, match=message) as error:
+        load_model(str(folder))
+    assert "\n" not in str(error.value)
+
+
+LINEAR = {"kind": "linear", "steps": 1000}
+CONFIGS = [
+    *(
+        ({"experts": value}, "experts is a list of increasing labels from 0 to below 999")
+        for value in (
+            [99999],
+            [999],
+            [-1],
+            [5, 5],
+            [9, 3],
+            ["5"],
+            [True],
+            [math.nan],
+            [10**400],
+            5,
+            "5",
+            None,
+            {"a": 1},
+        )
+    ),
+    *(({"architecture": value}, "architecture is a JSON object") for value in (None, 5, "unet", ["unet"])),
+    ({"architecture": {"kind": "unet"}}, "architecture lacks 'image_shape'"),
+    ({"architecture": {}}, "architecture lacks 'kind'"),
+    *(({"prediction": value}, "unknown prediction") for value in (None, 1, ["v"], {})),
+    *(({"schedule": value}, "schedule is a JSON object") for value in (None, 5, "linear", ["linear"])),
+    *(({"schedule": {"kind": value}}, "unknown schedule") for value in (None, 5, ["linear"], {}, "Linear")),
+    ({"schedule": {}}, "unknown schedule"),
+    ({"schedule": LINEAR | {"colour": 1}}, "schedule 'linear': .*colour"),
+    *(
+        ({"schedule": {"kind": kind, "steps": value}}, "steps of a schedule is a whole number from 1")
+        for kind in ("linear", "cosine")
+        for value in (0, -5, 2.5, 1000.0, "1000", True, None, 10**9)
+    ),
+    *(
+        ({"schedule": LINEAR | {"beta_first": value}}, "schedule|betas")
+        for value in (0, -1, 1, 2, "0.1", True, None, [0.1], math.nan, math.inf)
+    ),
+    *(({"schedule": {"kind": "cosine", "offset": value}}, "schedule|betas") for value in (-1, "1", None, math.nan)),
+    *(
+        ({"schedule": {"kind": "cosine", "beta_limit": value}}, "schedule|betas")
+        for value in (1, 2, "1", None, math.nan)
+    ),
+    ({"schedule": {"kind": "betas"}}, "schedule 'betas': .*betas"),
+    *(
+        ({"schedule": {"kind": "betas", "betas": value}}, "schedule 'betas'|betas must be")
+        for value in ([], [[0.1]], ["a"], "ab", 0.5, None, [0.1, 1.0], [0.1, math.nan], [{}])
+    ),
+    ({"schedule": {"kind": "betas", "betas": [0.9999] * 100}}, r"ends at α = exp\(-460.5\), which is 0 in float64"),
+    *(
+        ({"schedule": {"kind": "vp", "label_scale": value}}, "label_scale")
+        for value in (0, -1, "a", None, math.nan, True)
+    ),
+    *(
+        ({"schedule": {"kind": "vp", "beta_1": value}}, "beta_1|VP|too large")
+        for value in (-1, "a", None, math.inf, 10**400)
+    ),
+    *(({"schedule": {"kind": "vp", "t_min": value}}, "t_min") for value in (0, 1, 2, "a", None, math.nan)),
+    ({"schedule": {"kind": "vp", "beta_1": 1e6}}, "which is 0 in float64"),
+    *(({"extractor": value}, "extractor is a name or null") for value in (5, ["a"], {}, True)),
+    *(({"training": value}, "training is a JSON object") for value in (5, "a", [1], None)),
+    ({"training": {"recipe": 5}}, "recipe is a JSON object"),
+    ({"training": {"recipe": {"data": "FashionMNIST"}}}, "data is a JSON object"),
+    *(({"mean_squares": value}, "mean_squares") for value in (5, [1], {"times": [1]}, {"values": [1], "times": 1})),
+    *(
+        ({"mean_squares": {"times": times, "values": values}}, "mean_squares: ")
+        for times, values in (([], []), ([1, 2], [1]), ([2, 1], [1, 1]), (["1"], [1]), ([1], [-1]), ([1], [math.nan]))
+    ),
+    ({"format": 2}, "format is 1, got 2: another version of samplerbench"),
+    ({"expert": [5]}, "unknown key of config.json 'expert'; did you mean 'experts'"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), CONFIGS, ids=lambda case: str(case)[:50])
+def test_configs_that_cannot_be(folder, changes, message):
+    edit(folder, **changes)
+    with pytest.raises(UserError, match=message) as error:
+        load_model(str(folder))
+    assert "\n" not in str(error.value)
+    assert "config.json" in str(error.value)
 
 
 def test_unknown_model():

@@ -10,7 +10,6 @@ import torch
 from samplerbench_plugins import deis
 
 from samplerbench import (
-    Denoiser,
     NoiseSource,
     TimeGrid,
     UserError,
@@ -20,6 +19,7 @@ from samplerbench import (
 )
 from samplerbench.check.checks import check_sampler
 from samplerbench.check.mixture import GaussianMixture
+from samplerbench.diffusion.denoiser import Meter
 from samplerbench.plugins import load_plugins
 from samplerbench.sampling import BadSample
 
@@ -96,7 +96,7 @@ def test_orders_on_a_discrete_schedule(spec):
     for steps in (80, 160):
         times = np.linspace(math.sqrt(1000), 1, steps + 1) ** 2
         times[0], times[-1] = 1000, 1
-        got = sampler.sample(Denoiser(truth, 1), TimeGrid(LINEAR, tuple(times.tolist())), x, None)
+        got = sampler.sample(Meter(truth, 1).denoiser(), TimeGrid(LINEAR, tuple(times.tolist())), x, None)
         errors.append((got - exact).square().mean().sqrt().item())
     assert math.log2(errors[0] / errors[1]) == pytest.approx(sampler.global_order, abs=0.3)
 
@@ -361,7 +361,7 @@ def test_the_last_noise_of_analytic_ddpm_is_clipped():
     """To 2 grey levels of 255 each way, by E|z| = √(2/π); the steps before keep theirs."""
     truth = GaussianMixture(LINEAR)
     grid = TimeGrid(LINEAR, (801.0, 401.0, 1.0, 0.0))
-    x, eps = torch.zeros(1, 5, dtype=torch.float64), Denoiser(truth, 1)
+    x, eps = torch.zeros(1, 5, dtype=torch.float64), Meter(truth, 1).denoiser()
     clipped, free = REGISTRY.sampler("analytic-ddpm"), REGISTRY.sampler("analytic-ddpm:clip_pixel=none")
     both = [[float(each.transition(eps, grid, i, x)[1]) for i in range(2)] for each in (clipped, free)]
     assert both[0][0] == both[1][0]

@@ -97,8 +97,9 @@ def test_equal_keys_with_other_values_are_said(read, noise):
     assert [d.judged.how for d in result.differences] == ["same"]
     (result,) = compare(read(a=[a], b=[other]), Plain())
     assert [(d.judged.how, d.judged.delta) for d in result.differences] == [("paired", 5.0)]
-    assert "1 rows say that they are one result, by their key, and have other values (such as 20 and 25)" in (
-        result.warnings[-1]
+    assert (
+        "1 rows say that they are one result, by their key, and have other values (such as 20 and 25)"
+        in (result.warnings[-1])
     )
 
 
@@ -222,7 +223,9 @@ def test_a_baseline_is_one_configuration(read, registry):
     assert [(d.label, d.base) for d in result.differences][0] == ("ddim (uniform)", 20.0)
     assert len(result.differences) == 3
     assert baseline(run, "ddim:spacing=uniform", registry).differences[0].base == 25.0
-    with pytest.raises(UserError, match="baseline 'mine' is 2 configurations here: spacing a or b; choose one with --wh"):
+    with pytest.raises(
+        UserError, match="baseline 'mine' is 2 configurations here: spacing a or b; choose one with --wh"
+    ):
         baseline(run, "mine", registry)
 
 

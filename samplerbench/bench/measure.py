@@ -1,0 +1,136 @@
+"""A cell's metrics, from what was drawn of it."""
+
+from __future__ import annotations
+
+import copy
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..data import load_images
+from ..diffusion.grid import TimeGrid
+from ..errors import UserError, contained, one_line
+from ..images import quantise
+from ..metrics.measured import Measured, Unmeasurable
+from ..metrics.metric import Drawn, Metric
+from ..metrics.reference import Reference
+from ..sampler import Sampler
+from .cell import Cell
+from .keep import Keeper
+from .seal import Tampered, sums
+from .shards import Shard
+from .worker import Worker
+
+__all__ = ["Measurements", "Measurer"]
+
+GRID = 64  # samples of a cell's picture
+
+
+@dataclass
+class Measurements:
+    """What was measured of a cell: each metric that could be had, the first samples for a picture, uint8 [N, C, H, W];
+    for those that could not be had the reasons, and a traceback where a metric failed.
+    """
+
+    images: Tensor
+    found: dict[str, Measured] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+    details: str = ""
+
+
+@dataclass(frozen=True)
+class Measurer:
+    """Measures cells.
+
+    metrics: with the hash of each one's code. keeper: for what is costly and belongs to the model. data_root: where the
+    files of the model's dataset are.
+    """
+
+    metrics: Sequence[tuple[Metric, str]]
+    reference: Reference
+    worker: Worker
+    keeper: Keeper
+    data_root: Path | None
+    notice: Callable[[str], None]
+
+    def measure(self, cell: Cell, sampler: Sampler, shards: Sequence[Shard]) -> Measurements:
+        """Every metric of a cell, from the shards of its samples 0..n-1. One that fails costs its own column."""
+        whole = Shard.joined(shards)
+        result = Measurements(quantise(shards[0].x0[:GRID]))
+        given = [whole.features, whole.logits, shards[0].x0]
+        before = [sums(tensor) for tensor in given]
+        for metric, code in self.metrics:
+            measured: Measured | None = None
+            error: Exception | None = None
+            try:
+                drawn = self._drawn(cell, sampler, whole, shards[0].x0, code)
+                with contained(metric.name):
+                    measured = _checked(metric, metric.measure(drawn))
+            except Unmeasurable as reason:
+                result.reasons.append(str(reason))
+            except Exception as raised:
+                error = raised
+            spoilt = [sums(tensor) for tensor in given] != before
+            broken = " and ".join(
+                filter(None, [self.worker.heal(), "what all metrics are measured from" if spoilt else ""])
+            )
+            if broken:
+                error = Tampered(f"{metric.name} changed {broken}")
+            if error:
+                result.reasons.append(f"{metric.name} failed: {one_line(error)}")
+                result.details += "".join(traceback.format_exception(error))
+            elif measured:
+                result.found[metric.name] = measured
+                if measured.note:
+                    result.reasons.append(f"{metric.name}: {measured.note}")
+            if spoilt:
+                break
+        return result
+
+    def _drawn(self, cell: Cell, sampler: Sampler, whole: Shard, x0: Tensor, code: str) -> Drawn:
+        worker = self.worker
+        assert cell.times is not None
+        return Drawn(
+            features=whole.features,
+            logits=whole.logits if whole.logits.shape[1] else None,
+            x0=x0,
+            reference=self.reference,
+            sampler=sampler,
+            grid=TimeGrid(copy.deepcopy(worker.model.schedule), cell.times),
+            epsilon=worker.epsilon,
+            seed=cell.seed,
+            device=worker.device,
+            dtype=worker.state_dtype,
+            keep=partial(self._keep, cell, code),
+            real_images=self._real_images,
+            notice=self.notice,
+        )
+
+    def _keep(
+        self, cell: Cell, code: str, name: str, identity: dict[str, Any], compute: Callable[[], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        known = {field: getattr(cell, field) for field in ("model", "dtype", "seed", "device", "core", "torch")}
+        return self.keeper(name, known | {"code": code, "identity": identity}, compute)
+
+    def _real_images(self) -> Tensor:
+        model = self.worker.model
+        recipe = model.config.get("training", {}).get("recipe", {})
+        name = recipe.get("data", {}).get("dataset")
+        if not name:
+            raise Unmeasurable(f"model '{model.name}' does not say which dataset it was trained on")
+        try:
+            return load_images(name, self.data_root, train=False).images
+        except UserError as error:
+            raise Unmeasurable(str(error)) from None
+
+
+def _checked(metric: Metric, measured: object) -> Measured:
+    """What a metric returned. Raises TypeError or ValueError where it cannot stand in a row."""
+    if not isinstance(measured, Measured):
+        raise TypeError(f"{metric.name}.measure returned {type(measured).__name__}, expected a Measured")
+    return measured

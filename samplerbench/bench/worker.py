@@ -1,0 +1,200 @@
+"""Who draws the samples of cells: a loaded model, an extractor and a device. A `Cell`, which is plain, tells it all
+that it needs. What this module imports is what the key of a shard holds of our own code (see `Cell.core`).
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..code import loose_modules
+from ..diffusion.grid import TimeGrid
+from ..diffusion.noise import NoiseSource
+from ..errors import UserError
+from ..images import quantise
+from ..metrics.extractors import Extractor
+from ..models.experts import networks_of
+from ..models.model import Model
+from ..sampler import Sampler
+from ..sampling import draw
+from .cell import Cell, plain_options
+from .seal import Seal, Tampered
+from .shards import KEPT, Batch, Shard
+
+__all__ = ["Unsuitable", "Worker", "resolve_device"]
+
+
+class Unsuitable(Exception):
+    """A sampler needs something that this model does not have."""
+
+
+class Worker:
+    """Draws ranges of cells' samples on one device.
+
+    Args:
+        model: its network is moved to the device. reload: gives it anew, where a plugin has damaged it.
+        extractor: on `device` already.
+        make: the sampler of a spec.
+        device: cpu, cuda or cuda:N. dtype: precision of the network.
+        batch_size: halved for good where memory runs out. hardware: what the device is, by name.
+        notice: told a line that the user should know.
+
+    Attributes:
+        model: on `device`. epsilon: its ε(x, t).
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        reload: Callable[[], Model],
+        extractor: Extractor,
+        make: Callable[[str], Sampler],
+        device: str,
+        dtype: str,
+        batch_size: int,
+        hardware: str,
+        notice: Callable[[str], None],
+    ) -> None:
+        self._reload, self.extractor, self.make, self.notice = reload, extractor, make, notice
+        self.device, self.dtype, self.batch_size, self.hardware = device, dtype, batch_size, hardware
+        self.state_dtype = torch.float64 if dtype == "float64" else torch.float32
+        self._ready(model)
+
+    def _ready(self, model: Model) -> None:
+        self.model = model
+        self.model.predictor.to(memory_format=torch.channels_last).to(self.device, self.state_dtype)
+        self.epsilon = self.model.epsilon(self.dtype)
+        passes = 0
+
+        def count(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            nonlocal passes
+            passes += len(arguments[0])
+
+        for network in networks_of(self.model.predictor.network):
+            network.register_forward_pre_hook(count)
+        self.passes = lambda: passes
+        self._seal = Seal.of(self.model)
+
+    def heal(self) -> str:
+        """What a plugin has changed of model and settings, in words, and puts it right; empty where nothing is."""
+        broken = self._seal.broken(self.model)
+        if broken:
+            self._ready(self._reload())
+        return broken
+
+    def draw(
+        self,
+        cell: Cell,
+        indices: range,
+        accounted: Callable[[str], bool] = lambda module: False,
+        advance: Callable[[int], None] = lambda samples: None,
+    ) -> Shard:
+        """The samples `indices` of a cell, in batches that are halved where memory runs out.
+
+        accounted: whether the cell's key knows a module that was loaded on the way. advance: told of samples done.
+
+        Raises Unsuitable, Tampered, and whatever the sampler raises.
+        """
+        before = loose_modules()
+        try:
+            shard = self._draw(cell, indices, advance)
+        except BaseException:
+            self.heal()
+            raise
+        broken = self.heal()
+        if broken:
+            raise Tampered(f"{cell.sampler} changed {broken}")
+        later = sorted(name for name in loose_modules() - before if not accounted(name))
+        if later:
+            raise Tampered(
+                f"{cell.sampler} loaded the module {later[0]} while it sampled, which the key of its results does not "
+                "hold; import it by a plain import statement, or name its file in depends_on"
+            )
+        return shard
+
+    def _draw(self, cell: Cell, indices: range, advance: Callable[[int], None]) -> Shard:
+        assert cell.times is not None
+        # a schedule of its own: whatever a sampler does to it is undone with the next cell
+        grid = TimeGrid(copy.deepcopy(self.model.schedule), cell.times)
+        shards: list[Shard] = []
+        done = 0
+        while done < len(indices):
+            batch = indices[done : done + self.batch_size]
+            shard = self._batch_or_none(cell, grid, batch)
+            if shard is None:
+                self.batch_size = max(len(batch) // 2, 1)
+                self.notice(f"out of memory: going on with batches of {self.batch_size}")
+                if self.device.startswith("cuda"):
+                    torch.cuda.empty_cache()
+                continue
+            shards.append(shard)
+            done += len(batch)
+            advance(len(batch))
+        return Shard.joined(shards)
+
+    def _batch_or_none(self, cell: Cell, grid: TimeGrid, indices: range) -> Shard | None:
+        """One batch; None where there is no memory for it, and its tensors are gone then."""
+        try:
+            return self._batch(cell, grid, indices)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error) or len(indices) == 1:
+                raise
+            return None
+
+    def _batch(self, cell: Cell, grid: TimeGrid, indices: range) -> Shard:
+        sampler = self.make(cell.sampler)  # a new one each time: nothing that it keeps goes into the next batch
+        if plain_options(sampler) != cell.options:
+            raise RuntimeError(f"'{cell.sampler}' is made into a sampler of other options: {plain_options(sampler)}")
+        noise = NoiseSource(cell.seed, indices, self.model.image_shape, self.device, self.state_dtype)
+        x_T = noise.x_T()
+        started = self._now()
+        try:
+            drawing = draw(sampler, self.epsilon, grid, x_T, noise, cell.budget, self.passes)
+        except UserError as error:
+            raise Unsuitable(str(error)) from None
+        sampled = self._now()
+        features, logits = self.extractor.with_logits(quantise(drawing.x0))
+        if not torch.isfinite(features).all():
+            raise ValueError("the features of some samples are not finite")
+        kept = drawing.x0[: max(KEPT - indices[0], 0)]
+        evaluations = torch.from_numpy(drawing.evaluations)
+        return Shard(
+            features.float().cpu(),
+            logits.float().cpu(),
+            kept.float().cpu(),
+            evaluations,
+            evaluations.clone(),  # one network an evaluation
+            (Batch(len(indices), self.hardware, sampled - started, 0.0, self._now() - sampled),),
+        )
+
+    def _now(self) -> float:
+        """Seconds, with the device's work done."""
+        if self.device.startswith("cuda"):
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+
+def resolve_device(name: str) -> str:
+    """'auto' -> the GPU where there is one, else the CPU. Raises UserError for a device that is not there."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"unknown device '{name}': expected auto, cpu, cuda or cuda:N") from None
+    if device.type == "cpu" and device.index is not None:
+        raise UserError(f"--device {name}: the CPU has no number; use --device cpu")
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"unknown device '{name}': expected auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        count = torch.cuda.device_count()
+        raise UserError(f"--device {name}: this machine has {count} usable CUDA devices; use --device cpu, or auto")
+    return name
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
