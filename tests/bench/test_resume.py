@@ -246,8 +246,8 @@ def test_two_runs_in_one_folder_do_not_harm_each_other(go, tmp_path):
 
 
 def test_killed_anywhere_it_ends_in_the_same_csv(tiny_model, tmp_path):
-    """SIGKILL at random moments of a run, at most four times, until it gets through; then rows, pictures, influences and
-    run.json are those of a run that was left alone. For more kills, in one run after the other: SAMPLERBENCH_KILLS=100.
+    """SIGKILL at random moments of a run, at most four times, until it gets through. Then rows, pictures, influences
+    and run.json are those of a run that was left alone. For more, in one run after the other: SAMPLERBENCH_KILLS=100.
     """
     code = (
         "import torch; torch.set_num_threads(1); from samplerbench.bench import execute; execute.SHARD = 16; "
