@@ -180,6 +180,7 @@ def _comparisons(
         Compared(sampler[b], spacing[b], asked[b], nfe[b], value[a], value[b], one)
         for (a, b), one in zip(pairs, judged, strict=True)
     ]
+    notes = proof.notes(k for pair, one in zip(pairs, judged, strict=True) if one.how == "unpaired" for k in pair)
     comparisons, start = [], 0
     for one in matched:
         end = start + len(one.pairs)
@@ -194,7 +195,7 @@ def _comparisons(
                 compared[start:end],
                 one.only_base,
                 one.only_other,
-                [*one.warnings, *(proof.notes if one is matched[-1] else [])],
+                [*one.warnings, *(notes if one is matched[-1] else [])],
                 one.decisive,
             )
         )

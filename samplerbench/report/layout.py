@@ -96,7 +96,7 @@ def layout(files: Sequence[Results], metric: Metric, honest: bool = False) -> La
         _how(proof),
         honests,
         rows,
-        [*notes, *proof.notes],
+        [*notes, *proof.notes(range(len(known)))],
     )
 
 
