@@ -87,7 +87,8 @@ class InceptionScore(Metric):
 class FlowError(Metric):
     name = "ode_rmse"
     about = (
-        "distance a pixel to the solution of the model's probability-flow ODE from the same x_T; says nothing of FID"
+        "distance a pixel to the solution of the model's probability-flow ODE from the same x_T at the same time; "
+        "says nothing of FID"
     )
     paper = "Song et al. 2021a, arXiv:2011.13456, §4.3"
 
@@ -95,6 +96,17 @@ class FlowError(Metric):
         from .flow_error import flow_error
 
         return flow_error(drawn)
+
+
+class StartError(Metric):
+    name = "ode_start"
+    about = "how far that solution lies from the ODE's from t_max: the price of a grid that starts later"
+    paper = "Song et al. 2021a, arXiv:2011.13456, §4.3"
+
+    def measure(self, drawn: Drawn) -> Measured:
+        from .flow_error import start_error
+
+        return start_error(drawn)
 
 
 class VariationalBound(Metric):
@@ -132,5 +144,5 @@ class VariationalBound(Metric):
 
 @hookimpl
 def samplerbench_metrics(register):  # type: ignore[no-untyped-def]
-    for metric in (FID, FIDInfinity, KID, Precision, Recall, InceptionScore, FlowError, VariationalBound):
+    for metric in (FID, FIDInfinity, KID, Precision, Recall, InceptionScore, FlowError, StartError, VariationalBound):
         register(metric)
