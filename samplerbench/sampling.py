@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-from .diffusion.denoiser import Epsilon, Meter
+from .diffusion.denoiser import Epsilon
 from .diffusion.grid import TimeGrid
 from .diffusion.noise import NoiseSource
 from .diffusion.schedule import NoiseSchedule
 from .diffusion.spacing import explicit_times
-from .errors import Miscounted, TooFewEvaluations, UserError, contained
+from .drawing import draw
+from .errors import TooFewEvaluations, UserError
 from .sampler import Sampler
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["BadSample", "Drawing", "Samples", "draw", "plan_grid", "sample"]
-
-
-class BadSample(RuntimeError):
-    """What a sampler returned is not a batch of finite samples."""
+__all__ = ["Samples", "plan_grid", "sample"]
 
 
 class Samples(NamedTuple):
@@ -31,19 +25,6 @@ class Samples(NamedTuple):
 
     x0: Tensor
     nfe: float
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """x0: [B, ...], of the shape and dtype of x_T. evaluations: those of each sample, [B], counted."""
-
-    x0: Tensor
-    evaluations: np.ndarray
-
-    @property
-    def nfe(self) -> float:
-        """Evaluations a sample."""
-        return float(self.evaluations.mean())
 
 
 def sample(
@@ -116,56 +97,3 @@ def plan_grid(sampler: Sampler, schedule: NoiseSchedule, nfe: int | None = None,
             f"({sampler.evaluations(sampler.fewest_steps)} evaluations), got {steps}"
         )
     return TimeGrid.make(schedule, steps, sampler.spacing, sampler.final, sampler.rho)
-
-
-def draw(
-    sampler: Sampler,
-    epsilon: Epsilon,
-    grid: TimeGrid,
-    x: Tensor,
-    noise: NoiseSource,
-    budget: int | None = None,
-    passes: Callable[[], int] | None = None,
-) -> Drawing:
-    """One batch through one sampler, `final=denoise` included, with what it returns checked.
-
-    budget: the most evaluations a sample may cost. passes: how many rows the networks behind `epsilon` have been run on
-    so far, counted where they run, one an evaluation; it is compared with what the sampler asked for, and Miscounted
-    raised where the two differ.
-    """
-    import torch
-
-    meter, before = Meter(epsilon, len(x), budget), passes() if passes else 0
-    eps = meter.denoiser()
-    denoise = sampler.final == "denoise" and grid.times[-1] > 0
-    with torch.no_grad():
-        with meter.reserve(1 if denoise else 0), contained(sampler.name):
-            x0 = sampler.sample(eps, grid, x, noise)
-        _check(sampler, x0, x)
-        if denoise:
-            x0 = (x0 - grid.sigma[-1] * eps(x0, grid.times[-1])) / grid.alpha[-1]
-            _check(sampler, x0, x)
-    evaluations = meter.evaluations
-    if passes:
-        run, asked = passes() - before, round(float(evaluations.sum()))
-        if run != asked:
-            raise Miscounted(f"{sampler.name} had the network run on {run} rows, and was counted {asked}")
-    return Drawing(x0, evaluations)
-
-
-def _check(sampler: Sampler, x0: object, x: Tensor) -> None:
-    import torch
-
-    if not isinstance(x0, torch.Tensor):
-        raise BadSample(f"{sampler.name} returned {type(x0).__name__}, expected a tensor")
-    if x0.shape != x.shape:
-        raise BadSample(f"{sampler.name} returned shape {list(x0.shape)}, expected {list(x.shape)}")
-    if x0.device != x.device:
-        raise BadSample(f"{sampler.name} returned a tensor on {x0.device}, expected {x.device}")
-    if x0.dtype != x.dtype:
-        raise BadSample(f"{sampler.name} returned {x0.dtype}, expected {x.dtype}")
-    if x0.requires_grad:
-        raise BadSample(f"{sampler.name} returned a tensor that requires a gradient; detach it")
-    if not torch.isfinite(x0).all():
-        bad = int((~torch.isfinite(x0.flatten(1)).all(dim=1)).sum())
-        raise BadSample(f"{sampler.name} returned NaN or infinite values in {bad} of {len(x0)} samples")

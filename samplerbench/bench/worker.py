@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from ..code import loose_modules
 from ..diffusion.grid import TimeGrid
 from ..diffusion.noise import NoiseSource
+from ..drawing import draw
 from ..errors import UserError
 from ..images import quantise
 from ..metrics.extractors import Extractor
 from ..models.experts import networks_of
 from ..models.model import Model
 from ..sampler import Sampler
-from ..sampling import draw
 from .cell import Cell, plain_options
 from .seal import Seal, Tampered
 from .shards import KEPT, Batch, Shard
@@ -117,14 +117,11 @@ class Worker:
         return shard
 
     def _draw(self, cell: Cell, indices: range, advance: Callable[[int], None]) -> Shard:
-        assert cell.times is not None
-        # a schedule of its own: whatever a sampler does to it is undone with the next cell
-        grid = TimeGrid(copy.deepcopy(self.model.schedule), cell.times)
         shards: list[Shard] = []
         done = 0
         while done < len(indices):
             batch = indices[done : done + self.batch_size]
-            shard = self._batch_or_none(cell, grid, batch)
+            shard = self._batch_or_none(cell, batch)
             if shard is None:
                 self.batch_size = max(len(batch) // 2, 1)
                 self.notice(f"out of memory: going on with batches of {self.batch_size}")
@@ -136,17 +133,20 @@ class Worker:
             advance(len(batch))
         return Shard.joined(shards)
 
-    def _batch_or_none(self, cell: Cell, grid: TimeGrid, indices: range) -> Shard | None:
+    def _batch_or_none(self, cell: Cell, indices: range) -> Shard | None:
         """One batch; None where there is no memory for it, and its tensors are gone then."""
         try:
-            return self._batch(cell, grid, indices)
+            return self._batch(cell, indices)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not _out_of_memory(error) or len(indices) == 1:
                 raise
             return None
 
-    def _batch(self, cell: Cell, grid: TimeGrid, indices: range) -> Shard:
-        sampler = self.make(cell.sampler)  # a new one each time: nothing that it keeps goes into the next batch
+    def _batch(self, cell: Cell, indices: range) -> Shard:
+        assert cell.times is not None
+        # sampler and schedule are new ones each time: nothing that is kept on them goes into the next batch
+        sampler = self.make(cell.sampler)
+        grid = TimeGrid(copy.deepcopy(self.model.schedule), cell.times)
         if plain_options(sampler) != cell.options:
             raise RuntimeError(f"'{cell.sampler}' is made into a sampler of other options: {plain_options(sampler)}")
         noise = NoiseSource(cell.seed, indices, self.model.image_shape, self.device, self.state_dtype)

@@ -17,9 +17,10 @@ from ..diffusion.grid import TimeGrid
 from ..diffusion.noise import NoiseSource
 from ..diffusion.schedule import NoiseSchedule, VPSchedule, linear_schedule
 from ..diffusion.spacing import SPACINGS, explicit_times
+from ..drawing import BadSample, Drawing, draw
 from ..errors import BudgetExceeded, TooFewEvaluations, UserError, one_line
 from ..sampler import Sampler
-from ..sampling import BadSample, Drawing, draw, plan_grid
+from ..sampling import plan_grid
 from .mixture import GaussianMixture
 
 __all__ = ["CHECKS", "Finding", "check_sampler"]

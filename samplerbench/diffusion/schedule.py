@@ -92,7 +92,7 @@ class DiscreteSchedule(NoiseSchedule):
     t_min = 1.0
 
     def __init__(self, betas: ArrayLike, config: dict[str, Any] | None = None) -> None:
-        self.betas = np.asarray(betas, dtype=np.float64)
+        self.betas = np.array(betas, dtype=np.float64)
         if self.betas.ndim != 1 or len(self.betas) < 1 or not np.all((self.betas > 0) & (self.betas < 1)):
             raise UserError("betas must be a list of numbers in (0, 1)")
         if len(self.betas) > MOST_TIMES:
@@ -101,6 +101,8 @@ class DiscreteSchedule(NoiseSchedule):
         self._nodes = np.concatenate([[0.0], 0.5 * np.cumsum(np.log1p(-self.betas))])
         _something_left(float(self._nodes[-1]))
         self._times = np.arange(len(self._nodes), dtype=np.float64)
+        for array in (self.betas, self._nodes, self._times):
+            array.setflags(write=False)
         self._config = config or {"kind": "betas", "betas": self.betas.tolist()}
 
     def log_alpha(self, t: ArrayLike) -> Array:

@@ -9,29 +9,29 @@ from .metric import Drawn, Metric
 
 class FID(Metric):
     name = "fid"
-    about = "Fréchet distance of Gaussians fitted to the features of samples and of real images"
+    about = "Fréchet distance of Gaussians fitted to the features of samples and of real images; falls with n"
     paper = "Heusel et al. 2017, arXiv:1706.08500"
 
-    def measure(self, drawn: Drawn) -> Measured:
-        from .frechet import frechet_distance, frechet_influences, standard_error, statistics_of
+    extrapolates = True
 
-        statistics, reference = statistics_of(drawn.features), drawn.reference.statistics
-        influences = frechet_influences(drawn.features, statistics, reference)
-        error = None if influences is None else standard_error(influences)
-        return Measured(frechet_distance(statistics, reference), error, influences=influences)
+    def measure(self, drawn: Drawn) -> Measured:
+        from .frechet_error import frechet
+
+        return frechet(drawn.features, drawn.reference.statistics)
 
 
 class FIDInfinity(Metric):
     name = "fid_inf"
     about = "FID extrapolated to infinitely many samples"
     paper = "Chong & Forsyth 2020, arXiv:1911.07023"
+    extrapolates = True
 
     def measure(self, drawn: Drawn) -> Measured:
-        from .frechet import frechet_distance_at_infinity
+        from .frechet_error import frechet_at_infinity
 
         if len(drawn.features) < 4:
             raise Unmeasurable(f"fid_inf needs 4 samples, got {len(drawn.features)}")
-        return frechet_distance_at_infinity(drawn.features, drawn.reference.statistics)
+        return frechet_at_infinity(drawn.features, drawn.reference.statistics)
 
 
 class KID(Metric):
@@ -60,7 +60,7 @@ class Precision(Metric):
 class Recall(Metric):
     name = "recall"
     direction = "higher"
-    about = "share of real images within the manifold of samples (k = 3)"
+    about = "share of real images within the manifold of samples (k = 3); falls with n"
     paper = "Kynkäänniemi et al. 2019, arXiv:1904.06991"
 
     def measure(self, drawn: Drawn) -> Measured:
@@ -74,6 +74,7 @@ class InceptionScore(Metric):
     direction = "higher"
     about = "Inception Score by the extractor's own classes, over all samples"
     paper = "Salimans et al. 2016, arXiv:1606.03498"
+    extrapolates = True
 
     def measure(self, drawn: Drawn) -> Measured:
         from .inception_score import inception_score
@@ -86,7 +87,8 @@ class InceptionScore(Metric):
 class FlowError(Metric):
     name = "ode_rmse"
     about = (
-        "distance a pixel to the solution of the model's probability-flow ODE from the same x_T; says nothing of FID"
+        "distance a pixel to the solution of the model's probability-flow ODE from the same x_T at the same time; "
+        "says nothing of FID"
     )
     paper = "Song et al. 2021a, arXiv:2011.13456, §4.3"
 
@@ -94,6 +96,17 @@ class FlowError(Metric):
         from .flow_error import flow_error
 
         return flow_error(drawn)
+
+
+class StartError(Metric):
+    name = "ode_start"
+    about = "how far that solution lies from the ODE's from t_max: the price of a grid that starts later"
+    paper = "Song et al. 2021a, arXiv:2011.13456, §4.3"
+
+    def measure(self, drawn: Drawn) -> Measured:
+        from .flow_error import start_error
+
+        return start_error(drawn)
 
 
 class VariationalBound(Metric):
@@ -131,5 +144,5 @@ class VariationalBound(Metric):
 
 @hookimpl
 def samplerbench_metrics(register):  # type: ignore[no-untyped-def]
-    for metric in (FID, FIDInfinity, KID, Precision, Recall, InceptionScore, FlowError, VariationalBound):
+    for metric in (FID, FIDInfinity, KID, Precision, Recall, InceptionScore, FlowError, StartError, VariationalBound):
         register(metric)

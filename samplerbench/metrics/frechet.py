@@ -11,18 +11,8 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .measured import Measured
 
-__all__ = [
-    "Moments",
-    "Statistics",
-    "frechet_distance",
-    "frechet_distance_at_infinity",
-    "frechet_influences",
-    "influence",
-    "standard_error",
-    "statistics_of",
-]
+__all__ = ["Moments", "Statistics", "frechet_distance", "square_root", "statistics_of"]
 
 
 @dataclass(frozen=True)
@@ -87,66 +77,13 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
     try:
         factor = np.linalg.cholesky(a.sigma)
     except np.linalg.LinAlgError:
-        factor = _square_root(a.sigma)
+        factor = square_root(a.sigma)
     cross = np.sqrt(np.clip(np.linalg.eigvalsh(factor.T @ b.sigma @ factor), 0, None)).sum()
     distance = np.square(a.mu - b.mu).sum() + np.trace(a.sigma) + np.trace(b.sigma) - 2 * cross
     return max(float(distance), 0.0)
 
 
-def influence(features: Tensor, a: Statistics, b: Statistics) -> np.ndarray:
-    """The influence of each feature on the distance of `a`, the statistics of these features, to the fixed `b`: [N].
-
-    With f the feature less its mean and T = B (B Σ_a B)^-½ B, B = Σ_b^½, the optimal transport map from a to b, it is
-    2 (μ_a - μ_b)·f + fᵀ (I - T) f - tr((I - T) Σ_a), the derivative of the distance along a sample's contribution.
-    """
-    root = _square_root(b.sigma)
-    values, vectors = np.linalg.eigh(root @ a.sigma @ root)
-    known = values > values.max() * len(values) * np.finfo(np.float64).eps
-    inverse = np.where(known, 1 / np.sqrt(np.where(known, values, 1)), 0)
-    bent = np.eye(len(values)) - root @ (vectors * inverse) @ vectors.T @ root
-    offset, direction = float((bent * a.sigma).sum()), 2 * (a.mu - b.mu)
-    parts = []
-    for batch in features.split(4096):
-        f = batch.double().numpy() - a.mu
-        parts.append(f @ direction + ((f @ bent) * f).sum(axis=1) - offset)
-    return np.concatenate(parts)
-
-
-def frechet_influences(features: Tensor, a: Statistics, b: Statistics) -> np.ndarray | None:
-    """The influences, whose standard deviation over √n is the standard error of the distance (delta method; the
-    reference is taken as fixed). None where n is below 4 dimensions: the covariance is then too poor for the linear
-    term to tell.
-    """
-    return influence(features, a, b) if len(features) >= 4 * len(a.mu) else None
-
-
-def standard_error(influences: np.ndarray) -> float:
-    """sd / √n. Of the difference of two samplers on the same noise: of the difference of their influences."""
-    return float(influences.std(ddof=1) / np.sqrt(len(influences)))
-
-
-def frechet_distance_at_infinity(features: Tensor, b: Statistics, halvings: int = 4) -> Measured:
-    """The distance extrapolated to infinitely many samples.
-
-    Its bias falls as 1/n (Chong & Forsyth 2020), so twice the distance of all samples less the mean distance of two
-    random halves is without it, to first order. Halved several times over, with a fixed seed. The standard error is the
-    distance's own, whose first order the extrapolation shares, and that of the mean over halvings.
-    """
-    whole = statistics_of(features)
-    draw = torch.Generator().manual_seed(0)
-    halves = []
-    for _ in range(halvings):
-        order = torch.randperm(len(features), generator=draw)
-        parts = order[: len(order) // 2], order[len(order) // 2 :]
-        halves.append(np.mean([frechet_distance(statistics_of(features[part]), b) for part in parts]))
-    value = 2 * frechet_distance(whole, b) - float(np.mean(halves))
-    influences = frechet_influences(features, whole, b)
-    if influences is None:
-        return Measured(value)
-    return Measured(value, float(np.hypot(standard_error(influences), np.std(halves, ddof=1) / np.sqrt(halvings))))
-
-
-def _square_root(sigma: np.ndarray) -> np.ndarray:
+def square_root(sigma: np.ndarray) -> np.ndarray:
     """The symmetric square root of a covariance matrix."""
     values, vectors = np.linalg.eigh(sigma)
     return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..stats.halving import halvings
+from ..stats.tails import standard_error
 from .measured import Measured, Unmeasurable
 
 __all__ = ["kernel_distance"]
@@ -23,13 +25,17 @@ def kernel_distance(features: Tensor, reference: Tensor) -> Measured:
     Its standard error is that of a U-statistic in the samples, the reference taken as fixed (Hoeffding 1948): with h_ij
     = k(x_i, x_j) - g_i - g_j, g_i the mean of k(x_i, ·) over the reference, and h_i the mean of h_ij over j,
     Var = 4 Var(h_i)/n, less the 2 Var(h_ij - h_i - h_j)/n² which the means h_i carry too much. Not the spread over
-    subsets of the same samples, which says little of the error (see torch-fidelity's kid_std).
+    subsets of the same samples, which says little of the error (see torch-fidelity's kid_std). Where few samples carry
+    it, it is widened or withheld (`stats.tails`).
     """
     x, y = features.double(), reference.double()
     n, m = len(x), len(y)
     if n < 2 or m < 2:
         raise Unmeasurable(f"a kernel distance needs two samples and two reference features, got {n} and {m}")
     g = torch.cat([_kernel(block, y).mean(dim=1) for block in x.split(BLOCK)])
+    rows = torch.from_numpy(halvings(n)).double() if n >= 4 else torch.empty(0, n, dtype=torch.float64)
+    parts = torch.stack([rows, 1 - rows], dim=2)  # [H, n, 2]
+    within = torch.zeros(parts.shape[::2], dtype=torch.float64)
     total, square = torch.empty(n, dtype=torch.float64), 0.0
     for start in range(0, n, BLOCK):
         block = x[start : start + BLOCK]
@@ -37,6 +43,7 @@ def kernel_distance(features: Tensor, reference: Tensor) -> Measured:
         h[torch.arange(len(block)), torch.arange(start, start + len(block))] = 0  # a sample and itself are no pair
         total[start : start + BLOCK] = h.sum(dim=1)
         square += float(h.square().sum())
+        within += (parts[:, start : start + BLOCK] * (h @ parts)).sum(dim=1)
     pairs = n * (n - 1)
     mean = float(total.sum()) / pairs
     projections = total / (n - 1) - mean
@@ -44,12 +51,20 @@ def kernel_distance(features: Tensor, reference: Tensor) -> Measured:
     first = float(projections.square().sum()) / (n - 1)
     rest = max(of_pairs - 2 * first, 0.0)
     variance = 4 * first / n - 2 * rest / pairs
-    within = sum(float(_kernel(block, y).sum()) for block in y.split(BLOCK)) - float(_diagonal(y).sum())
-    value = mean + within / (m * (m - 1))
+    of_reference = sum(float(_kernel(block, y).sum()) for block in y.split(BLOCK)) - float(_diagonal(y).sum())
+    constant = of_reference / (m * (m - 1))
+    value = mean + constant
     if not math.isfinite(value):
         raise ValueError("the kernel distance is not finite: the features are not, or are too large for a cubic kernel")
     influences: np.ndarray = (2 * projections).numpy()
-    return Measured(value, math.sqrt(max(variance, 0.0)), influences=influences)
+    plain, note = standard_error(influences)
+    error = None
+    if plain is not None:
+        first_order = 4 * first / n
+        error = plain * math.sqrt(max(variance / first_order, 0.0)) if first_order > 0 else 0.0
+    sizes = parts.sum(dim=1)
+    halves = (within / (sizes * (sizes - 1)) + constant).numpy() if len(rows) else None
+    return Measured(value, error, influences=influences, halves=halves, note=note)
 
 
 def _kernel(a: Tensor, b: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from .estimate import Estimate
-from .tails import MOST, PLAIN, concentration, widening
+from .tails import standard_error
 
 __all__ = ["Difference", "How", "difference"]
 
@@ -54,29 +54,14 @@ def difference(base: Estimate, other: Estimate, *, paired: bool, extrapolate: bo
     """
     if _same(base, other):
         return Difference(0.0, 0.0, 0.0, 0.0, "same", extrapolated=extrapolate and base.halves is not None)
-    extrapolated = extrapolate and _extrapolable(base, other)
-    errors = {}
-    for at_infinity in {False, extrapolated}:
-        error = _paired_error(base, other, at_infinity) if paired and _pairable(base, other) else None
-        how: How = "paired"
-        if error is None:
-            error = _unpaired_error(base, other, at_infinity)
-            how = "unpaired" if error is not None else "no standard errors"
-        errors[at_infinity] = error
     delta_n = other.value - base.value
-    if not extrapolated:
-        return Difference(delta_n, errors[False], delta_n, errors[False], how)
+    se_n, how = _error(base, other, paired, extrapolated=False)
+    if not (extrapolate and _extrapolable(base, other)):
+        return Difference(delta_n, se_n, delta_n, se_n, how)
     assert base.at_infinity is not None
     assert other.at_infinity is not None
-    delta = other.at_infinity - base.at_infinity
-    return Difference(delta, errors[True], delta_n, errors[False], how, extrapolated=True)
-
-
-def _pairable(base: Estimate, other: Estimate) -> bool:
-    """Whether the errors of two estimates on the same noise can be compared sample by sample or half by half."""
-    a, b = base.loadings(), other.loadings()
-    kinds = (base.influences is None) == (other.influences is None)
-    return base.n == other.n and kinds and a is not None and b is not None and len(a) == len(b)
+    se, how = _error(base, other, paired, extrapolated=True)
+    return Difference(other.at_infinity - base.at_infinity, se, delta_n, se_n, how, extrapolated=True)
 
 
 def _extrapolable(base: Estimate, other: Estimate) -> bool:
@@ -92,24 +77,30 @@ def _same(base: Estimate, other: Estimate) -> bool:
     return np.array_equal(base.influences, other.influences)
 
 
-def _paired_error(base: Estimate, other: Estimate, extrapolated: bool) -> float | None:
-    """None where either error is not known, or too few samples make the difference to know its own."""
+def _error(base: Estimate, other: Estimate, paired: bool, extrapolated: bool) -> tuple[float | None, How]:
+    """The standard error of the difference, and how it was had."""
     if base.se is None or other.se is None:
+        return None, "no standard errors"
+    error = _first_order(base, other) if paired and base.n == other.n else None
+    if error is None:
+        one, two = base.error(extrapolated), other.error(extrapolated)
+        assert one is not None
+        assert two is not None
+        return math.hypot(one, two), "unpaired"
+    if extrapolated:
+        error = math.hypot(error, float(np.linalg.norm(other.halving_loadings() - base.halving_loadings())))
+    return error, "paired"
+
+
+def _first_order(base: Estimate, other: Estimate) -> float | None:
+    """The paired error, sample by sample or half by half; None where the two lack the same means for it, or where too
+    few samples make the difference to know its error.
+    """
+    if base.influences is not None and other.influences is not None:
+        return standard_error(other.influences - base.influences)[0]
+    if base.influences is not None or other.influences is not None or not _extrapolable(base, other):
         return None
     a, b = base.loadings(), other.loadings()
     assert a is not None
     assert b is not None
-    error = float(np.linalg.norm(b - a))
-    if base.influences is not None:
-        spread = concentration(b - a)
-        if spread > MOST:
-            return None
-        error *= widening(b - a) if spread > PLAIN else 1.0
-    if extrapolated:
-        error = math.hypot(error, float(np.linalg.norm(other.halving_loadings() - base.halving_loadings())))
-    return error
-
-
-def _unpaired_error(base: Estimate, other: Estimate, extrapolated: bool) -> float | None:
-    one, two = base.error(extrapolated), other.error(extrapolated)
-    return None if one is None or two is None else math.hypot(one, two)
+    return float(np.linalg.norm(b - a))

@@ -40,14 +40,16 @@ def standard_error(influences: NDArray[np.float64]) -> tuple[float | None, str]:
     if found <= PLAIN:
         return error, ""
     carried = f"heavy tails: about {1 / found:.1f} of {len(influences)} samples carry the error"
-    if found > MOST:
-        return None, f"{carried}, too few to know it"
-    factor = widening(influences)
+    factor = widening(influences) if found <= MOST else math.inf
+    if factor == math.inf:
+        return None, f"no error: {carried}, too few to know it"
     return error * factor, f"{carried}, so it is widened {factor:.2f} times"
 
 
 def widening(influences: NDArray[np.float64], seed: int = 0) -> float:
     """By how much 1.96 errors fall short of a studentised bootstrap's 95 % interval, on its wider side; at least 1.
+
+    inf where a resample in 20 holds none of the samples that carry the error.
 
     Bootstrap-t (Efron & Tibshirani 1993, §12.5): the 2.5 and 97.5 % quantiles of mean over error of 500 resamples.
     """

@@ -24,12 +24,12 @@ from samplerbench.bench.plan import RunConfig, plan_cells
 from samplerbench.bench.shards import ShardCache
 from samplerbench.diffusion.denoiser import Denoiser, Epsilon, Time
 from samplerbench.diffusion.noise import NoiseSource
+from samplerbench.drawing import draw
 from samplerbench.metrics.extractors import load_extractor
 from samplerbench.metrics.reference import load_reference
 from samplerbench.models.experts import Experts
 from samplerbench.models.model import load_model
 from samplerbench.plugins import load_plugins
-from samplerbench.sampling import draw
 
 
 def timed(call: Callable[[], object]) -> float:

@@ -8,9 +8,6 @@ from samplerbench.metrics.frechet import (
     Moments,
     Statistics,
     frechet_distance,
-    frechet_influences,
-    influence,
-    standard_error,
 )
 
 
@@ -74,39 +71,3 @@ def test_bad_features():
         moments.statistics()
     with pytest.raises(UserError, match="12 and of 40 dimensions"):
         frechet_distance(statistics(features(50, 12, 0)), statistics(features(50, 40, 0)))
-
-
-def test_influence_is_the_derivative_of_the_distance():
-    """Against the distance itself, with one sample's weight a little larger."""
-    x, y = features(400, 6, 1), statistics(features(500, 6, 2, shift=0.5))
-    plain = statistics(x)
-    values = influence(x, plain, y)
-    assert abs(values.mean()) < 1e-2 * np.abs(values).mean()
-    for i in (0, 17, 399):
-        t = 1e-5
-        f = x[i].numpy() - plain.mu
-        population = plain.sigma * 399 / 400
-        mu = plain.mu + t * f
-        sigma = (1 - t) * population + t * (1 - t) * np.outer(f, f)
-        moved = frechet_distance(Statistics(mu, sigma, 400), y)
-        before = frechet_distance(Statistics(plain.mu, population, 400), y)
-        assert (moved - before) / t == pytest.approx(values[i], rel=0.05, abs=0.05)
-
-
-def test_standard_error_is_the_spread_over_fresh_samples():
-    y = statistics(features(5000, 8, 2, shift=0.3))
-    draw = torch.Generator().manual_seed(0)
-    mix = torch.randn(8, 8, generator=draw, dtype=torch.float64)
-    distances, errors = [], []
-    for _ in range(300):
-        x = torch.randn(400, 8, generator=draw, dtype=torch.float64) @ mix
-        a = statistics(x, 400)
-        distances.append(frechet_distance(a, y))
-        errors.append(standard_error(frechet_influences(x, a, y)))
-    # the spread of 300 figures is itself known to 1/√600 = 4 %
-    assert np.mean(errors) == pytest.approx(np.std(distances, ddof=1), rel=0.15)
-
-
-def test_no_standard_error_where_samples_are_few():
-    x = features(100, 40, 1)
-    assert frechet_influences(x, statistics(x), statistics(features(500, 40, 2))) is None

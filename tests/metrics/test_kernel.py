@@ -4,7 +4,9 @@ import torch
 from torch_fidelity.metric_kid import kid_features_to_metric
 
 from samplerbench import UserError
+from samplerbench.metrics import kernel
 from samplerbench.metrics.kernel import kernel_distance
+from samplerbench.stats.halving import halvings
 
 
 def normal(n, d, seed, shift=0.0):
@@ -37,6 +39,13 @@ def test_influences_add_up_to_the_difference_of_two_samplers():
     one, two = kernel_distance(x, y), kernel_distance(x + 0.01 * normal(400, 6, 2), y)
     assert abs(one.influences.mean()) < 1e-9
     assert np.std(two.influences - one.influences) < 0.2 * np.std(one.influences)
+
+
+def test_halves_are_the_distances_of_halves(monkeypatch):
+    monkeypatch.setattr(kernel, "BLOCK", 100)  # several blocks
+    x, y = normal(301, 6, 0, 0.2), normal(200, 6, 1)
+    for row, found in zip(torch.from_numpy(halvings(301)), kernel_distance(x, y).halves, strict=True):
+        assert found == pytest.approx([kernel_distance(x[part], y).value for part in (row, ~row)], rel=1e-9)
 
 
 def test_too_few():

@@ -20,8 +20,8 @@ from samplerbench import (
 from samplerbench.check.checks import check_sampler
 from samplerbench.check.mixture import GaussianMixture
 from samplerbench.diffusion.denoiser import Meter
+from samplerbench.drawing import BadSample
 from samplerbench.plugins import load_plugins
-from samplerbench.sampling import BadSample
 
 REGISTRY = load_plugins()
 LINEAR, VP = linear_schedule(), VPSchedule()
