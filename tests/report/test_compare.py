@@ -318,6 +318,39 @@ def test_the_csv_says_what_the_table_says(read, tmp_path, command):
     assert (row["family_size"], row["verdict"], row["method"]) == (1, "better", "unpaired")
 
 
+def test_what_cannot_be_judged_says_what_it_takes(read, tmp_path, command):
+    reason = "fid: no error below 336 samples"
+    read(a=[cell(name, 5, 20.0, fid_se=None, reason=reason) for name in ("ddim", "heun")])
+    code, out, _ = command("compare", tmp_path / "a", "--baseline", "ddim", "--fail-on-regression")
+    assert not code
+    assert f"2 cells: {reason}" in out
+    assert "No difference has a standard error to judge it by." in out
+    assert "no standard errors" in out
+
+
+def test_exit_codes_of_comparisons(read, tmp_path, command):
+    """1 where nothing is compared, or with --fail-on-regression where something is worse in any file."""
+    read(a=[cell("ddim", 5, 20.0)], b=[cell("ddim", 5, 30.0, key="b")], c=[cell("heun", 5, 20.0)])
+    a, b, c = (tmp_path / name for name in "abc")
+    for arguments, expected in (
+        ((a, b), 0),
+        ((a, b, "--fail-on-regression"), 1),
+        ((a, a, b, "--fail-on-regression"), 1),
+        ((b, a, "--fail-on-regression"), 0),
+        ((a, c), 1),
+        ((a, c, b), 0),
+        ((a,), 2),
+        ((a, b, "--baseline", "ddim"), 2),
+        ((a, "--baseline", "ddim", "--against", "published"), 2),
+        ((a, b, "--metric", "kid"), 2),
+        ((a, b, "--where", "samples=64"), 2),
+        ((a, b, "--csv", tmp_path / "nowhere" / "out.csv"), 2),
+        ((a, b, "--csv", "/dev/full"), 2),
+    ):
+        assert command("compare", *arguments)[0] == expected, arguments
+    assert "no cell of" in command("compare", a, c)[1]
+
+
 def test_what_a_run_keeps_is_what_is_read(tiny_model, tmp_path, registry):
     options = {"model": str(tiny_model), "device": "cpu", "samples": 40, "nfe": [2], "metrics": "kid"}
     samplerbench.run("ddim,dpm", out=tmp_path / "run", **options)

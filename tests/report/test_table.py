@@ -94,7 +94,7 @@ def test_ties_are_shown_as_ties_and_pairing_breaks_them(tmp_path, noise, command
         found = layout([read_results(path)], FID)
         assert [line[0].best for line in found.rows.values()] == best
         _, out, _ = command("table", path)
-        assert f"may be the best of their column with 95 % confidence a column ({how} differences)." in out
+        assert f"may be the best of their column, with 95 % confidence a column ({how} differences)." in out
     assert "what pairs 3 of its rows is not in" in out  # said of the one without its folder
 
 
