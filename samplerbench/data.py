@@ -6,7 +6,6 @@ import csv
 import gzip
 import hashlib
 import shutil
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +69,8 @@ def load_images(dataset: str, root: Path | None, train: bool = True) -> Images:
 def _images(images: Tensor, labels: Tensor | None) -> Images:
     if images.dtype != torch.uint8 or images.ndim not in (3, 4):
         raise UserError(f"images must be uint8 [N, H, W] or [N, H, W, C], got {images.dtype} {tuple(images.shape)}")
+    if not images.numel():
+        raise UserError(f"there are no images: got {tuple(images.shape)}")
     images = (images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)).contiguous()
     return Images(images, labels, hashlib.sha256(images.numpy().tobytes()).hexdigest())
 
@@ -84,8 +85,12 @@ def _from_npz(path: Path | None, prefix: str) -> Images:
             images = torch.from_numpy(arrays[f"{prefix}images"])
             name = f"{prefix}labels"
             labels = torch.from_numpy(arrays[name].astype(np.int64)) if name in arrays else None
-    except (ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except UserError:
+        raise
+    except Exception as error:  # whatever a damaged archive makes zipfile, zlib and numpy say
         raise UserError(f"{path} is not an npz file of arrays: {one_line(error)}") from None
+    if labels is not None and (labels.ndim != 1 or len(labels) != len(images)):
+        raise UserError(f"{path}: {name} is one number an image [{len(images)}], got {list(labels.shape)}")
     return _images(images, labels)
 
 
@@ -111,11 +116,19 @@ def image_files(path: Path) -> list[Path]:
     if path.is_dir():
         files = sorted(f for f in path.rglob("*") if f.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
     else:
-        with path.open(newline="") as file:
-            reader = csv.DictReader(file)
-            if "path" not in (reader.fieldnames or []):
-                raise UserError(f"{path} has no column 'path' (it has {', '.join(reader.fieldnames or [])})")
-            files = [path.parent / row["path"] for row in reader]
+        try:
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                reader = csv.DictReader(file)
+                names = list(reader.fieldnames or [])
+                rows = list(reader)
+        except (OSError, ValueError, csv.Error) as error:
+            raise UserError(f"{path} is not a CSV: {one_line(error)}") from None
+        if "path" not in names:
+            raise UserError(f"{path} has no column 'path' (it has {', '.join(names) or 'none'})")
+        for number, row in enumerate(rows, 2):
+            if not row["path"]:
+                raise UserError(f"{path}: row {number} has no path")
+        files = [path.parent / row["path"] for row in rows]
     if not files:
         raise UserError(f"{path} has no images")
     return files

@@ -141,7 +141,8 @@ class Sampler(ABC):
 
     @abstractmethod
     def sample(self, eps: Denoiser, grid: TimeGrid, x: Tensor, noise: NoiseSource) -> Tensor:
-        """Goes down the grid and returns x_0.
+        """Goes down the grid and returns x_0, of x's shape, dtype and device. Gradients are switched off: a method that
+        takes them does so inside `torch.enable_grad()`, of a copy of x, and returns a tensor without.
 
         eps: `eps(x, t)` is ε_θ; every call is counted.
         grid: `grid.times[i]`, `alpha[i]`, `sigma[i]`, `half_log_snr[i]` for i = 0..grid.steps, the noisy end first.
@@ -195,8 +196,12 @@ def check_options(cls: type[Sampler]) -> None:
     """Raises TypeError, in one line that names the field, where an option of `cls` is not plain: its type is another
     than int, float, bool, str, Literal of strings or one of these | None; it is no argument of the class, or does not
     count in comparisons; it takes the name of something every sampler has; or it looks like an option and is none,
-    because `@dataclass` or its annotation is missing.
+    because `@dataclass` or its annotation is missing. The same where `paper` or `aliases` is not what it must be.
     """
+    if not isinstance(cls.paper, str):
+        raise TypeError(f"{cls.__name__}.paper is text, got {cls.paper!r}")
+    if not isinstance(cls.aliases, tuple) or not all(isinstance(a, str) and a for a in cls.aliases):
+        raise TypeError(f"{cls.__name__}.aliases is a tuple of names, ('a', 'b') or ('a',), got {cls.aliases!r}")
     kinds, options = _kinds(cls), {f.name: f for f in fields(cls)}
     for name, field in options.items():
         where = f"{cls.__name__}.{name}"

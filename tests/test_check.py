@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from samplerbench import Sampler
+from samplerbench import Sampler, linear_schedule
 from samplerbench.check.checks import CHECKS, check_sampler
+from samplerbench.check.mixture import GaussianMixture
+from samplerbench.diffusion.grid import TimeGrid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,222 @@ class Euler(Sampler):
             self.seen.append(0.0)
             x = x + len(self.seen)
         return x
+
+
+EARLIER = []
+TRUTH = GaussianMixture(linear_schedule())
+
+
+def closures(function, found=None):
+    """Whatever a function holds on to, and what that holds on to."""
+    found = {} if found is None else found
+    for cell in getattr(function, "__closure__", None) or ():
+        inner = cell.cell_contents
+        if id(inner) not in found:
+            found[id(inner)] = inner
+            closures(inner, found)
+    return list(found.values())
+
+
+def by_attribute(eps, x, t):
+    return eps._epsilon(x, t)
+
+
+def without_a_budget(eps, x, t):
+    eps.budget = None
+    eps._rows = 0
+    return eps(x, t)
+
+
+def by_closures(eps, x, t):
+    (hidden,) = [value for value in closures(eps._ask) if isinstance(value, GaussianMixture)]
+    return hidden(x, t)
+
+
+def with_counts_put_back(eps, x, t):
+    out = eps(x, t)
+    for counts in closures(eps._ask):
+        if isinstance(counts, np.ndarray):
+            counts[:] = 0
+    return out
+
+
+def by_an_earlier_denoiser(eps, x, t):
+    EARLIER.append(eps)
+    return EARLIER[0](x, t)
+
+
+def by_a_captured_truth(eps, x, t):
+    return TRUTH(x, t)
+
+
+LIES = [by_attribute, without_a_budget, by_closures, with_counts_put_back, by_an_earlier_denoiser, by_a_captured_truth]
+
+
+@pytest.mark.parametrize("ask", LIES, ids=lambda ask: ask.__name__)
+def test_liars_about_evaluations_fail(ask):
+    """Each asks twice a step, once where it hopes not to be counted."""
+    EARLIER.clear()
+
+    @dataclass(frozen=True, kw_only=True)
+    class Liar(Euler):
+        def sample(self, eps, grid, x, noise):
+            hidden = Hidden(eps, lambda y, t: eps(y, t) + 0 * ask(eps, y, t))
+            return super().sample(hidden, grid, x, noise)
+
+    found = failures(Liar())
+    assert {"evaluations", "budget", "order", "spacings"} <= found.keys()
+
+
+class Hidden:
+    def __init__(self, eps, ask):
+        self.eps, self.ask = eps, ask
+
+    def __call__(self, x, t):
+        return self.ask(x, t)
+
+
+def with_a_change(change):
+    """Euler whose result is changed in some way."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Changed(Euler):
+        def sample(self, eps, grid, x, noise):
+            return change(super().sample(eps, grid, x, noise), noise)
+
+    return Changed()
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda x, noise: x.flatten(1).T, r"returned shape"),
+        (lambda x, noise: x[:1], "returned shape"),
+        (lambda x, noise: x.float() if x.dtype == torch.float64 else x.double(), "returned torch.float32"),
+        (lambda x, noise: x.to("meta"), "returned a tensor on meta"),
+        (lambda x, noise: x.clone().requires_grad_(), "requires a gradient"),
+        (lambda x, noise: x.numpy(), "returned ndarray, expected a tensor"),
+        (lambda x, noise: None, "returned NoneType, expected a tensor"),
+    ],
+)
+def test_what_is_no_batch_of_samples_fails_everywhere(change, text):
+    found = failures(with_a_change(change))
+    assert {"evaluations", "images", "batch", "gradients"} <= found.keys()
+    assert all(text in found[name] for name in ("evaluations", "images"))
+
+
+def test_a_deterministic_sampler_that_draws_is_found():
+    found = failures(with_a_change(lambda x, noise: x + 1e-9 * noise(0)))
+    assert "it claims to be deterministic, and other noise changes its result by" in found["noise"]
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-9])
+def test_a_claim_to_be_stochastic_is_no_way_round_the_order(size):
+    @dataclass(frozen=True, kw_only=True)
+    class Pretending(Euler):
+        @property
+        def stochastic(self):
+            return True
+
+        def sample(self, eps, grid, x, noise):
+            return super().sample(eps, grid, x, noise) + size * noise(0)
+
+    assert "it claims to be stochastic; other noise changes its result by" in failures(Pretending())["noise"]
+
+
+def test_numbers_that_depend_on_their_place_in_an_image_are_found():
+    assert "differ by" in failures(with_a_change(lambda x, noise: x.roll(1, dims=-1) if x.ndim == 4 else x))["images"]
+
+    @dataclass(frozen=True, kw_only=True)
+    class Flat(Euler):
+        def sample(self, eps, grid, x, noise):
+            _rows, _columns = x.shape
+            return super().sample(eps, grid, x, noise)
+
+    found = failures(Flat())
+    assert found.keys() == {"images"}
+    assert "too many values to unpack" in found["images"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Differentiating(Euler):
+    copy: bool = True
+
+    def sample(self, eps, grid, x, noise):
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_() if self.copy else x.requires_grad_()
+            torch.autograd.grad(eps(leaf, grid.times[0]).sum(), leaf)
+        return super().sample(eps, grid, x.detach(), noise)
+
+    def evaluations(self, steps):
+        return steps + 1
+
+    def steps(self, nfe):
+        return Sampler.steps(self, nfe)
+
+
+def test_samplers_that_need_gradients_are_told_apart():
+    assert failures(Differentiating()) == {}
+    text = {f.check: f.text for f in check_sampler(Differentiating())}
+    assert text["gradients"] == "it takes gradients of ε, in 1 of 13 evaluations"
+    assert {f.check: f.text for f in check_sampler(Euler())}["gradients"] == "it needs none"
+    assert "it had gradients taken of the x_T it was given" in failures(Differentiating(copy=False))["gradients"]
+
+
+def test_a_grid_of_its_own_passes_no_spacing():
+    @dataclass(frozen=True, kw_only=True)
+    class Stubborn(Euler):
+        def sample(self, eps, grid, x, noise):
+            own = TimeGrid.make(grid.schedule, grid.steps, "linspace", "none")
+            return super().sample(eps, own, x, noise)
+
+    finding = next(f for f in check_sampler(Stubborn()) if f.check == "spacings")
+    assert (finding.verdict, finding.text) == ("skipped", "its times are its own: two spacings gave the same")
+
+
+@pytest.mark.parametrize("claim", [3, 2.5, None, "3", -1])
+def test_claims_that_never_grow_fail_in_seconds(claim):
+    @dataclass(frozen=True, kw_only=True)
+    class Fixed(Euler):
+        def evaluations(self, steps):
+            return claim
+
+        def steps(self, nfe):
+            return Sampler.steps(self, nfe)
+
+    started = time.perf_counter()
+    found = failures(Fixed())
+    assert time.perf_counter() - started < 20
+    assert {"evaluations", "budget"} <= found.keys()
+    assert "evaluations(" in found["budget"]
+
+
+@pytest.mark.parametrize("end", [SystemExit(0), GeneratorExit(), BaseException("all")], ids=repr)
+@pytest.mark.parametrize("where", ["sample", "stochastic"])
+def test_an_end_of_the_program_fails_its_check_alone(end, where):
+    def stop(*_):
+        raise end
+
+    changed = type("Ending", (Euler,), {where: stop if where == "sample" else property(stop)})
+    found = failures(changed())
+    assert type(end).__name__ in found["order"]
+    assert ("evaluations" in found) == (where == "sample")
+
+
+def test_ctrl_c_ends_the_checks():
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        check_sampler(type("Interrupted", (Euler,), {"sample": stop})())
+
+
+def test_tolerances_are_told():
+    text = {f.check: f.text for f in [*check_sampler(Euler()), *check_sampler(Euler(fault="moments"))]}
+    assert "declared 1 ± 0.3" in " ".join(f.text for f in check_sampler(Euler()))
+    assert re.search(r"mean .* ± 0\.\d+, variance .* ± 0\.\d+", text["moments"])
+    assert "below 1e-05" in text["precision"]
+    assert "within 1e-06" in text["images"]
 
 
 def failures(sampler):

@@ -269,6 +269,9 @@ def bad_classes():
     class Method(Toy):
         steps: int = 5
 
+    class Letters(Toy):
+        aliases = "dpm"  # a tuple of three names, were it taken for one
+
     class Undecorated(Toy):
         order: int = 2
 
@@ -291,6 +294,7 @@ def bad_classes():
         Computed: "Computed.later has init, compare or hash switched off",
         Named: "Named.name cannot be an option",
         Method: "Method.steps cannot be an option",
+        Letters: "Letters.aliases is a tuple of names",
         Undecorated: "Undecorated.order is no option yet; decorate the class",
         Unannotated: "Unannotated.rate has a value without a type; write rate: float = 0.75",
         Unknown: "the types of Unknown's options cannot be read: NameError: name 'Nothing' is not defined",

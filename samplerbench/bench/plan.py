@@ -24,6 +24,7 @@ from .cell import Axis, Cell, plain_options
 __all__ = ["DTYPES", "Planned", "RunConfig", "plan_cells"]
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
+MOST_SAMPLES = 10**7  # their features alone are tens of gigabytes
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,14 @@ class RunConfig:
                 raise UserError(f"{self.axis} is from 1 to {MOST_STEPS}, got {value}")
         if self.samples < 2:
             raise UserError(f"samples is at least 2 (a covariance needs two), got {self.samples}")
+        if self.samples > MOST_SAMPLES:
+            raise UserError(f"samples is at most {MOST_SAMPLES}, got {self.samples}")
         if not 0 <= self.seed < 2**64:
             raise UserError(f"seed is at least 0 and below 2^64, got {self.seed}")
         if self.batch_size is not None and self.batch_size < 1:
             raise UserError(f"batch-size is at least 1, got {self.batch_size}")
+        if self.batch_size is not None and self.batch_size > MOST_SAMPLES:
+            raise UserError(f"batch-size is at most {MOST_SAMPLES}, got {self.batch_size}")
         if not self.metrics:
             raise UserError("no metric was named; try --metrics fid")
         if self.data_root is not None and not self.data_root.exists():

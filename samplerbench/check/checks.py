@@ -12,28 +12,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..diffusion.denoiser import Epsilon, Meter, Time
+from ..diffusion.denoiser import Time
 from ..diffusion.grid import TimeGrid
 from ..diffusion.noise import NoiseSource
-from ..diffusion.schedule import NoiseSchedule, VPSchedule, linear_schedule
 from ..diffusion.spacing import SPACINGS, explicit_times
-from ..drawing import BadSample, Drawing, draw
+from ..drawing import BadSample
 from ..errors import BudgetExceeded, TooFewEvaluations, UserError, one_line
 from ..sampler import Sampler
 from ..sampling import plan_grid
 from .mixture import GaussianMixture
+from .rig import CONTINUOUS, DISCRETE, Failed, Inapplicable, noise_of, quadratic_grid, run, some_grid
 
 __all__ = ["CHECKS", "Finding", "check_sampler"]
 
-DISCRETE, CONTINUOUS = linear_schedule(), VPSchedule()
-
-
-class Failed(Exception):
-    """A check's own verdict: what was found, and what was expected."""
-
-
-class Inapplicable(Exception):
-    """The check says nothing of this sampler, for this reason."""
+ORDER, ERRORS, ROUNDING, EQUAL = 0.3, 4, 1e-5, 1e-6
+"""Tolerances: of an order; of moments, in standard errors; of float32; of two ways to compute the same."""
 
 
 @dataclass(frozen=True)
@@ -56,37 +49,11 @@ def check_sampler(sampler: Sampler) -> list[Finding]:
             findings.append(Finding(name, "skipped", str(reason)))
         except Failed as reason:
             findings.append(Finding(name, "failed", str(reason)))
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit too: it is this check's, not the program's, end
             findings.append(Finding(name, "failed", one_line(error), traceback.format_exc()))
     return findings
-
-
-def _noise(count: int, shape: tuple[int, ...] = (4,), dtype: torch.dtype = torch.float64) -> NoiseSource:
-    return NoiseSource(1, range(count), shape, dtype=dtype)
-
-
-def _run(
-    sampler: Sampler,
-    eps: Epsilon,
-    grid: TimeGrid,
-    noise: NoiseSource,
-    x: Tensor | None = None,
-    budget: int | None = None,
-) -> Drawing:
-    x = noise.x_T() if x is None else x
-    return draw(sampler, eps, grid, x, noise, budget)
-
-
-def _some_grid(sampler: Sampler, schedule: NoiseSchedule = DISCRETE, steps: int = 12) -> TimeGrid:
-    listed = explicit_times(sampler.spacing)
-    return plan_grid(sampler, schedule, steps=steps if listed is None else len(listed) - 1)
-
-
-def _quadratic_grid(steps: int, end: tuple[float, ...] = ()) -> TimeGrid:
-    """Times even in √t on the continuous schedule; nothing is snapped, so twice the steps halves every one of them."""
-    times = np.linspace(math.sqrt(CONTINUOUS.t_max), math.sqrt(CONTINUOUS.t_min), steps + 1) ** 2
-    times[0], times[-1] = CONTINUOUS.t_max, CONTINUOUS.t_min
-    return TimeGrid(CONTINUOUS, (*times.tolist(), *end))
 
 
 def _evaluations(sampler: Sampler) -> str:
@@ -96,7 +63,7 @@ def _evaluations(sampler: Sampler) -> str:
     truth, extra = GaussianMixture(DISCRETE), 1 if sampler.final == "denoise" else 0
     counts = range(sampler.fewest_steps, 21)
     for steps in counts:
-        got = _run(sampler, truth, _some_grid(sampler, steps=steps), _noise(2)).nfe
+        got = run(sampler, truth, some_grid(sampler, steps=steps), noise_of(2)).nfe
         if got != sampler.evaluations(steps) + extra:
             raise Failed(f"{steps} steps took {got:g} evaluations, declared {sampler.evaluations(steps) + extra}")
     return f"{counts[0]} to {counts[-1]} steps take {got:g} at {counts[-1]}, as declared"
@@ -112,7 +79,7 @@ def _budget(sampler: Sampler) -> str:
             continue
         smallest = smallest or budget
         try:
-            got = _run(sampler, truth, grid, _noise(2), budget=budget).nfe
+            got = run(sampler, truth, grid, noise_of(2), budget=budget).nfe
         except BudgetExceeded as error:
             raise Failed(f"on a budget of {budget}: {error}") from None
         if got > budget:
@@ -128,16 +95,16 @@ def _order(sampler: Sampler) -> str:
         raise Inapplicable("stochastic: no single solution to converge to")
     if sampler.adaptive:
         raise Inapplicable("adaptive: no number of steps to double")
-    truth, noise = GaussianMixture(CONTINUOUS), _noise(1, (200,))
+    truth, noise = GaussianMixture(CONTINUOUS), noise_of(1, (200,))
     x = noise.x_T()
     exact = truth.solution(x, CONTINUOUS.t_max, CONTINUOUS.t_min)
     errors = []
     for steps in (80, 160):
-        got = sampler.sample(Meter(truth, 1).denoiser(), _quadratic_grid(steps), x, noise)
+        got = run(sampler, truth, quadratic_grid(steps), noise, x, denoise=False).x0
         errors.append(float((got - exact).square().mean().sqrt()))
     measured = math.log2(errors[0] / errors[1])
-    text = f"measured {measured:.2f}, declared {sampler.global_order:g}; error {errors[1]:.1e} at 160 steps"
-    if not abs(measured - sampler.global_order) <= 0.3:
+    text = f"measured {measured:.2f}, declared {sampler.global_order:g} ± {ORDER}; error {errors[1]:.1e} at 160 steps"
+    if not abs(measured - sampler.global_order) <= ORDER:
         raise Failed(text)
     return text
 
@@ -148,23 +115,65 @@ def _moments(sampler: Sampler) -> str:
         raise Inapplicable("deterministic: see order")
     mean, deviation = 0.1, 0.2  # narrow, so that samplers that clip x_0 to [-1, 1] do not change it
     truth = GaussianMixture(CONTINUOUS, means=(mean,), deviations=(deviation,), weights=(1.0,))
-    grid = _quadratic_grid(1000, (0.0,) if sampler.final == "zero" else ())
-    noise = _noise(20, (500,))
-    x0 = sampler.sample(Meter(truth, 20).denoiser(), grid, noise.x_T(), noise)
+    grid = quadratic_grid(1000, (0.0,) if sampler.final == "zero" else ())
+    noise = noise_of(20, (500,))
+    x0 = run(sampler, truth, grid, noise, denoise=False).x0
     expected = grid.alpha[-1] * mean, (grid.alpha[-1] * deviation) ** 2 + grid.sigma[-1] ** 2
     n, got = x0.numel(), (float(x0.mean()), float(x0.var()))
-    errors = math.sqrt(expected[1] / n), expected[1] * math.sqrt(2 / n)
-    text = f"mean {got[0]:.4f} for {expected[0]:.4f}, variance {got[1]:.4f} for {expected[1]:.4f}"
-    if not all(abs(g - e) <= 4 * error for g, e, error in zip(got, expected, errors, strict=True)):
+    allowed = ERRORS * math.sqrt(expected[1] / n), ERRORS * expected[1] * math.sqrt(2 / n)
+    pairs = zip(("mean", "variance"), got, expected, allowed, strict=True)
+    text = ", ".join(f"{name} {g:.4f} for {e:.4f} ± {a:.4f}" for name, g, e, a in pairs)
+    if not all(abs(g - e) <= a for g, e, a in zip(got, expected, allowed, strict=True)):
         raise Failed(text)
     return text
 
 
+def _noise(sampler: Sampler) -> str:
+    """Where it claims to be stochastic other noise gives another result; where it does not, the same."""
+    truth, grid, x = GaussianMixture(DISCRETE), some_grid(sampler), noise_of(6).x_T()
+    one, other = (run(sampler, truth, grid, noise_of(6, seed=seed), x).x0 for seed in (1, 2))
+    change = float((one - other).abs().max())
+    if sampler.stochastic and not change > EQUAL:
+        raise Failed(f"it claims to be stochastic; other noise changes its result by {change:.1e}, not above {EQUAL:g}")
+    if not sampler.stochastic and change > 0:
+        raise Failed(f"it claims to be deterministic, and other noise changes its result by {change:.1e}")
+    return f"other noise changes its result by {change:.1e}" if change else "other noise changes nothing"
+
+
+def _images(sampler: Sampler) -> str:
+    """Images of one and of three channels, not square: each number becomes what it becomes in a row of numbers."""
+    truth, grid, shapes = GaussianMixture(DISCRETE), some_grid(sampler), ((1, 6, 10), (3, 8, 4))
+    for shape in shapes:
+        images = run(sampler, truth, grid, noise_of(2, shape)).x0
+        row = run(sampler, truth, grid, noise_of(2, (math.prod(shape),))).x0
+        difference = float((images.flatten(1) - row).abs().max())
+        if not difference <= EQUAL:
+            raise Failed(f"images {list(shape)} differ by {difference:.1e} from the same numbers in a row ({EQUAL:g})")
+    return f"{' and '.join(str([2, *shape]) for shape in shapes)} are the same numbers as in a row, within {EQUAL:g}"
+
+
+def _gradients(sampler: Sampler) -> str:
+    """It runs where gradients are switched off, and what it returns has none."""
+    calls: list[bool] = []
+
+    class Watched(GaussianMixture):
+        def exact(self, x: Tensor, t: Time) -> Tensor:
+            calls.append(torch.is_grad_enabled() and x.requires_grad)
+            return super().exact(x, t)
+
+    noise = noise_of(2)
+    x = noise.x_T()
+    run(sampler, Watched(DISCRETE), some_grid(sampler), noise, x)
+    if x.requires_grad or x.grad is not None:
+        raise Failed("it had gradients taken of the x_T it was given; x.detach().requires_grad_() is its own")
+    return f"it takes gradients of ε, in {sum(calls)} of {len(calls)} evaluations" if any(calls) else "it needs none"
+
+
 def _batch(sampler: Sampler) -> str:
     """A sample alone is the same sample in a batch, bit for bit."""
-    truth, grid = GaussianMixture(DISCRETE), _some_grid(sampler)
-    whole = _run(sampler, truth, grid, _noise(6)).x0
-    alone = _run(sampler, truth, grid, NoiseSource(1, [4], (4,), dtype=torch.float64)).x0
+    truth, grid = GaussianMixture(DISCRETE), some_grid(sampler)
+    whole = run(sampler, truth, grid, noise_of(6)).x0
+    alone = run(sampler, truth, grid, NoiseSource(1, [4], (4,), dtype=torch.float64)).x0
     difference = float((alone - whole[4:5]).abs().max())
     if difference > 0:
         raise Failed(f"sample 4 of 6 differs by {difference:.1e} from itself alone")
@@ -173,16 +182,16 @@ def _batch(sampler: Sampler) -> str:
 
 def _repeatable(sampler: Sampler) -> str:
     """Two runs are identical, no global random state is touched, and x_T is not modified."""
-    truth, grid, noise = GaussianMixture(DISCRETE), _some_grid(sampler), _noise(6)
+    truth, grid, noise = GaussianMixture(DISCRETE), some_grid(sampler), noise_of(6)
     x = noise.x_T()
     before, states = x.clone(), _global_states()
-    first = _run(sampler, truth, grid, noise, x).x0
+    first = run(sampler, truth, grid, noise, x).x0
     if not torch.equal(x, before):
         raise Failed("it changed x_T in place")
     for library, now in _global_states().items():
         if now != states[library]:
             raise Failed(f"it drew from the global generator of {library}; noise(i) is what it is given")
-    if not torch.equal(_run(sampler, truth, grid, noise, x).x0, first):
+    if not torch.equal(run(sampler, truth, grid, noise, x).x0, first):
         raise Failed("two runs differ")
     return "two runs agree; x_T and global random states are as they were"
 
@@ -197,13 +206,13 @@ def _global_states() -> dict[str, object]:
 
 def _precision(sampler: Sampler) -> str:
     """In float32 it is what it is in float64, but for rounding."""
-    truth, grid = GaussianMixture(DISCRETE), _some_grid(sampler)
-    double = _run(sampler, truth, grid, _noise(50)).x0
-    single = _run(sampler, truth, grid, _noise(50, dtype=torch.float32)).x0
+    truth, grid = GaussianMixture(DISCRETE), some_grid(sampler)
+    double = run(sampler, truth, grid, noise_of(50)).x0
+    single = run(sampler, truth, grid, noise_of(50, dtype=torch.float32)).x0
     difference = float((single - double).abs().median())
-    if not difference < 1e-5:
-        raise Failed(f"median difference {difference:.1e} between float32 and float64, expected below 1e-5")
-    return f"float32 differs from float64 by {difference:.1e} (median)"
+    if not difference < ROUNDING:
+        raise Failed(f"median difference {difference:.1e} between float32 and float64, expected below {ROUNDING:g}")
+    return f"float32 differs from float64 by {difference:.1e} (median), below {ROUNDING:g}"
 
 
 def _nan(sampler: Sampler) -> str:
@@ -211,13 +220,13 @@ def _nan(sampler: Sampler) -> str:
     calls = 0
 
     class Failing(GaussianMixture):
-        def __call__(self, x: Tensor, t: Time) -> Tensor:
+        def exact(self, x: Tensor, t: Time) -> Tensor:
             nonlocal calls
             calls += 1
             return x * float("nan") if calls > 1 else x * 0.5
 
     try:
-        _run(sampler, Failing(DISCRETE), _some_grid(sampler), _noise(2), budget=3000)
+        run(sampler, Failing(DISCRETE), some_grid(sampler), noise_of(2), budget=3000)
     except BadSample:
         return f"reported after {calls} evaluations"
     except BudgetExceeded:
@@ -226,20 +235,35 @@ def _nan(sampler: Sampler) -> str:
 
 
 def _spacings(sampler: Sampler) -> str:
-    """It runs on every spacing, on a discrete and a continuous schedule."""
+    """It runs on every spacing, on a discrete and a continuous schedule, at the times that the spacing gives."""
     if explicit_times(sampler.spacing):
         raise Inapplicable("its times are listed")
+    visited: list[float] = []
+
+    class Watched(GaussianMixture):
+        def exact(self, x: Tensor, t: Time) -> Tensor:
+            visited.append(float(torch.as_tensor(t).max()))
+            return super().exact(x, t)
+
+    seen: dict[tuple[float, ...], TimeGrid] = {}
     for schedule in (DISCRETE, CONTINUOUS):
-        truth = GaussianMixture(schedule)
         for spacing in SPACINGS:
+            steps = max(12, sampler.fewest_steps)
             try:
-                steps = 1 if sampler.adaptive else 12
                 grid = plan_grid(sampler, schedule, steps=steps)
                 if not sampler.adaptive:
                     grid = TimeGrid.make(schedule, steps, spacing, sampler.final)
-                _run(sampler, truth, grid, _noise(2))
+                visited.clear()
+                run(sampler, Watched(schedule), grid, noise_of(2))
             except (UserError, RuntimeError) as error:
                 raise Failed(f"{spacing} on {schedule.config()['kind']}: {one_line(error)}") from error
+            other = seen.setdefault(tuple(visited), grid)
+            if other.times != grid.times:
+                raise Inapplicable("its times are its own: two spacings gave the same")
+            if sampler.adaptive:
+                break
+    if sampler.adaptive:
+        return "its own times, discrete and continuous"
     return f"{', '.join(SPACINGS)}, discrete and continuous"
 
 
@@ -248,6 +272,9 @@ CHECKS: dict[str, Callable[[Sampler], str]] = {
     "budget": _budget,
     "order": _order,
     "moments": _moments,
+    "noise": _noise,
+    "images": _images,
+    "gradients": _gradients,
     "batch": _batch,
     "repeatable": _repeatable,
     "precision": _precision,

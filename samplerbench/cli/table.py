@@ -6,33 +6,58 @@ from pathlib import Path
 
 import click
 
-from ..errors import UserError
-
 
 @click.command()
 @click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="A B …")
 @click.option("--metric", default="fid", show_default=True, metavar="NAME", help="The column that is shown.")
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE.py|FOLDER|MODULE", help="Metrics of your own.")
-@click.option("--force", is_flag=True, help="One table even where conditions make the figures incomparable.")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="COLUMN=VALUE",
+    help="Only rows that have this value; a hash may be shortened, an empty value is an empty field. Several values of "
+    "a column: either; several columns: all.",
+)
+@click.option("--honest", is_flag=True, help="Estimate the best of each column on samples that did not choose it.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="One table even where conditions make the figures incomparable; of a cell the newest row is shown, whatever "
+    "its conditions and number of samples.",
+)
 @click.option("--markdown", is_flag=True, help="Print Markdown.")
-def table(results: tuple[Path, ...], metric: str, plugins: tuple[str, ...], force: bool, markdown: bool) -> int:
+def table(
+    results: tuple[Path, ...],
+    metric: str,
+    plugins: tuple[str, ...],
+    where: tuple[str, ...],
+    honest: bool,
+    force: bool,
+    markdown: bool,
+) -> int:
     """The table of finished runs: samplers × evaluations, as `run` prints it.
 
     A, B … are results.csv files or run folders; the rows of all go into one table, so that a sampler of yours stands
     beside those that were run before.
-    """
-    import pandas as pd
 
+    Of a cell that was measured more than once the newest row counts, and of a file the cells with the most samples;
+    rows of several models, references or other conditions are refused with the choice to make. Exits with 1 where
+    there is nothing to show.
+    """
     from ..plugins import load_plugins
-    from ..report.results import conditions, read_results
+    from ..report.choice import Where, check_one_table, choose
+    from ..report.results import read_results
     from ..report.table import print_table
 
-    chosen = load_plugins(plugins).metric(metric)
+    registry = load_plugins(plugins)
+    chosen = registry.metric(metric)
     read = [read_results(path, metric) for path in results]
-    for other in read[1:]:
-        _, decisive = conditions(read[0], other)
-        if decisive and not force:
-            why = "; ".join(decisive)
-            raise UserError(f"{read[0].name} and {other.name} do not compare: {why}; --force shows them all the same")
-    print_table(pd.concat([one.every for one in read], ignore_index=True), chosen, markdown)
+    files = choose(read, registry, [Where.parse(text) for text in where], force)
+    if not any(len(one.every) for one in files):
+        for one in files:
+            click.echo(one.nothing)
+        return 1
+    if not force:
+        check_one_table(files)
+    print_table(files, chosen, markdown, honest)
     return 0

@@ -1,173 +1,202 @@
-"""Comparing results: which differences are real."""
+"""Which differences between results are real."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-import numpy as np
 import pandas as pd
 
-from ..bench.influences import influence_path, load_kept
-from ..errors import unknown
-from ..files import Damaged
-from .results import Results, conditions
+from ..metrics.metric import Metric
+from ..plugins import Registry
+from ..stats.simultaneous import Tested, simultaneous
+from .choice import axis_of
+from .evidence import Evidence, evidence
+from .matching import Matched, match, match_baseline
+from .results import Results, pooled
 
-__all__ = ["Comparison", "Difference", "compare", "compare_with_baseline", "difference", "holm"]
+__all__ = ["CONFIDENCE", "CONFIDENT", "Compared", "Comparison", "Family", "compare", "compare_with_baseline", "judge"]
 
-CELL = ("model", "sampler", "spacing", "final", "samples", "seed")
-VARIED = ("model", "samples", "seed")
+CONFIDENCE = 0.95
+CONFIDENT = f"{CONFIDENCE * 100:.0f} %"
+Family = Literal["evaluations", "all"]
+Verdict = Literal["same", "better", "worse", "undecided", "unknown"]
 
 
-@dataclass
-class Difference:
-    """One cell in two results: the metric of `other` less that of `base`.
+@dataclass(frozen=True)
+class Judged:
+    """A difference of a family, other less base.
 
-    error: the standard error of the difference; how: paired, unpaired, or why there is none. p: Holm-adjusted.
+    tested: the difference with its simultaneous interval. size: how many differences share the confidence of that.
     """
 
-    sampler: str
-    nfe: float
-    base: float
-    other: float
-    error: float | None
-    how: str
-    direction: str = "lower"
-    p: float | None = None
+    tested: Tested
+    size: int
+    direction: Literal["lower", "higher"]
 
     @property
     def delta(self) -> float:
-        return self.other - self.base
+        """What is decided on: extrapolated to infinitely many samples where the metric says so and the files can."""
+        return self.tested.difference.delta
 
     @property
-    def interval(self) -> tuple[float, float] | None:
-        """95 %."""
-        if self.error is None:
-            return None
-        return self.delta - 1.96 * self.error, self.delta + 1.96 * self.error
+    def delta_n(self) -> float:
+        """The same of the samples that there are."""
+        return self.tested.difference.delta_n
 
     @property
-    def verdict(self) -> str:
-        if self.p is None:
-            return "unknown"
-        if self.p >= 0.05:
-            return "no difference"
-        return "better" if (self.delta < 0) == (self.direction == "lower") else "worse"
+    def how(self) -> str:
+        """same, paired, unpaired, or why there is no error."""
+        return self.tested.difference.how
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the interval says, so that the two never contradict each other."""
+        if self.how == "same":
+            return "same"
+        sign = self.tested.sign
+        if not sign:
+            return "unknown" if sign is None else "undecided"
+        return "better" if (sign < 0) == (self.direction == "lower") else "worse"
 
 
-@dataclass
+@dataclass(frozen=True)
+class Compared:
+    """A cell in two results, or two cells of one: the metric of both, and their difference.
+
+    sampler, spacing: of the other, '' where that is not known. asked: its budget, or steps, or counted evaluations.
+    nfe: what was counted.
+    """
+
+    sampler: str
+    spacing: str
+    asked: float
+    nfe: float
+    base: float
+    other: float
+    judged: Judged
+
+    @property
+    def label(self) -> str:
+        """The sampler with its spacing, unless its options say it."""
+        return self.sampler if not self.spacing or "spacing=" in self.sampler else f"{self.sampler} ({self.spacing})"
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """What two results say together. warnings: conditions that differ, and what files lack; decisive: those among them
-    that make the differences meaningless.
+    """What two results say together.
+
+    Attributes:
+        axis: the column at whose equal values cells are set against each other.
+        family: which differences share the confidence of their intervals.
+        only_base, only_other: names of cells without a counterpart.
+        warnings: conditions that differ, and what files lack; decisive: those among them that make the differences
+            meaningless.
     """
 
     base: str
     other: str
     metric: str
-    direction: str
-    differences: list[Difference]
+    direction: Literal["lower", "higher"]
+    axis: str
+    family: Family
+    differences: list[Compared]
     only_base: list[str]
     only_other: list[str]
     warnings: list[str]
     decisive: list[str]
 
+    @property
+    def extrapolated(self) -> bool:
+        """Whether any difference is that of infinitely many samples."""
+        return any(one.judged.tested.difference.extrapolated for one in self.differences)
 
-def compare(base: Results, other: Results, direction: str = "lower") -> Comparison:
-    """`other` against `base`, cell by cell: the same sampler with the same options, spacing and counted evaluations."""
-    both = [name for name in CELL if name in base.rows.columns and name in other.rows.columns]
-    # where no value is common, two models, counts or seeds are being compared, and the warnings say so
-    shared = [name for name in both if name not in VARIED or set(base.rows[name]) & set(other.rows[name])]
-    keys = [*shared, "nfe"]
-    doubled = [
-        f"{results.name} has {count} cells twice; the last row of each counts"
-        for results in (base, other)
-        if (count := int(results.rows.duplicated(keys, keep="last").sum()))
+
+def compare(files: Sequence[Results], metric: Metric, family: Family = "evaluations") -> list[Comparison]:
+    """The further files against the first, cell by cell: the same sampler with the same options, spacing and last step,
+    at equal budgets, or steps; at equal counted evaluations where the files were not asked in the same way. Families go
+    across the comparisons.
+    """
+    pool = _pool(files)
+    axes = {axis_of(one.rows) for one in files}
+    axis = axes.pop() if len(axes) == 1 else "nfe"
+    matched = [match(pool, files, other, axis) for other in range(1, len(files))]
+    return _comparisons(pool, files, matched, metric, axis, family)
+
+
+def compare_with_baseline(
+    results: Results, baseline: str, registry: Registry, metric: Metric, family: Family = "evaluations"
+) -> Comparison:
+    """Every sampler of one run against its sampler `baseline`, at equal budgets; at equal counted evaluations where the
+    run was asked for steps, which cost one sampler more than another.
+    """
+    pool = _pool([results])
+    axis = "budget" if axis_of(pool) == "budget" else "nfe"
+    matched = match_baseline(pool, results.name, baseline, registry, axis)
+    return _comparisons(pool, [results], [matched], metric, axis, family)[0]
+
+
+def judge(
+    proof: Evidence, pairs: Sequence[tuple[int, int]], families: Sequence[Hashable], metric: Metric
+) -> list[Judged]:
+    """The differences of pairs (base, other) of rows. Those of one family have intervals that hold at once."""
+    members: dict[Hashable, list[int]] = {}
+    for i, name in enumerate(families):
+        members.setdefault(name, []).append(i)
+    found: dict[int, Judged] = {}
+    for places in members.values():
+        used = sorted({k for i in places for k in pairs[i]})
+        place = {k: at for at, k in enumerate(used)}
+        result = simultaneous(
+            [proof.estimates[k] for k in used],
+            [(place[pairs[i][0]], place[pairs[i][1]]) for i in places],
+            [proof.streams[k] for k in used],
+            extrapolate=metric.extrapolates,
+            confidence=CONFIDENCE,
+        )
+        for i, one in zip(places, result.tested, strict=True):
+            found[i] = Judged(one, result.size, metric.direction)
+    return [found[i] for i in range(len(pairs))]
+
+
+def _pool(files: Sequence[Results]) -> pd.DataFrame:
+    """The rows of all files in which the metric was measured."""
+    return pooled([Results(one.name, one.rows, one.folder, one.metric) for one in files])
+
+
+def _comparisons(
+    pool: pd.DataFrame, files: Sequence[Results], matched: Sequence[Matched], metric: Metric, axis: str, family: Family
+) -> list[Comparison]:
+    used = sorted({k for one in matched for pair in one.pairs for k in pair})
+    place = {k: at for at, k in enumerate(used)}
+    rows = pool.loc[used]
+    proof = evidence(rows, files, metric.name)
+    sampler, asked, nfe, value = (rows[name].tolist() for name in ("sampler", axis, "nfe", metric.name))
+    spacing = rows["spacing"].fillna("").tolist() if "spacing" in rows.columns else [""] * len(rows)
+    pairs = [(place[a], place[b]) for one in matched for a, b in one.pairs]
+    judged = judge(proof, pairs, ["all" if family == "all" else asked[b] for _, b in pairs], metric)
+    compared = [
+        Compared(sampler[b], spacing[b], asked[b], nfe[b], value[a], value[b], one)
+        for (a, b), one in zip(pairs, judged, strict=True)
     ]
-    left = base.rows.drop_duplicates(keys, keep="last").set_index(keys, drop=False)
-    right = other.rows.drop_duplicates(keys, keep="last").set_index(keys, drop=False)
-    common = [key for key in left.index if key in right.index]
-    warnings, decisive = conditions(
-        replace(base, rows=left.loc[common] if common else left),
-        replace(other, rows=right.loc[common] if common else right),
-    )
-    differences = [difference(base, left.loc[key], other, right.loc[key], direction) for key in common]
-    holm(differences)
-    return Comparison(
-        base.name,
-        other.name,
-        base.metric,
-        direction,
-        differences,
-        [_label(left.loc[key]) for key in left.index if key not in right.index],
-        [_label(right.loc[key]) for key in right.index if key not in left.index],
-        [*warnings, *doubled],
-        decisive,
-    )
-
-
-def compare_with_baseline(results: Results, baseline: str, direction: str = "lower") -> Comparison:
-    """Every sampler of one run against its sampler `baseline`, at equal evaluations."""
-    names = sorted(set(results.rows["sampler"]))
-    if baseline not in names:
-        raise unknown("baseline", baseline, names)
-    rows = results.rows
-    differences, alone = [], []
-    for _, row in rows[rows["sampler"] != baseline].iterrows():
-        match = rows[(rows["sampler"] == baseline) & (rows["nfe"] == row["nfe"])]
-        for name in ("samples", "seed"):
-            if name in rows.columns:
-                match = match[match[name] == row[name]]
-        if len(match):
-            differences.append(difference(results, match.iloc[-1], results, row, direction))
-        else:
-            alone.append(_label(row))
-    holm(differences)
-    return Comparison(baseline, results.name, results.metric, direction, differences, [], alone, [], [])
-
-
-def holm(differences: Sequence[Difference]) -> None:
-    """Sets each difference's p-value (two-sided, normal), adjusted for the number of them (Holm 1979)."""
-    known = [d for d in differences if d.error is not None]
-    raw = {}
-    for d in known:
-        assert d.error is not None
-        if d.error > 0:
-            raw[id(d)] = math.erfc(abs(d.delta) / d.error / math.sqrt(2))
-        else:  # the same samples, or none that differ
-            raw[id(d)] = 1.0 if d.delta == 0 else 0.0
-    largest = 0.0
-    for rank, d in enumerate(sorted(known, key=lambda d: raw[id(d)])):
-        largest = max(largest, min(1.0, (len(known) - rank) * raw[id(d)]))
-        d.p = largest
-
-
-def difference(base: Results, a: pd.Series, other: Results, b: pd.Series, direction: str = "lower") -> Difference:
-    """Row b of `other` less row a of `base`; its p-value is left to `holm`."""
-    error, how = _error(base, a, other, b)
-    values = float(a[base.metric]), float(b[base.metric])
-    return Difference(str(b["sampler"]), float(b["nfe"]), *values, error, how, direction)
-
-
-def _error(base: Results, a: pd.Series, other: Results, b: pd.Series) -> tuple[float | None, str]:
-    """The standard error of a difference, and how it was had."""
-    same = all(name in a and name in b and a[name] == b[name] for name in ("seed", "samples", "reference_sha256"))
-    one, two = _influences(base, a), _influences(other, b)
-    if same and one is not None and two is not None and len(one) == len(two):
-        return float((two - one).std(ddof=1) / math.sqrt(len(one))), "paired"
-    errors = [float(row.get(f"{base.metric}_se", math.nan)) for row in (a, b)]
-    if any(math.isnan(error) for error in errors):
-        return None, "no standard errors"
-    return math.hypot(*errors), "unpaired"
-
-
-def _influences(results: Results, row: pd.Series) -> np.ndarray | None:
-    try:
-        return load_kept(influence_path(results.folder, dict(row), results.metric)).influences
-    except (KeyError, ValueError, FileNotFoundError, Damaged):
-        return None
-
-
-def _label(row: pd.Series) -> str:
-    spacing = f" ({row['spacing']})" if "spacing" in row and not pd.isna(row["spacing"]) else ""
-    return f"{row['sampler']}{spacing} at {row['nfe']:g}"
+    comparisons, start = [], 0
+    for one in matched:
+        end = start + len(one.pairs)
+        comparisons.append(
+            Comparison(
+                one.base,
+                one.other,
+                metric.name,
+                metric.direction,
+                axis,
+                family,
+                compared[start:end],
+                one.only_base,
+                one.only_other,
+                [*one.warnings, *(proof.notes if one is matched[-1] else [])],
+                one.decisive,
+            )
+        )
+        start = end
+    return comparisons

@@ -6,153 +6,181 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 
 from ..errors import UserError
 from ..metrics.metric import title
-from .compare import Comparison, Difference
-from .literature import Ranking
-from .table import folded
+from .compare import CONFIDENT, Compared, Comparison, Family, Judged
 from .terminal import plain_console
+from .text import BAD, DIM, GOOD, Style, boxed, folded, markdown, say
 
-__all__ = ["comparison_frame", "print_comparison", "print_published", "print_rankings", "write_csv"]
+__all__ = ["comparison_frame", "family_line", "figures", "print_comparison", "print_notes", "write_csv"]
 
 WIDE = 120  # characters from which on a difference fits into one line
 NARROW = 22  # characters of a sampler's name where it does not
-STYLES = {"better": "green", "worse": "red", "no difference": "", "unknown": "dim"}
+STYLES: dict[str, Style] = {"better": GOOD, "worse": BAD, "unknown": DIM}
+DRIFTS = "†"
 
 
 def comparison_frame(comparison: Comparison) -> pd.DataFrame:
-    """A row a difference, plain values."""
-    return pd.DataFrame(
-        {
-            "sampler": [d.sampler for d in comparison.differences],
-            "nfe": [d.nfe for d in comparison.differences],
-            "base": [comparison.base] * len(comparison.differences),
-            f"{comparison.metric}_base": [d.base for d in comparison.differences],
-            comparison.metric: [d.other for d in comparison.differences],
-            "delta": [d.delta for d in comparison.differences],
-            "se": [d.error for d in comparison.differences],
-            "low": [d.interval[0] if d.interval else None for d in comparison.differences],
-            "high": [d.interval[1] if d.interval else None for d in comparison.differences],
-            "p_holm": [d.p for d in comparison.differences],
-            "method": [d.how for d in comparison.differences],
-            "verdict": [d.verdict for d in comparison.differences],
-        }
-    )
+    """A row a difference, plain values; the columns are described in results/README.md."""
+    rows = []
+    for one in comparison.differences:
+        judged, difference = one.judged, one.judged.tested.difference
+        low, high = judged.tested.interval or (None, None)
+        rows.append(
+            {
+                "sampler": one.sampler,
+                "nfe": one.nfe,
+                "base": comparison.base,
+                "other": comparison.other,
+                "spacing": one.spacing,
+                "matched_by": comparison.axis,
+                "matched_at": one.asked,
+                f"{comparison.metric}_base": one.base,
+                comparison.metric: one.other,
+                "delta": judged.delta_n,
+                "delta_inf": judged.delta if difference.extrapolated else None,
+                "se": difference.se,
+                "low": low,
+                "high": high,
+                "p": judged.tested.p,
+                "family": comparison.family,
+                "family_size": judged.size,
+                "method": judged.how,
+                "verdict": judged.verdict,
+            }
+        )
+    return pd.DataFrame(rows)
 
 
-def print_comparison(comparison: Comparison, markdown: bool) -> None:
+def print_comparison(comparison: Comparison, as_markdown: bool) -> None:
     """The table, with the conditions that differ above it and the cells without a counterpart below."""
     console = plain_console()
-    for warning in comparison.warnings:
-        console.print(Text(f"differs: {warning}" if ":" in warning else warning, "yellow"), soft_wrap=True)
-    if markdown:
-        console.print(_markdown(comparison), markup=False, soft_wrap=True)
-    else:
+    print_notes(comparison.warnings)
+    if comparison.differences:
         sign = "below" if comparison.direction == "lower" else "above"
         what = f"Δ{title(comparison.metric)} of {comparison.other} against {comparison.base}"
-        console.print(f"{what}; {sign} 0 is better", markup=False, soft_wrap=True)
-        console.print(_table(comparison, console.width))
+        say(console, f"{what}; {sign} 0 is better")
+        if as_markdown:
+            say(console, f"\n{_markdown(comparison)}\n")
+        else:
+            _print_table(comparison, console)
+        for line in _captions(comparison):
+            say(console, line)
+    else:
+        say(console, f"no cell of {comparison.other} has a counterpart in {comparison.base}: nothing is compared")
     for name, labels in ((comparison.base, comparison.only_base), (comparison.other, comparison.only_other)):
         if labels:
-            console.print(f"only in {name}: {', '.join(labels)}", markup=False, soft_wrap=True)
+            say(console, f"only in {name}: {', '.join(labels)}")
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """What is to be told of the files."""
+    console = plain_console()
+    for note in notes:
+        say(console, note, "yellow")
+
+
+def _captions(comparison: Comparison) -> list[str]:
+    """What the reader of the table has to know."""
+    name = title(comparison.metric)
+    asked = {"budget": "budgets", "steps": "steps", "nfe": "counted evaluations"}[comparison.axis]
+    lines = [f"Cells at equal {asked}. {family_line(comparison.family, [d.judged for d in comparison.differences])}"]
+    hows = {d.judged.how for d in comparison.differences}
+    explained = {
+        "same": "same: one result, by its key",
+        "paired": "paired: both from the same noise",
+        "unpaired": "unpaired: from the standard errors of the two",
+    }
+    if told := [text for how, text in explained.items() if how in hows]:
+        lines.append("; ".join(told) + ".")
+    if comparison.extrapolated:
+        lines.append(
+            f"Δ{name}∞: of infinitely many samples, because the bias of {name} at n samples differs between samplers. "
+            "The interval, p and the verdict are its, where it is given."
+        )
+    if drifting := sum(d.judged.tested.difference.drifts for d in comparison.differences):
+        lines.append(f"{DRIFTS} {drifting} of them differ from Δ{name} by more than half an error: there n matters.")
+    return lines
+
+
+def family_line(family: Family, judged: Sequence[Judged]) -> str:
+    """What intervals and p are."""
+    sizes = sorted({one.size for one in judged if one.size})
+    if not sizes:
+        return "No difference has a standard error to judge it by."
+    count = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    where = "all differences shown" if family == "all" else "all differences at one number of evaluations"
+    return f"Intervals hold at once, with {CONFIDENT} confidence, for {where} ({count}); p is adjusted likewise."
 
 
 def _header(comparison: Comparison) -> list[str]:
     name = title(comparison.metric)
-    return ["sampler", "NFE", "base", name, f"Δ{name}", "95 %", "p (Holm)", "error", ""]
-
-
-def _cells(d: Difference) -> list[str]:
-    interval = f"[{d.interval[0]:+.3g}, {d.interval[1]:+.3g}]" if d.interval else ""
-    p = "" if d.p is None else "<0.001" if d.p < 0.001 else f"{d.p:.2g}"
+    infinite = [f"Δ{name}∞"] if comparison.extrapolated else []
     return [
-        d.sampler,
-        f"{d.nfe:g}",
-        f"{d.base:.4g}",
-        f"{d.other:.4g}",
-        f"{d.delta:+.3g}",
-        interval,
-        p,
-        d.how,
-        d.verdict,
+        "sampler",
+        "NFE",
+        "base",
+        name,
+        f"Δ{name}",
+        *infinite,
+        f"{CONFIDENT} at once",
+        "p",
+        "method",
+        "verdict",
     ]
 
 
-def _table(comparison: Comparison, width: int) -> Table:
+def figures(judged: Judged) -> tuple[str, str, str, str]:
+    """A difference for people: of the n samples, of infinitely many, its interval, its p."""
+    difference, interval, p = judged.tested.difference, judged.tested.interval, judged.tested.p
+    infinite = f"{difference.delta:+.3g}" + (DRIFTS if difference.drifts else "") if difference.extrapolated else ""
+    between = f"[{interval[0]:+.3g}, {interval[1]:+.3g}]" if interval else ""
+    return f"{difference.delta_n:+.3g}", infinite, between, "" if p is None else "<0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def _cells(one: Compared, extrapolated: bool) -> list[str]:
+    delta, infinite, between, p = figures(one.judged)
+    asked = f"{one.asked:g}" if one.asked == one.nfe else f"{one.asked:g} @{one.nfe:g}"
+    return [
+        one.label,
+        asked,
+        f"{one.base:.4g}",
+        f"{one.other:.4g}",
+        delta,
+        *([infinite] if extrapolated else []),
+        between,
+        p,
+        one.judged.how,
+        one.judged.verdict,
+    ]
+
+
+def _print_table(comparison: Comparison, console: Console) -> None:
     """A row a difference; in a terminal too narrow for it, what belongs together stands one above the other."""
-    header, rows = _header(comparison), [_cells(d) for d in comparison.differences]
-    narrow = width < WIDE
+    extrapolated = comparison.extrapolated
+    lines = [_header(comparison), *(_cells(one, extrapolated) for one in comparison.differences)]
+    narrow = console.width < WIDE
+    right = {1, 2, 3} if narrow else set(range(1, len(lines[0]) - 4)) | {len(lines[0]) - 3}
     if narrow:
-        header, *rows = [
-            [
-                cells[0],
-                cells[1],
-                f"{cells[3]}\n{cells[2]}",
-                f"{cells[4]}\n{cells[5]}",
-                f"{cells[6]} {cells[7]}\n{cells[8]}",
-            ]
-            for cells in (header, *rows)
-        ]
-        for cells in rows:
+        stacked = []
+        for name, asked, base, other, *deltas, between, p, how, verdict in lines:
+            differences = "\n".join([*deltas, between])
+            stacked.append([name, asked, f"{other}\n{base}", differences, f"{verdict}\n{how}\np {p}" if p else verdict])
+        for cells in stacked[1:]:
             cells[0] = "\n".join(folded(cells[0], NARROW))
-    numbers = (1, 2) if narrow else (1, 2, 3, 4, 6)
-    table = Table(show_lines=narrow)
-    for i, heading in enumerate(header):
-        table.add_column(heading, overflow="fold", justify="right" if i in numbers else "left")
-    for cells, d in zip(rows, comparison.differences, strict=True):
-        table.add_row(*cells, style=STYLES[d.verdict])
-    return table
+        stacked[0][-1] = "verdict\nmethod\np"
+        lines = stacked
+    styles = [[STYLES.get(one.judged.verdict, {})] * len(lines[0]) for one in comparison.differences]
+    boxed(lines[0], lines[1:], console, right=right, styles=styles, ruled=narrow)
 
 
 def _markdown(comparison: Comparison) -> str:
-    lines = [_header(comparison), ["---"] * 9, *(_cells(d) for d in comparison.differences)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def print_published(frame: pd.DataFrame) -> None:
-    """Our rows beside the literature's, the sources below."""
-    console = plain_console()
-    cited = frame["source"] + frame["provenance"].map(lambda how: "" if how == "read" else f" ({how})")
-    sources = list(dict.fromkeys(cited))
-    table = Table()
-    table.add_column("sampler", no_wrap=True)
-    for heading in ("NFE", "FID here", "FID there"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("dataset, network", overflow="fold")
-    table.add_column("source", justify="right", no_wrap=True)
-    for row, source in zip(frame.to_dict("records"), cited, strict=True):
-        spacing = f" ({row['spacing']})" if isinstance(row["spacing"], str) else ""
-        label = "\n".join(folded(row["sampler"] + spacing, NARROW))
-        figures = [f"{row[name]:.4g}" for name in ("nfe", "our fid", "fid")]
-        table.add_row(label, *figures, f"{row['dataset']}, {row['checkpoint']}", f"[{sources.index(source) + 1}]")
-    console.print(table)
-    for number, source in enumerate(sources, 1):
-        console.print(f"[{number}] {source}", markup=False, soft_wrap=True)
-
-
-def print_rankings(rankings: Sequence[Ranking]) -> None:
-    """How many of the literature's rankings hold here, and those that do not."""
-    console = plain_console()
-    counts = {word: sum(one.finding == word for one in rankings) for word in ("holds", "reversed", "open")}
-    console.print(
-        f"Of {len(rankings)} rankings of two samplers at equal evaluations {counts['holds']} hold here, "
-        f"{counts['reversed']} are reversed, {counts['open']} are within the error.",
-        soft_wrap=True,
-    )
-    table = Table()
-    for heading in ("NFE", "better there", "than", "FID there", "ΔFID here", "error", ""):
-        table.add_column(heading, overflow="fold", justify="right" if heading in ("NFE", "ΔFID here") else "left")
-    for one in rankings:
-        if one.finding != "holds":
-            there = " and ".join(f"{fid:g}" for fid in one.theirs)
-            d = one.ours
-            names = ("\n".join(folded(name, NARROW)) for name in (one.better, one.worse))
-            table.add_row(f"{d.nfe:g}", *names, there, f"{d.delta:+.3g}", d.how, one.finding)
-    if table.row_count:
-        console.print(table)
+    header = _header(comparison)
+    extrapolated = comparison.extrapolated
+    rows = [_cells(one, extrapolated) for one in comparison.differences]
+    return markdown(header, rows, right={*range(1, len(header) - 4), len(header) - 3})
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:

@@ -11,8 +11,9 @@ from rich.text import Text
 
 from ..diffusion.grid import FINALS
 from ..diffusion.spacing import SPACINGS
+from ..errors import contained, one_line
 from ..metrics.names import EXTRACTORS
-from ..plugins import Registry, load_plugins
+from ..plugins import PluginError, Registry, load_plugins
 from ..sampler import Sampler, options_of
 from .terminal import plain_console
 
@@ -27,13 +28,17 @@ def print_samplers(plugins: Sequence[str]) -> int:
     console = plain_console()
     for registered in registry.current():
         cls = registered.cls
-        default = cls()
+        try:
+            with contained(cls.name):
+                order = _claims(cls())
+        except Exception as error:  # a plugin's, which costs it its line
+            order = f"its claims cannot be read: {one_line(error)}"
+            registry.problems.append(PluginError(f"{registered.distribution}: {cls.name}: {order}"))
         also = f"  (also {', '.join(cls.aliases)})" if cls.aliases else ""
-        noise = "stochastic" if default.stochastic else "deterministic"
         console.print(Text.assemble((cls.name, "bold"), also), soft_wrap=True)
         facts = [
             ("paper", cls.paper or "none given"),
-            ("order", f"{default.global_order:g}, {_evaluations(default)} evaluations for n steps, {noise}"),
+            ("order", order),
             ("from", registered.distribution),
             *(("option", text) for text in _options(cls)),
         ]
@@ -77,6 +82,11 @@ def _word(value: object) -> str:
     if value is type(None):
         return "none"
     return value.__name__ if isinstance(value, type) else str(value)
+
+
+def _claims(sampler: Sampler) -> str:
+    noise = "stochastic" if sampler.stochastic else "deterministic"
+    return f"{sampler.global_order:g}, {_evaluations(sampler)} evaluations for n steps, {noise}"
 
 
 def _evaluations(sampler: Sampler) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Literal
 import pandas as pd
 
 from ..errors import UserError
+from ..metrics.metric import Metric
 from ..plugins import Registry
-from .compare import Difference, difference, holm
+from .compare import Family, Judged, judge
+from .evidence import evidence
 from .results import Results
 
 __all__ = ["Ranking", "published", "rankings"]
@@ -29,8 +32,9 @@ class Ranking:
     better: str
     worse: str
     where: str
+    nfe: float
     theirs: tuple[float, float]
-    ours: Difference
+    ours: Judged
 
     @property
     def finding(self) -> Literal["holds", "reversed", "open"]:
@@ -45,39 +49,47 @@ def published(results: Results, folder: Path, registry: Registry) -> pd.DataFram
     return _matched(results, folder, registry)[columns].reset_index(drop=True)
 
 
-def rankings(results: Results, folder: Path, registry: Registry) -> list[Ranking]:
+def rankings(
+    results: Results, folder: Path, registry: Registry, metric: Metric, family: Family = "evaluations"
+) -> list[Ranking]:
     """Every two samplers that the literature measured on one dataset with one network at equal evaluations, the better
-    one first, as they come out here: with the error of the difference, paired where it can be, and p-values adjusted
-    for all of them. Left out are those nearer than `SCATTER`, and those about which networks disagree.
+    one first, as they come out here: the difference with an interval that holds for the whole family at once. Left out
+    are those nearer than `SCATTER`, and those about which networks disagree.
     """
-    found: dict[tuple[str, str, float], Ranking] = {}
-    matched = _matched(results, folder, registry)
-    for (dataset, checkpoint, _), group in matched.groupby(["dataset", "checkpoint", "nfe"]):
-        for pair in combinations(range(len(group)), 2):
-            better, worse = sorted((group.iloc[i] for i in pair), key=lambda row: row["fid"])
-            if better["row"] == worse["row"] or worse["fid"] < (1 + SCATTER) * better["fid"]:
-                continue
-            a, b = results.rows.loc[better["row"]], results.rows.loc[worse["row"]]
-            names = str(a["sampler"]), str(b["sampler"])
-            fids = float(better["fid"]), float(worse["fid"])
-            one = Ranking(*names, f"{dataset}, {checkpoint}", fids, difference(results, a, results, b))
-            found.setdefault((*names, float(a["nfe"])), one)
-    ranked = [one for (a, b, nfe), one in found.items() if (b, a, nfe) not in found]  # what all networks agree about
-    holm([one.ours for one in ranked])
-    return ranked
+    rows = results.rows.reset_index(drop=True)
+    proof = evidence(rows.assign(file=0), [results], metric.name)
+    names, nfe = rows["sampler"].tolist(), rows["nfe"].tolist()
+    found: dict[tuple[str, str, float], tuple[str, tuple[float, float], tuple[int, int]]] = {}
+    for (dataset, checkpoint, _), group in _matched(results, folder, registry).groupby(
+        ["dataset", "checkpoint", "nfe"]
+    ):
+        measured = sorted(zip(group["fid"].tolist(), group["row"].tolist(), strict=True))
+        for (low, better), (high, worse) in combinations(measured, 2):
+            if better != worse and high >= (1 + SCATTER) * low:
+                one = f"{dataset}, {checkpoint}", (low, high), (better, worse)
+                found.setdefault((names[better], names[worse], nfe[better]), one)
+    agreed = {key: one for key, one in found.items() if (key[1], key[0], key[2]) not in found}
+    families = ["all" if family == "all" else at for _, _, at in agreed]
+    judged = judge(proof, [pair for _, _, pair in agreed.values()], families, metric)
+    return [
+        Ranking(better, worse, where, at, theirs, ours)
+        for ((better, worse, at), (where, theirs, _)), ours in zip(agreed.items(), judged, strict=True)
+    ]
 
 
 def _matched(results: Results, folder: Path, registry: Registry) -> pd.DataFrame:
+    """Their rows with ours; `row` is the place of ours among those that were measured."""
     files = sorted(folder.glob("*.csv"))
     if not files:
         raise UserError(f"{folder} has no tables; --against published needs a checkout of the project")
     tables = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
-    ours = results.rows[["sampler", "nfe", "fid"]].rename(columns={"fid": "our fid"})
+    rows = results.rows.reset_index(drop=True)
+    ours = rows[["sampler", "nfe", "fid"]].rename(columns={"fid": "our fid"})
     ours["row"] = ours.index
-    ours["our spacing"] = results.rows["spacing"] if "spacing" in results.rows.columns else None
+    ours["our spacing"] = rows["spacing"] if "spacing" in rows.columns else None
     ours["default"] = ~ours["sampler"].str.contains("spacing=")
     for frame in (ours, tables):
-        frame["sampler"] = [_without_spacing(spec, registry) for spec in frame["sampler"]]
+        frame["sampler"] = frame["sampler"].map(_without_spacing(frame["sampler"].unique(), registry))
     both = ours.merge(tables, on=["sampler", "nfe"])
     stated = both["spacing"].notna()
     same = (stated & (both["spacing"] == both["our spacing"])) | (~stated & both["default"])
@@ -85,10 +97,16 @@ def _matched(results: Results, folder: Path, registry: Registry) -> pd.DataFrame
     return both[same].drop_duplicates([*tables.columns])
 
 
-def _without_spacing(spec: str, registry: Registry) -> str:
-    """A sampler in its shortest form, its spacing left out; as it stands where we have none of that name."""
-    try:
-        sampler = registry.sampler(spec)
-    except UserError:
-        return spec
-    return replace(sampler, spacing=type(sampler)().spacing, rho=None).spec()
+def _without_spacing(specs: Iterable[str], registry: Registry) -> dict[str, str]:
+    """Each sampler in its shortest form, its spacing left out; as it stands where we have none of that name."""
+    known = {name for r in registry.samplers for name in (r.cls.name, *r.cls.aliases)}
+    short = {}
+    for spec in specs:
+        short[spec] = spec
+        if spec.partition(":")[0] in known:
+            try:
+                sampler = registry.sampler(spec)
+            except UserError:
+                continue
+            short[spec] = replace(sampler, spacing=type(sampler)().spacing, rho=None).spec()
+    return short

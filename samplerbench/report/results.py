@@ -1,73 +1,125 @@
-"""Reading results: any CSV with the columns that are needed, a person's edits included."""
+"""Results of a metric: the rows of any CSV with the columns that are needed, a person's edits included."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from ..errors import UserError
+from ..errors import UserError, unknown
+from .reading import read_sheet
 
-__all__ = ["Results", "conditions", "read_results"]
+__all__ = ["Results", "pooled", "read_results"]
 
 NEEDED = ("sampler", "nfe")
-# conditions in which two FIDs must agree to mean anything together, and those that are worth knowing
-DECISIVE = ("samples", "extractor_sha256", "reference_sha256", "quantise")
-OTHERS = ("model_sha256", "seed", "dtype", "device", "torch", "samplerbench", "sampler_sha256")
+WHOLE = ("budget", "steps", "samples")
+STATUSES = ("done", "skipped", "failed")
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a file holds of a metric: rows that have it, all rows (skipped and failed cells too), and the run folder
-    that the file lies in.
+    """What a file holds of a metric.
+
+    Attributes:
+        name: what the user calls it.
+        every: its rows, skipped and failed cells too, with the columns of results.csv as far as the file has them:
+            numbers where they are numbers, else text; None or NaN where a field is empty.
+        folder: the run's folder, in which the file lies.
+        notes: what is to be told of it.
     """
 
     name: str
-    rows: pd.DataFrame
     every: pd.DataFrame
     folder: Path
     metric: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The rows in which the metric was measured."""
+        return self.every[measured(self.every, self.metric)]
+
+    @property
+    def nothing(self) -> str:
+        """What to say of a file without `rows`."""
+        if not len(self.every):
+            return f"{self.name} has no rows"
+        return f"{self.name} has no row in which {self.metric} was measured, of {len(self.every)}"
+
+
+def measured(rows: pd.DataFrame, metric: str) -> pd.Series:
+    """[rows], whether the metric has a value there."""
+    done = rows[metric].notna()
+    return done & (rows["status"] == "done") if "status" in rows.columns else done
 
 
 def read_results(path: Path, metric: str = "fid") -> Results:
-    """The rows of a results.csv, or of the one in a run's folder. Raises UserError where it is none, or lacks the
-    metric.
+    """The rows of a results.csv, or of the one in a run's folder. Raises UserError where it is none, lacks the metric,
+    or has a value that cannot be.
     """
     file = path / "results.csv" if path.is_dir() else path
     if not file.is_file():
         raise UserError(f"no results at {path}: expected a CSV file, or a run's folder with results.csv")
-    try:
-        every = pd.read_csv(file)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not a CSV file: {error}") from None
-    missing = [name for name in (*NEEDED, metric) if name not in every.columns]
-    if missing:
-        raise UserError(f"{file} lacks the column {' and '.join(missing)}; it has {', '.join(map(str, every.columns))}")
-    for name in ("nfe", "budget", "steps", metric, f"{metric}_se", "samples"):
+    sheet = read_sheet(file, NEEDED)
+    every = sheet.rows
+    if metric not in every.columns:
+        raise UserError(f"{file} lacks the column {metric}; it has {', '.join(every.columns)}")
+    notes = [f"{path}: the last line was cut off and is left out"] if sheet.cut else []
+    for name in ("nfe", *WHOLE, metric, f"{metric}_se", f"{metric}_n"):
         if name in every.columns:
-            numbers = pd.to_numeric(every[name], errors="coerce")
-            bad = every.index[numbers.isna() & every[name].notna()]
-            if len(bad):
-                raise UserError(f"{file}, line {bad[0] + 2}: {name} is a number, got '{every[name][bad[0]]}'")
-            every[name] = numbers
-    rows = every[every["status"] == "done"] if "status" in every.columns else every
-    return Results(str(path), rows[rows[metric].notna()].reset_index(drop=True), every, file.parent, metric)
+            every[name] = _numbers(file, every[name], sheet.decimal_comma)
+    if "seed" in every.columns:  # stays text, since 64 bits do not fit a float; 0.0 is what pandas makes of 0
+        every["seed"] = every["seed"].str.replace(r"\.0+$", "", regex=True)
+    if "status" in every.columns:
+        every["status"] = every["status"].fillna("done")
+    infinite = np.isinf(every[metric].to_numpy(float))
+    if infinite.any():
+        notes.append(f"{path}: {metric} is infinite in {int(infinite.sum())} rows, which count as not measured")
+        every.loc[infinite, metric] = math.nan
+    _check(file, every, metric)
+    return Results(str(path), every, file.parent, metric, tuple(notes))
 
 
-def conditions(base: Results, other: Results) -> tuple[list[str], list[str]]:
-    """What differs between two results, and which of it makes FIDs incomparable."""
-    warnings, decisive = [], []
-    for name in (*DECISIVE, *OTHERS):
-        absent = [r.name for r in (base, other) if name not in r.rows.columns]
-        if absent:
-            if name in DECISIVE:
-                warnings.append(f"{' and '.join(absent)} does not say its {name}")
-            continue
-        sets = [sorted({str(value)[:12] for value in r.rows[name].dropna()}) for r in (base, other)]
-        if sets[0] != sets[1]:
-            text = f"{name}: {', '.join(sets[0]) or 'none'} against {', '.join(sets[1]) or 'none'}"
-            warnings.append(text)
-            if name in DECISIVE and not set(sets[0]) & set(sets[1]):
-                decisive.append(text)
-    return warnings, decisive
+def _numbers(file: Path, column: pd.Series, decimal_comma: bool) -> pd.Series:
+    text = column.str.replace(",", ".") if decimal_comma else column
+    numbers = pd.to_numeric(text, errors="coerce").astype("float64")
+    bad = numbers.isna() & column.notna() & (column.str.lower() != "nan")
+    _refuse(file, column, bad, "a number")
+    return numbers
+
+
+def _check(file: Path, every: pd.DataFrame, metric: str) -> None:
+    """Raises UserError for the first row with a value that cannot be."""
+    _refuse(file, every["sampler"], every["sampler"].isna(), "a sampler's name")
+    if "status" in every.columns:
+        for status in every["status"].dropna().unique():
+            if status not in STATUSES:
+                line = every.index[every["status"] == status][0]
+                raise UserError(f"{file}, line {line}: {unknown('status', status, STATUSES)}")
+    finite = np.isfinite(every["nfe"].to_numpy(float))
+    _refuse(file, every["nfe"], measured(every, metric) & ~(finite & (every["nfe"] > 0)), "a number above 0")
+    for name in WHOLE:
+        if name in every.columns:
+            values = every[name]
+            _refuse(file, values, values.notna() & ~((values >= 1) & (values % 1 == 0)), "a whole number from 1 up")
+    if f"{metric}_se" in every.columns:
+        errors = every[f"{metric}_se"]
+        _refuse(file, errors, errors.notna() & ~(np.isfinite(errors) & (errors >= 0)), "a number from 0 up, or empty")
+
+
+def _refuse(file: Path, column: pd.Series, bad: pd.Series, expected: str) -> None:
+    if bad.any():
+        line = column.index[bad][0]
+        value = column[bad].iloc[0]
+        found = "nothing" if pd.isna(value) else f"'{value}'"
+        raise UserError(f"{file}, line {line}: {column.name} is {expected}, got {found}")
+
+
+def pooled(results: Sequence[Results]) -> pd.DataFrame:
+    """The rows of several files under one another, renumbered; the column `file` says of which each is."""
+    frames = [one.every.assign(file=i) for i, one in enumerate(results)]
+    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)

@@ -3,221 +3,229 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from ..metrics.metric import Metric, title
+from .choice import cells
+from .compare import CONFIDENT
+from .layout import Cell, HonestBest, Layout, layout
+from .results import Results, measured
 from .terminal import plain_console
+from .text import BAD, BEST, DIM, Style, boxed, folded, markdown, say, width_of
 
 if TYPE_CHECKING:
     from ..bench.run import BenchmarkRun
 
-__all__ = ["conditions_line", "folded", "markdown_table", "metric_tables", "print_run", "print_table"]
+__all__ = ["captions", "conditions_line", "markdown_table", "print_run", "print_table", "print_tables"]
 
-LABEL = 34  # characters of a sampler's name in a line
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What is printed of a cell, line by line: the figure with its error, then what is worth a note."""
-
-    lines: tuple[str, ...]
-    best: bool = False
-    status: str = "done"
+CORNERS = {"budget": "network evaluations", "steps": "steps (@ evaluations)", "nfe": "network evaluations"}
+REASONS = 8  # that are told one by one
 
 
-@dataclass(frozen=True)
-class Layout:
-    """A row a sampler, a column a number of evaluations or steps."""
+def print_table(files: Sequence[Results], metric: Metric, as_markdown: bool, honest: bool = False) -> None:
+    """The table of the rows of files, and under it what its reader has to know."""
+    console = plain_console()
+    table = layout(files, metric, honest)
+    for note in (*(note for one in files for note in one.notes), *table.notes):
+        say(console, note, "yellow")
+    if as_markdown:
+        say(console, f"{markdown_table(table)}\n")
+        lines = [_title(table), *captions(table)]
+    else:
+        say(console, _title(table))
+        print_tables(table, console)
+        lines = captions(table)
+    for line in lines:
+        say(console, line)
+    rows = table.shown
+    say(console, conditions_line(rows[measured(rows, metric.name)]))
+    _print_reasons(console, rows)
 
-    corner: str
-    columns: list[str]
-    rows: dict[str, list[Cell]]
 
-
-def metric_tables(rows: pd.DataFrame, metric: Metric, width: int) -> list[Table]:
-    """A row a sampler, a column a budget of evaluations or, in runs of --steps, a number of steps.
-
-    A cell is the metric, its standard error and, in parentheses, the ratio to the best of its column, which is bold.
-    Where the counted evaluations are not the column's number they are written after an @. Where `width`
-    characters are too few, names are folded and columns go into further tables: no figure is ever cut.
+def print_tables(table: Layout, console: Console) -> None:
+    """A cell is the metric, its standard error and, in parentheses, the ratio to the best value of its column; cells
+    that may be the best are bold. Where the counted evaluations are not the column's number they are written after an
+    @. Where the console is too narrow, names are folded and columns go into further tables: no figure is ever cut.
     """
-    layout = _layout(rows, metric, ratios=True)
+    corner = CORNERS[table.axis]
+    headings = [f"{column:g}" for column in table.columns]
+    texts = {label: [_text(cell) for cell in line] for label, line in table.rows.items()}
     needed = [
-        3 + _width([column, *("\n".join(cells[i].lines) for cells in layout.rows.values())])
-        for i, column in enumerate(layout.columns)
+        3
+        + max(width_of(part) for text in (heading, *(line[i] for line in texts.values())) for part in text.split("\n"))
+        for i, heading in enumerate(headings)
     ]
-    labels = list(layout.rows)
-    if _width([layout.corner, *labels]) + sum(needed) + 4 > width:
-        labels = ["\n".join(folded(name)) for name in layout.rows]
-    first = _width([layout.corner, *labels]) + 4
+    labels = list(table.rows)
+    if max(map(width_of, (corner, *labels))) + sum(needed) + 4 > console.width:
+        labels = ["\n".join(folded(label)) for label in labels]
+    first = max(width_of(part) for label in (corner, *labels) for part in label.split("\n")) + 4
     blocks: list[list[int]] = []
     room = 0
-    for i, column in enumerate(needed):
-        if not blocks or column > room:
+    for i, width in enumerate(needed):
+        if not blocks or width > room:
             blocks.append([])
-            room = width - first
+            room = console.width - first
         blocks[-1].append(i)
-        room -= column
-    tables = []
+        room -= width
     for block in blocks:
-        table = Table(show_lines=True)
-        table.add_column(layout.corner, no_wrap=True)
-        for i in block:
-            table.add_column(layout.columns[i], justify="right", no_wrap=True)
-        for label, cells in zip(labels, layout.rows.values(), strict=True):
-            table.add_row(label, *(_text(cells[i]) for i in block))
-        tables.append(table)
-    return tables
+        boxed(
+            [corner, *(headings[i] for i in block)],
+            [[label, *(line[i] for i in block)] for label, line in zip(labels, texts.values(), strict=True)],
+            console,
+            right=range(1, len(block) + 1),
+            styles=[[{}, *(_style(line[i]) for i in block)] for line in table.rows.values()],
+            ruled=True,
+        )
 
 
-def markdown_table(rows: pd.DataFrame, metric: Metric) -> str:
+def markdown_table(table: Layout) -> str:
     """The same in Markdown, without the ratios."""
-    layout = _layout(rows, metric, ratios=False)
-    lines = [f"| {' | '.join([layout.corner, *layout.columns])} |", "|---" + "|--:" * len(layout.columns) + "|"]
-    for name, cells in layout.rows.items():
-        sampler, _, spacing = name.partition(" ")
-        texts = [f"**{' '.join(cell.lines)}**" if cell.best else " ".join(cell.lines) for cell in cells]
-        lines.append(f"| {' | '.join([f'`{sampler}` {spacing}'.strip(), *texts])} |")
-    return "\n".join(lines)
+    rows = []
+    for label, line in table.rows.items():
+        sampler, _, rest = label.partition(" ")
+        figures = [" ".join(_text(cell, ratios=False).split("\n")) for cell in line]
+        marked = [f"**{text}**" if cell.best else text for cell, text in zip(line, figures, strict=True)]
+        rows.append([f"`{sampler}` {rest}".strip(), *marked])
+    header = [CORNERS[table.axis], *(f"{column:g}" for column in table.columns)]
+    return markdown(header, rows, right=range(1, len(header)))
 
 
-def _layout(rows: pd.DataFrame, metric: Metric, ratios: bool) -> Layout:
-    axis = _axis(rows)
-    found = rows[rows[axis].notna()]
-    columns = sorted(set(found[axis]))
-    figures = pd.to_numeric(found[metric.name]).groupby(found[axis])
-    chosen = figures.min() if metric.direction == "lower" else figures.max()
-    cells: dict[str, dict[float, Cell]] = {}
-    for _, row in found.iterrows():
-        cells.setdefault(_label(row), {})[row[axis]] = _cell(row, axis, metric.name, chosen[row[axis]], ratios)
-    return Layout(
-        "steps (@ evaluations)" if axis == "steps" else "network evaluations",
-        [f"{column:g}" for column in columns],
-        {label: [of.get(column, Cell(("",))) for column in columns] for label, of in cells.items()},
+def _text(cell: Cell, ratios: bool = True) -> str:
+    if cell.value is None:
+        return "" if cell.status == "" else cell.status
+    figure = f"{cell.value:#.4g}".rstrip(".")  # four significant digits, trailing zeros kept
+    if cell.se is not None:
+        figure += f" ±{cell.se:.2g}"
+    notes = [f"({cell.ratio:.2f})"] if ratios and cell.ratio is not None else []
+    if cell.nfe is not None:
+        notes.append(f"@{cell.nfe:g}")
+    return "\n".join([figure, *([" ".join(notes)] if notes else [])])
+
+
+def _style(cell: Cell) -> Style:
+    if cell.best:
+        return BEST
+    return {"done": {}, "": {}, "failed": BAD}.get(cell.status, DIM)
+
+
+def _title(table: Layout) -> str:
+    metric = table.metric
+    with_error = any(cell.se is not None for line in table.rows.values() for cell in line)
+    error = " ± standard error" if with_error else ""
+    return f"{title(metric.name)}{error}, {metric.direction} is better (ratio to the {_extreme(metric)} of the column)"
+
+
+def _extreme(metric: Metric) -> str:
+    return "lowest" if metric.direction == "lower" else "highest"
+
+
+def captions(table: Layout) -> list[str]:
+    """What is said under the table: what is bold, and what its errors are."""
+    metric = table.metric
+    name, extreme = title(metric.name), _extreme(metric)
+    values = [cell for line in table.rows.values() for cell in line if cell.value is not None]
+    lines: list[str] = []
+    if not values:
+        return lines
+    if not table.how:
+        lines.append(f"Bold: the {extreme} of its column. No cell has a standard error, so others may be as good.")
+    else:
+        errors = {"paired": "paired", "unpaired": "unpaired", "mixed": "partly paired"}[table.how]
+        infinite = ", as of infinitely many samples where the files can say," if metric.extrapolates else ""
+        lines.append(
+            f"Bold: all that may be the best of their column{infinite} with {CONFIDENT} confidence a column "
+            f"({errors} differences)."
+        )
+        if missing := sum(cell.se is None for cell in values):
+            lines.append(
+                f"{cells(missing)} without a standard error cannot be among them unless they are the {extreme}."
+            )
+        if metric.extrapolates:
+            lines.append(f"± is of the {name} of so many samples, not of infinitely many, whose {name} is another.")
+    return lines + [_honest_line(one, extreme) for one in table.honest]
+
+
+def _honest_line(one: HonestBest, extreme: str) -> str:
+    """The best of a column without the luck that made it the best."""
+    if one.found is None:
+        why = "it takes what one run keeps beside its results.csv, of every cell of the column"
+        return f"{one.column:g}: the best cannot be chosen and estimated on different samples: {why}."
+    found = one.found
+    return (
+        f"{one.column:g}: {one.sampler} has the {extreme} on {found.share * 100:.0f} % of the halves; the best of a "
+        f"half comes to {found.value:#.4g} ±{found.se:.2g} on the other half, which did not choose it."
     )
-
-
-def _axis(rows: pd.DataFrame) -> str:
-    """The column of results.csv that was asked for: `budget`, or `steps`; `nfe` where a file has neither."""
-    for name in ("budget", "steps"):
-        if name in rows.columns and rows[name].notna().any():
-            return name
-    return "nfe"
-
-
-def _label(row: pd.Series) -> str:
-    spacing = row.get("spacing")
-    named = "spacing=" in row["sampler"] or spacing is None or pd.isna(spacing)
-    return str(row["sampler"]) if named else f"{row['sampler']} ({spacing})"
-
-
-def _cell(row: pd.Series, axis: str, metric: str, best: float, ratios: bool) -> Cell:
-    value, se = row[metric], row.get(f"{metric}_se")
-    if pd.isna(value):
-        status = str(row.get("status", "done"))
-        return Cell(("none" if status == "done" else status,), status=status)
-    figure = f"{value:#.4g}".rstrip(".")  # four significant digits, trailing zeros kept
-    if se is not None and not pd.isna(se):
-        figure += f" ±{se:.2g}"
-    notes = [f"({value / best:.2f})"] if ratios and best > 0 else []
-    if row["nfe"] != row[axis]:
-        notes.append(f"@{row['nfe']:g}")
-    return Cell((figure, *([" ".join(notes)] if notes else [])), best=bool(value == best))
-
-
-def _text(cell: Cell) -> Text:
-    style = "bold green" if cell.best else {"done": "", "failed": "red"}.get(cell.status, "dim")
-    return Text("\n".join(cell.lines), style=style)
-
-
-def folded(label: str, width: int = LABEL) -> list[str]:
-    """A sampler's name in lines of some `width` characters, broken before its options."""
-    lines = [""]
-    for part in label.replace(":", "\n:").replace(" (", "\n (").split("\n"):
-        if lines[-1] and len(lines[-1]) + len(part) > width:
-            lines.append(" " + part.lstrip())
-        else:
-            lines[-1] += part
-    return lines
-
-
-def _width(texts: Sequence[str]) -> int:
-    return max(cell_len(line) for text in texts for line in text.split("\n"))
 
 
 def conditions_line(rows: pd.DataFrame) -> str:
     """What all the rows have in common: model, samples, seed, reference, precision, device; where they differ, each."""
 
     def of(name: str) -> str:
-        known: Sequence[object] = rows[name].dropna().unique().tolist() if name in rows.columns else []
-        return " and ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in known) or "unknown"
+        known = rows[name].dropna().unique().tolist() if name in rows.columns else []
+        return " and ".join(f"{v:.0f}" if isinstance(v, float) else str(v) for v in known) or "unknown"
 
     reference = f"{of('extractor')} against {of('reference_count')} real images"
     return f"{of('model')}, {of('samples')} samples, seed {of('seed')}, {reference}, {of('dtype')} on {of('device')}"
 
 
-def _cells(count: int) -> str:
-    return f"{count} cell{'s' if count > 1 else ''}"
+def _print_reasons(console: Console, rows: pd.DataFrame) -> None:
+    """What was skipped or failed and why, and why a metric or its error is missing."""
+    if "reason" not in rows.columns:
+        return
+    told = rows[rows["reason"].notna() & (rows["reason"] != "")]
+    by: dict[tuple[str, str], list[str]] = {}
+    status = told["status"].fillna("done").tolist() if "status" in told.columns else ["done"] * len(told)
+    for label, state, reason in zip(_cell_names(told), status, told["reason"].tolist(), strict=True):
+        by.setdefault((state, reason), []).append(label)
+    for (state, reason), labels in list(by.items())[:REASONS]:
+        if state == "done":  # and a metric or its error is missing
+            say(console, f"{cells(len(labels))}: {reason}", "dim")
+        else:
+            say(console, f"{state}: {', '.join(labels)}: {reason}", "red" if state == "failed" else "dim")
+    if len(by) > REASONS:
+        say(console, f"and {len(by) - REASONS} more: see the column `reason` of results.csv", "dim")
 
 
-def _reasons(run: BenchmarkRun) -> dict[tuple[str, str], list[str]]:
-    """The labels of the cells for which something was not done, by what it is."""
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for cell, record in zip(run.cells, run.records, strict=False):
-        if record.reason:
-            reasons.setdefault((record.status, record.reason), []).append(cell.label)
-    return reasons
+def _cell_names(rows: pd.DataFrame) -> list[str]:
+    """'ddim nfe=10', as a run calls its cells."""
+    asked = rows.reindex(columns=["sampler", "budget", "steps"]).astype(object)
+    return [
+        f"{sampler} nfe={budget}"
+        if pd.notna(budget)
+        else f"{sampler} steps={steps}"
+        if pd.notna(steps)
+        else str(sampler)
+        for sampler, budget, steps in asked.map(_plain).itertuples(index=False)
+    ]
 
 
-def print_table(rows: pd.DataFrame, metric: Metric, markdown: bool) -> None:
-    """The table of rows of results.csv, and the conditions under it."""
-    console = plain_console()
-    axis = _axis(rows)
-    named = rows[rows[axis].notna()].apply(lambda row: (_label(row), row[axis]), axis=1)
-    if named.duplicated().any():
-        count = int(named.duplicated().sum())
-        console.print(Text(f"{_cells(count)} more than once; the last row of each counts", "yellow"), soft_wrap=True)
-    if markdown:
-        console.print(markdown_table(rows, metric), markup=False, soft_wrap=True)
-        console.print()
-    else:
-        _print_metric(console, rows, metric)
-    console.print(conditions_line(rows[rows[metric.name].notna()]), markup=False, soft_wrap=True)
-
-
-def _print_metric(console: Console, rows: pd.DataFrame, metric: Metric) -> None:
-    rest = f"{metric.direction} is better (ratio to the best of the column)"
-    console.print(f"{title(metric.name)} ± standard error, {rest}", soft_wrap=True)
-    for table in metric_tables(rows, metric, console.width):
-        console.print(table)
+def _plain(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value == value else value
 
 
 def print_run(run: BenchmarkRun) -> None:
-    """The table, what was skipped or failed and why, and where the files are."""
+    """The table of each metric, what was skipped or failed and why, and where the files are."""
     from ..bench.run import records_frame  # which loads torch; the table of finished runs needs none
 
     console = plain_console()
-    rows = records_frame(run.records, [metric.name for metric in run.metrics])
-    for metric in run.metrics if run.records else []:
-        _print_metric(console, rows, metric)
     if run.records:
-        console.print(conditions_line(rows), soft_wrap=True)
-    for (status, reason), labels in _reasons(run).items():
-        if status == "done":  # and a metric is empty
-            console.print(Text(f"not measured in {_cells(len(labels))}: {reason}", style="dim"), soft_wrap=True)
-        else:
-            style = "red" if status == "failed" else "dim"
-            console.print(Text(f"{status}: {', '.join(labels)}: {reason}", style=style), soft_wrap=True)
+        rows = records_frame(run.records, [metric.name for metric in run.metrics])
+        for metric in run.metrics:
+            table = layout([Results(str(run.store.out), rows, run.store.out, metric.name)], metric)
+            for note in table.notes:
+                say(console, note, "yellow")
+            say(console, _title(table))
+            print_tables(table, console)
+            for line in captions(table):
+                say(console, line)
+        say(console, conditions_line(rows))
+        _print_reasons(console, rows)
     missing = len(run.cells) - len(run.records)
     if missing:
-        console.print(f"{missing} of {_cells(len(run.cells))} were not run.")
+        say(console, f"{missing} of {cells(len(run.cells))} were not run.")
     where = [
         f"results: {run.store.csv}",
         f"samples: {run.store.out / 'samples'}",
@@ -226,4 +234,4 @@ def print_run(run: BenchmarkRun) -> None:
     if run.broken:
         where.append(f"tracebacks: {run.store.out / 'errors'}")
     for line in where:
-        console.print(line, markup=False, soft_wrap=True)
+        say(console, line)

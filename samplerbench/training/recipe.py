@@ -9,7 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError, unknown
+from ..errors import UserError, one_line, unknown
+from ..metrics.names import EXTRACTORS
 
 __all__ = ["DataConfig", "ExpertsConfig", "OptimiserConfig", "Recipe", "find_recipe", "recipe_names"]
 
@@ -137,6 +138,8 @@ class Recipe:
         ):
             if value not in choices:
                 raise unknown(kind, value, choices)
+        if self.extractor is not None and self.extractor not in EXTRACTORS:
+            raise unknown("extractor", self.extractor, EXTRACTORS)
 
     @property
     def total(self) -> int:
@@ -164,9 +167,12 @@ def find_recipe(name: str) -> Recipe:
         path = Path(name)
         if not path.is_file():
             raise UserError(f"no recipe file '{name}'")
-        text = path.read_text()
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"recipe '{name}' cannot be read: {one_line(error)}") from None
     elif name in recipe_names():
-        text = resources.files(__package__).joinpath("recipes").joinpath(f"{name}.toml").read_text()
+        text = resources.files(__package__).joinpath("recipes").joinpath(f"{name}.toml").read_text(encoding="utf-8")
     else:
         raise unknown("recipe", name, recipe_names())
     try:

@@ -177,7 +177,7 @@ def test_whoever_lies_or_spoils_fails_by_name_and_costs_nobody_else(go, plugin):
     expected = go("ddim,ddpm", "clean")
     harmless = ["write-betas", "new-nodes", "shorter"]
     bad = [*REASONS, *harmless]
-    frame = go(",".join(f"{name},ddim:eta=0.{i + 1:02}" for i, name in enumerate(bad)), "bad", plugins=[plugin])
+    frame = go(",".join(f"{name},ddim:eta=0.{i + 1:02}1" for i, name in enumerate(bad)), "bad", plugins=[plugin])
     rows = frame.set_index("sampler")
     for name, reason in REASONS.items():
         assert rows.loc[name, "status"] == "failed", name
@@ -187,7 +187,7 @@ def test_whoever_lies_or_spoils_fails_by_name_and_costs_nobody_else(go, plugin):
     # in the same process and cache, and after all of them: not a digit differs
     again = go(",".join([*bad, "ddim", "ddpm"]), "after", plugins=[plugin])
     assert again["fid"].tolist()[-2:] == expected["fid"].tolist()
-    mixed = [f"ddim:eta=0.{i + 1:02}" for i in range(len(bad))]
+    mixed = [f"ddim:eta=0.{i + 1:02}1" for i in range(len(bad))]
     alone = go(",".join(mixed), "alone", fresh=True)
     assert alone["fid"].tolist() == rows.loc[mixed, "fid"].tolist()
 
@@ -211,7 +211,9 @@ def test_a_plugin_that_ends_the_program_while_it_is_loaded(tmp_path, end, where)
     path = tmp_path / "ending.py"
     lines = {
         "import": f"raise {end}\n",
-        "hook": f"from samplerbench import hookimpl\n@hookimpl\ndef samplerbench_samplers(register):\n    raise {end}\n",
+        "hook": (
+            f"from samplerbench import hookimpl\n@hookimpl\ndef samplerbench_samplers(register):\n    raise {end}\n"
+        ),
         "class": (
             "from dataclasses import dataclass\nfrom samplerbench import Sampler, hookimpl\n"
             "@dataclass(frozen=True, kw_only=True)\nclass Mine(Sampler):\n    name = 'mine'\n"

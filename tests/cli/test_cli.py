@@ -87,6 +87,23 @@ def test_a_failed_cell_exits_with_1(command, small, tmp_path):
     assert str(plugin) in out
 
 
+@pytest.mark.parametrize("claim", ["None", "1 / 0", "exit(0)"])
+def test_a_sampler_whose_claims_cannot_be_read_costs_its_own_line(command, tmp_path, claim):
+    plugin = tmp_path / "odd.py"
+    plugin.write_text(
+        "from dataclasses import dataclass\nfrom samplerbench import Sampler, hookimpl\n"
+        "@dataclass(frozen=True, kw_only=True)\nclass Odd(Sampler):\n    name = 'odd'\n"
+        f"    def evaluations(self, steps):\n        return {claim}\n"
+        "    def sample(self, eps, grid, x, noise):\n        return x\n"
+        "@hookimpl\ndef samplerbench_samplers(register):\n    register(Odd)\n"
+    )
+    code, out, err = command("list", "samplers", "--plugin", plugin)
+    assert code == 1
+    assert "order   its claims cannot be read: " in out
+    assert "unipc" in out
+    assert "Traceback" not in err
+
+
 def test_compare(command, small, tmp_path):
     small[small.index("--samples") + 1] = 900
     command("run", "--samplers", "ddim,dpm", *small)
@@ -173,6 +190,17 @@ class TestReference:
         assert "a.png is not an image" in error("--data", mixed, *out)
         (tmp_path / "bad.csv").write_text("file\nx\n")
         assert "has no column 'path'" in error("--data", tmp_path / "bad.csv", *out)
+        (tmp_path / "bad.csv").write_text("a,path\nx\n")
+        assert "bad.csv: row 2 has no path" in error("--data", tmp_path / "bad.csv", *out)
+        (tmp_path / "bad.csv").write_bytes(b"path\n\xff\xfe\n")
+        assert "bad.csv is not a CSV: UnicodeDecodeError" in error("--data", tmp_path / "bad.csv", *out)
+        np.savez(tmp_path / "none.npz", images=np.zeros((0, 28, 28), np.uint8))
+        assert "there are no images" in error("--data", tmp_path / "none.npz", *out)
+        np.savez(tmp_path / "odd.npz", images=np.zeros((5, 28, 28), np.uint8), labels=np.zeros(3))
+        assert "labels is one number an image [5], got [3]" in error("--data", tmp_path / "odd.npz", *out)
+        (tmp_path / "odd.npz").write_bytes((tmp_path / "none.npz").read_bytes()[:60])
+        assert "is not an npz file of arrays" in error("--data", tmp_path / "odd.npz", *out)
+        assert "--data-root goes with a torchvision dataset" in error("--data", mixed, "--data-root", tmp_path, *out)
         assert "no such file" in error("--data", tmp_path / "nowhere.csv", *out)
         assert "unknown dataset 'FashionMINST'; did you mean" in error("--data", "FashionMINST", *out)
         assert "is the name of an npz file" in error("--data", mixed, "--out", tmp_path / "ref.txt")

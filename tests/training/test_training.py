@@ -216,11 +216,16 @@ def test_shipped_recipes_are_read():
         ("name = 'x'\nkind = 'diffusion'\n[data]\ndataset = 'npz'\n[optimiser]\nsteps = 0", "needs steps >= 1"),
         ("name = 'x'\n[data]\ndataset = 'npz'\n[optimiser]\nsteps = 1", "missing .* 'kind'"),
         ("name = 'x'\nkind = 'diffusion'\n[data]\ndataset = 'npz'", "missing .* 'steps'"),
+        (
+            "name = 'x'\nkind = 'diffusion'\nextractor = 'cnn'\n[data]\ndataset = 'npz'\n[optimiser]\nsteps = 1",
+            "unknown extractor 'cnn'",
+        ),
+        (b"name = '\xff'", "cannot be read: UnicodeDecodeError"),
     ],
 )
 def test_bad_recipes(tmp_path, text, message):
     path = tmp_path / "bad.toml"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match=message):
         find_recipe(str(path))
 

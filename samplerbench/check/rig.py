@@ -1,0 +1,70 @@
+"""What the checks run samplers with: grids, noise, and the core's own way to draw, with a second count below it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..diffusion.grid import TimeGrid
+from ..diffusion.noise import NoiseSource
+from ..diffusion.schedule import NoiseSchedule, VPSchedule, linear_schedule
+from ..diffusion.spacing import explicit_times
+from ..drawing import Drawing, draw
+from ..sampler import Sampler
+from ..sampling import plan_grid
+from .mixture import GaussianMixture
+
+__all__ = ["CONTINUOUS", "DISCRETE", "Failed", "Inapplicable", "noise_of", "quadratic_grid", "run", "some_grid"]
+
+DISCRETE, CONTINUOUS = linear_schedule(), VPSchedule()
+MOST = 5_000  # evaluations a sample: 1,000 steps of a method of four stages, and an end to a loop that has none
+
+
+class Failed(Exception):
+    """A check's own verdict: what was found, and what was expected."""
+
+
+class Inapplicable(Exception):
+    """The check says nothing of this sampler, for this reason."""
+
+
+def run(
+    sampler: Sampler,
+    truth: GaussianMixture,
+    grid: TimeGrid,
+    noise: NoiseSource,
+    x: Tensor | None = None,
+    budget: int = MOST,
+    denoise: bool = True,
+) -> Drawing:
+    """Draws as a benchmark does. What the core counted is compared with what every ground truth was asked. denoise:
+    whether `final=denoise` is heeded.
+    """
+    if sampler.final == "denoise" and not denoise:
+        sampler = replace(sampler, final="none")
+    x = noise.x_T() if x is None else x
+    return draw(sampler, truth, grid, x, noise, budget, passes=lambda: GaussianMixture.rows)
+
+
+def noise_of(
+    count: int, shape: tuple[int, ...] = (4,), dtype: torch.dtype = torch.float64, seed: int = 1
+) -> NoiseSource:
+    """The noise of samples 0..count-1."""
+    return NoiseSource(seed, range(count), shape, dtype=dtype)
+
+
+def some_grid(sampler: Sampler, schedule: NoiseSchedule = DISCRETE, steps: int = 12) -> TimeGrid:
+    """A grid of the sampler's own, of `steps` steps, or of as many as its fewest are, or as its times are."""
+    listed = explicit_times(sampler.spacing)
+    return plan_grid(sampler, schedule, steps=max(steps, sampler.fewest_steps) if listed is None else len(listed) - 1)
+
+
+def quadratic_grid(steps: int, end: tuple[float, ...] = ()) -> TimeGrid:
+    """Times even in √t on the continuous schedule; nothing is snapped, so twice the steps halves every one of them."""
+    times = np.linspace(math.sqrt(CONTINUOUS.t_max), math.sqrt(CONTINUOUS.t_min), steps + 1) ** 2
+    times[0], times[-1] = CONTINUOUS.t_max, CONTINUOUS.t_min
+    return TimeGrid(CONTINUOUS, (*times.tolist(), *end))

@@ -1,0 +1,262 @@
+"""Which rows of a results file count: chosen by rules that are stated, and what they leave out is said.
+
+1. `--where COLUMN=VALUE` keeps the rows that have the value.
+2. Of one cell the newest row counts.
+3. Cells with the most samples count; a metric's bias depends on their number.
+4. What is left has one model, extractor, reference, rounding, seed, precision and code of the metric, or is refused
+   with the choice to make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+
+import numpy as np
+import pandas as pd
+
+from ..errors import UserError, unknown
+from ..plugins import Registry
+from .results import Results, measured, pooled
+
+__all__ = ["Where", "axis_of", "canonical", "cells", "check_one_table", "choose", "newest"]
+
+CONFIGURATION = ("sampler", "spacing", "final")
+# the conditions that all rows of a table share, each with the column that names it to people
+CONDITIONS = {
+    "model_sha256": "model",
+    "extractor_sha256": "extractor",
+    "reference_sha256": "",
+    "quantise": "",
+    "seed": "",
+    "dtype": "",
+}
+SHORT = 8  # characters of a hash, where they tell it apart
+LISTED = 20  # values that an error lists
+
+
+@dataclass(frozen=True)
+class Where:
+    """Rows to keep: those with `value` in `column`; an empty value is an empty field, a hash may be shortened."""
+
+    column: str
+    value: str
+
+    @classmethod
+    def parse(cls, text: str) -> Where:
+        """Of 'COLUMN=VALUE'. Raises UserError."""
+        column, equals, value = text.partition("=")
+        if not equals or not column:
+            raise UserError(f"--where is COLUMN=VALUE, like samples=1024, got '{text}'")
+        return cls(column.strip(), value.strip())
+
+    def __str__(self) -> str:
+        return f"--where {self.column}={self.value}"
+
+    def fits(self, rows: pd.DataFrame, spelled: Callable[[str], str]) -> pd.Series:
+        """[rows]; `spelled` gives a sampler's name as the rows have it. Raises UserError for text where the column has
+        numbers.
+        """
+        if self.column not in rows.columns:
+            return pd.Series(self.value == "", index=rows.index)
+        values = rows[self.column]
+        if self.value == "":
+            return values.isna()
+        if values.dtype.kind in "fi":
+            try:
+                return values == float(self.value)
+            except ValueError:
+                raise UserError(f"{self}: {self.column} is a number, got '{self.value}'") from None
+        if self.column == "key" or self.column.endswith("_sha256"):
+            return values.str.startswith(self.value.lower()).fillna(False).astype(bool)
+        return values.isin([self.value, spelled(self.value)] if self.column == "sampler" else [self.value])
+
+
+def choose(
+    files: Sequence[Results], registry: Registry, where: Sequence[Where] = (), force: bool = False
+) -> list[Results]:
+    """Each file with the rows that count, and notes of what was left out. Samplers are spelled in one way.
+
+    force: neither fewer samples nor other conditions leave a row out. Raises UserError for columns and values that no
+    file has, and where rule 4 is broken.
+    """
+    spelled = [one.every["sampler"].unique() for one in files]
+    names = canonical({str(name) for each in spelled for name in each}, registry)
+    files = [replace(one, every=one.every.assign(sampler=one.every["sampler"].map(names))) for one in files]
+    if where:
+        files = _filtered(files, registry, where)
+    files = [_newest(_on_one_axis(one)) for one in files]
+    if force:
+        return files
+    files = [_with_most_samples(one) for one in files]
+    for one in files:
+        _refuse(one.name, "holds", conflicts(one.every, one.metric))
+    return files
+
+
+def canonical(specs: Iterable[str], registry: Registry) -> dict[str, str]:
+    """Each sampler as `run` would write it: aliases resolved, options in order, defaults left out. As it stands where
+    we have none of that name, or it takes no such options.
+    """
+    known = {name for r in registry.samplers for name in (r.cls.name, *r.cls.aliases)}
+    found = {}
+    for spec in specs:
+        found[spec] = spec
+        if spec.partition(":")[0] in known:
+            try:
+                found[spec] = registry.sampler(spec).spec()
+            except Exception:  # of a plugin's making, too: here a sampler is but a name
+                continue
+    return found
+
+
+def axis_of(rows: pd.DataFrame) -> str:
+    """The column that was asked for: `budget`, or `steps`; `nfe` where a file has neither."""
+    for name in ("budget", "steps"):
+        if name in rows.columns and rows[name].notna().any():
+            return name
+    return "nfe"
+
+
+def cells(count: int) -> str:
+    """'1 cell', '2 cells'."""
+    return f"{count} cell{'' if count == 1 else 's'}"
+
+
+def _noted(results: Results, kept: pd.Series, text: str = "") -> Results:
+    """The rows `kept`, with a note where there are others."""
+    if kept.all():
+        return results
+    count = int((~kept).sum())
+    notes = (f"{results.name}: {cells(count)} {text}",) if text else ()
+    return replace(results, every=results.every[kept], notes=(*results.notes, *notes))
+
+
+def _filtered(files: Sequence[Results], registry: Registry, where: Sequence[Where]) -> list[Results]:
+    everything = pooled(files)
+
+    def spelled(name: str) -> str:
+        return canonical([name], registry)[name]
+
+    for one in where:
+        if one.column not in everything.columns or one.column == "file":
+            raise unknown("column", one.column, [name for name in everything.columns if name != "file"])
+        if not one.fits(everything, spelled).any():
+            raise _unknown_value(one, everything[one.column])
+    chosen = []
+    for results in files:
+        kept = pd.Series(True, index=results.every.index)
+        for column in dict.fromkeys(one.column for one in where):  # two values of a column: either
+            fits = [one.fits(results.every, spelled) for one in where if one.column == column]
+            kept &= np.logical_or.reduce(fits)
+        text = f"{results.name}: no row fits {' '.join(map(str, where))}"
+        notes = results.notes if kept.any() else (*results.notes, text)
+        chosen.append(replace(results, every=results.every[kept], notes=notes))
+    return chosen
+
+
+def _unknown_value(where: Where, column: pd.Series) -> UserError:
+    values = [_shown(where.column, value) for value in column.dropna().unique()]
+    if len(values) <= LISTED:
+        return unknown(f"value of {where.column}", where.value, set(values))
+    near = get_close_matches(where.value, values, n=1, cutoff=0.5)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return UserError(f"unknown value of {where.column} '{where.value}'{hint} ({len(values)} are known)")
+
+
+def _shown(column: str, value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)[:12] if column.endswith("_sha256") or column == "key" else str(value)
+
+
+def _on_one_axis(results: Results) -> Results:
+    """Without the rows that the file's axis does not place: those of `--steps` among budgets."""
+    axis = axis_of(results.every)
+    text = f"without {axis} left out (--where {axis}= shows them)"
+    return _noted(results, results.every[axis].notna() if axis != "nfe" else _all(results), text)
+
+
+def _all(results: Results) -> pd.Series:
+    return pd.Series(True, index=results.every.index)
+
+
+def _newest(results: Results) -> Results:
+    rows = results.every
+    names = (*CONFIGURATION, axis_of(rows), *CONDITIONS, *filter(None, CONDITIONS.values()), "samples")
+    kept = newest(rows, [name for name in names if name in rows.columns], results.metric)
+    return _noted(results, kept, "more than once; the newest row of each counts")
+
+
+def newest(rows: pd.DataFrame, same: list[str], metric: str) -> pd.Series:
+    """[rows], which of those that are equal in the columns `same` is the newest: by its time, or else the later one.
+    One that was measured with other metrics only gives way to one with this metric.
+    """
+    kept = np.ones(len(rows), dtype=bool)
+    if rows.duplicated(same).any():
+        status = rows["status"].fillna("done") if "status" in rows.columns else pd.Series("done", index=rows.index)
+        finished = rows["finished"] if "finished" in rows.columns else pd.Series(None, index=rows.index, dtype=object)
+        order = pd.DataFrame(
+            {
+                "counts": ((status != "done") | rows[metric].notna()).to_numpy(),
+                "time": pd.to_datetime(finished, errors="coerce", utc=True, format="ISO8601").to_numpy(),
+            }
+        ).sort_values(["counts", "time"], kind="stable", na_position="first")
+        positions = order.index.to_numpy()
+        kept[positions[rows.iloc[positions].duplicated(same, keep="last").to_numpy()]] = False
+    return pd.Series(kept, index=rows.index)
+
+
+def _with_most_samples(results: Results) -> Results:
+    rows = results.every
+    if "samples" not in rows.columns:
+        return results
+    with_value = rows[measured(rows, results.metric)]
+    most = (with_value if len(with_value) else rows)["samples"].max()
+    kept = rows["samples"].isna() | (rows["samples"] == most)
+    if pd.isna(most) or kept.all():
+        return results
+    others = sorted(rows["samples"][~kept].unique(), reverse=True)
+    show = " or ".join(f"--where samples={count:.0f}" for count in others)
+    fewer = "fewer" if others[0] < most else "other numbers of"
+    return _noted(results, kept, f"with {fewer} samples than {most:.0f} left out ({show} shows them)")
+
+
+def conflicts(rows: pd.DataFrame, metric: str, also: Sequence[str] = ()) -> dict[str, list[str]]:
+    """The columns in which the rows differ though they must not, each with its values, those to be typed first."""
+    found: dict[str, list[str]] = {}
+    conditions: Mapping[str, str] = {**CONDITIONS, f"{metric}_sha256": "", **dict.fromkeys(also, "")}
+    for column, name in conditions.items():
+        known = rows[column] if column in rows.columns else pd.Series(None, index=rows.index, dtype=object)
+        values = known.dropna().unique().tolist()
+        if len(values) > 1:
+            found[column] = [_with_name(rows[known == value], column, name, value, values) for value in values]
+        elif name in rows.columns and known.isna().any() and rows[name].nunique() > 1:
+            named = rows[name].dropna()
+            found[name] = [f"{value} ({cells(int((named == value).sum()))})" for value in named.unique()]
+    return found
+
+
+def _with_name(rows: pd.DataFrame, column: str, name: str, value: object, values: Sequence[object]) -> str:
+    text = _shown(column, value)
+    if column.endswith("_sha256"):
+        length = next((n for n in range(SHORT, 64) if len({str(v)[:n] for v in values}) == len(values)), 64)
+        text = str(value)[:length]
+    names = [str(n) for n in rows[name].dropna().unique()[:1]] if name in rows.columns else []
+    return f"{text} ({', '.join([*names, cells(len(rows))])})"
+
+
+def _refuse(who: str, verb: str, found: Mapping[str, Sequence[str]]) -> None:
+    """Raises UserError where there is a choice to make."""
+    if found:
+        differing = "; ".join(f"{column} {' or '.join(values)}" for column, values in found.items())
+        choice = " ".join(f"--where {column}={values[0].partition(' (')[0]}" for column, values in found.items())
+        raise UserError(f"{who} {verb} rows that do not compare: {differing}; choose, like {choice}, or --force")
+
+
+def check_one_table(files: Sequence[Results]) -> None:
+    """Raises UserError where the rows of several files differ in what one table must have in common."""
+    if len(files) > 1:
+        names = " and ".join(one.name for one in files)
+        _refuse(names, "hold", conflicts(pooled(files), files[0].metric, also=["samples"]))

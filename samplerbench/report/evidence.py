@@ -1,0 +1,144 @@
+"""What the statistics need of rows of results: estimates, and which of them share their noise."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..bench.influences import Kept, influence_path, load_kept
+from ..files import Damaged
+from ..stats.estimate import Estimate
+from .results import Results
+
+__all__ = ["Evidence", "evidence"]
+
+ROUNDING = 1e-6  # relative; what one result may differ by between two machines
+
+# What two rows share that are one result, and what two share whose sample i came from the same noise.
+RESULT = ("key", "samples", "reference_sha256")
+STREAM = ("seed", "samples", "reference_sha256", "extractor_sha256")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Of K rows.
+
+    Attributes:
+        estimates: [K]; one object where two rows are the same result.
+        streams: [K], equal where sample i of two rows came from the same noise; None where that is not known.
+        notes: what is to be told: what is missing or damaged.
+    """
+
+    estimates: list[Estimate]
+    streams: Sequence[Hashable]
+    notes: list[str]
+
+
+def evidence(rows: pd.DataFrame, files: Sequence[Results], metric: str) -> Evidence:
+    """Of rows in which the metric was measured; their column `file` says which of `files` each is from.
+
+    What a run keeps of a metric is looked for beside its file. Rows without it, or whose value is another than what was
+    kept, have their standard error alone.
+    """
+    table = _Table(rows, metric)
+    # older files do not say the code of their metric: there a key and equal values have to do
+    rest = zip(*(table.column(name) for name in (*RESULT, f"{metric}_sha256")), strict=True)
+    identities = [row if row[0] is not None else None for row in rest]
+    read = _read(table, files, metric)
+    results: dict[Hashable, Estimate] = {}
+    for identity, (one, _) in zip(identities, read, strict=True):
+        if identity and (identity not in results or results[identity].loadings() is None):
+            results[identity] = one  # of copies, one that has what pairs it
+    estimates: list[Estimate] = []
+    troubles, other_values = [], []
+    for identity, file, (one, trouble) in zip(identities, table.column("file"), read, strict=True):
+        copy = results.get(identity, one)
+        if copy is one or math.isclose(copy.value, one.value, rel_tol=ROUNDING):
+            estimates.append(copy)
+        else:
+            estimates.append(one)
+            other_values.append(f"{copy.value:.6g} and {one.value:.6g}")
+        if trouble and estimates[-1].loadings() is None:
+            troubles.append((file, trouble))
+    notes = [
+        f"{files[file].name}: what pairs {count} of its rows {trouble}: they are compared unpaired"
+        for (file, trouble), count in Counter(troubles).items()
+    ]
+    if other_values:
+        notes.append(
+            f"{len(other_values)} rows say that they are one result, by their key, and have other values "
+            f"(such as {other_values[0]}): one was edited, or cannot be reproduced"
+        )
+    return Evidence(estimates, table.known(*STREAM, f"{metric}_sha256"), notes)
+
+
+class _Table:
+    """Columns as lists, every missing value None: rows are gone through one by one, and pandas is slow at that."""
+
+    def __init__(self, rows: pd.DataFrame, metric: str) -> None:
+        self.rows, self.metric = rows, metric
+
+    def column(self, name: str) -> list[Any]:
+        """All None where the column is missing."""
+        if name not in self.rows.columns:
+            return [None] * len(self.rows)
+        column = self.rows[name].astype(object)
+        values: list[Any] = column.where(column.notna(), None).tolist()
+        return values
+
+    def known(self, *names: str) -> list[tuple[Any, ...] | None]:
+        """Each row's values in these columns; None where one of them is missing."""
+        rows = zip(*(self.column(name) for name in names), strict=True)
+        return [None if None in row else row for row in rows]
+
+
+def _read(table: _Table, files: Sequence[Results], metric: str) -> list[tuple[Estimate, str]]:
+    """Each row's estimate, and what is wrong with what was kept of it; '' where nothing is, or nothing was promised."""
+    needed = ("key", "reference_sha256", f"{metric}_sha256", "samples")
+    present = [_names(one.folder / "influences") for one in files]
+    names = ("file", metric, f"{metric}_se", f"{metric}_n", "samples")
+    read = []
+    for promised, file, value, se, count, samples in zip(
+        table.known(*needed), *(table.column(name) for name in names), strict=True
+    ):
+        n, kept, trouble = int(count or samples or 1), None, ""
+        if promised is not None:
+            path = influence_path(files[file].folder, dict(zip(needed, promised, strict=True)), metric)
+            kept, trouble = _kept(path, value, metric) if path.name in present[file] else (None, _missing(path))
+        if kept is not None:
+            try:
+                read.append((Estimate(value, n, se, kept.influences, kept.halves), ""))
+                continue
+            except ValueError as error:
+                trouble = f"is damaged ({error})"
+        read.append((Estimate(value, n, se), trouble))
+    return read
+
+
+def _kept(path: Path, value: float, metric: str) -> tuple[Kept | None, str]:
+    try:
+        kept = load_kept(path)
+    except FileNotFoundError:
+        return None, _missing(path)
+    except Damaged as error:
+        return None, f"is damaged ({error})"
+    if not math.isclose(kept.value, value, rel_tol=ROUNDING):
+        return None, f"was kept with another {metric}"
+    return kept, ""
+
+
+def _missing(path: Path) -> str:
+    return f"is not in {path.parent}"
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return {path.name for path in folder.iterdir()}
+    except OSError:
+        return set()
