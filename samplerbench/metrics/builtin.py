@@ -111,7 +111,10 @@ class StartError(Metric):
 
 class VariationalBound(Metric):
     name = "vlb_bpd"
-    about = "variational bound on test images, bits a dimension, for samplers that are a chain of Gaussians"
+    about = (
+        "variational bound on test images, bits a dimension, for samplers that are a chain of Gaussians; "
+        "L_0 with the authors' variances"
+    )
     paper = "Ho et al. 2020, arXiv:2006.11239, eq. 5"
 
     images = 256
@@ -120,6 +123,7 @@ class VariationalBound(Metric):
         import torch
 
         from ..diffusion.noise import NoiseSource
+        from ..stats.tails import standard_error
         from .bound import bound_terms
 
         if drawn.grid.times[-1] != 0:
@@ -138,8 +142,10 @@ class VariationalBound(Metric):
         prior, steps, decoder = (torch.cat(term).cpu() for term in zip(*parts, strict=True))
         terms = f"L_T {prior.mean():.3g}, L_1 to L_(T-1) {steps.mean():.4g}, L_0 {decoder.mean():.4g}"
         drawn.notice(f"vlb_bpd of {drawn.sampler.spec()} in {drawn.grid.steps} steps: {terms} bits a dimension")
-        bits = prior + steps + decoder
-        return Measured(float(bits.mean()), float(bits.std()) / len(bits) ** 0.5, len(bits))
+        bits = (prior + steps + decoder).numpy()
+        influences = bits - bits.mean()
+        se, note = standard_error(influences)
+        return Measured(float(bits.mean()), se, len(bits), influences, note=note)
 
 
 @hookimpl

@@ -24,7 +24,7 @@ from .measured import Measured
 __all__ = ["Expansion", "expand", "frechet", "frechet_at_infinity", "frechet_halves"]
 
 SAMPLES_A_FEATURE = 1.5  # from there on the error is right on real features; see docs/statistics.md
-PAIRS = 4096  # of samples, for the mean square of the curvature
+PAIRS = 1024  # of samples, for the mean square of the curvature
 BATCH = 4096
 
 
