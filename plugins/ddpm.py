@@ -50,6 +50,8 @@ class DDPM(Sampler):
         else:
             predicted = eps(x, grid.times[i])
             variance = beta if self.variance == "fixed-large" else small
+            if grid.sigma[i + 1] == 0 and i > 0:  # L_0's variance, as the authors have it; no noise is added there
+                variance = self._beta(grid, i - 1)[1]
         x0 = (x - sigma * predicted) / alpha
         if self.clip == "x0":
             x0 = x0.clamp(-1, 1)
@@ -98,6 +100,10 @@ class AnalyticDDPM(DDPM):
         of_x0 = ratio**2 * (1 - eps.mean_square(grid.times[i]))  # Var(x_0 | x_t), a pixel's mean
         weight = grid.alpha[i + 1] * beta / grid.sigma[i] ** 2
         variance = small + weight**2 * min(max(of_x0, 0.0), 1.0)
+        if grid.sigma[i + 1] == 0 and grid.schedule.discrete and grid.schedule.t_max >= 2:
+            # L_0's variance, as the authors have it: the posterior's of the whole chain's second step
+            alpha, sigma = grid.schedule.alpha([1.0, 2.0]), grid.schedule.sigma([1.0, 2.0])
+            return mean, float((1 - (alpha[1] / alpha[0]) ** 2) * (sigma[0] / sigma[1]) ** 2)
         if self.clip_pixel is not None and (i + 2 > grid.steps or grid.sigma[i + 2] == 0):
             variance = min(variance, (2 * self.clip_pixel / 255) ** 2 * pi / 2)
         return mean, variance

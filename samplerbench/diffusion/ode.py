@@ -34,16 +34,22 @@ class FlowSolution:
 
 
 def solve_flow(
-    epsilon: Epsilon, schedule: NoiseSchedule, x: Tensor, tolerance: float = 1e-3, most_steps: int = 640
+    epsilon: Epsilon,
+    schedule: NoiseSchedule,
+    x: Tensor,
+    tolerance: float = 1e-3,
+    most_steps: int = 640,
+    start: float | None = None,
 ) -> FlowSolution:
-    """From x_T, [B, ...] at `t_max`, to `t_min`. Steps are doubled until two solutions differ by no more than three
-    times the tolerance (a method of the fourth order is then nearer than that; of the second, as near).
+    """From x, [B, ...] at time `start` (`t_max` where it is not given), to `t_min`. Steps are doubled until two
+    solutions differ by no more than three times the tolerance (a method of the fourth order is then nearer than that;
+    of the second, as near).
     """
-    steps = 20
-    coarse = _runge_kutta(epsilon, schedule, x, steps)
+    steps, begin = 20, schedule.t_max if start is None else start
+    coarse = _runge_kutta(epsilon, schedule, x, steps, begin)
     while True:
         steps *= 2
-        fine = _runge_kutta(epsilon, schedule, x, steps)
+        fine = _runge_kutta(epsilon, schedule, x, steps, begin)
         error = float((fine - coarse).square().mean().sqrt()) / 3
         if error <= tolerance or steps >= most_steps:
             break
@@ -53,16 +59,16 @@ def solve_flow(
     return FlowSolution(fine, x0, error, 4 * steps + 1)
 
 
-def _runge_kutta(epsilon: Epsilon, schedule: NoiseSchedule, x: Tensor, steps: int) -> Tensor:
+def _runge_kutta(epsilon: Epsilon, schedule: NoiseSchedule, x: Tensor, steps: int, begin: float) -> Tensor:
     """In `steps` steps, finer towards the data as in Karras et al. 2022, eq. 5."""
-    ends = np.exp(-schedule.half_log_snr([schedule.t_max, schedule.t_min])) ** (1 / 7)
+    ends = np.exp(-schedule.half_log_snr([begin, schedule.t_min])) ** (1 / 7)
     rho = np.linspace(ends[0], ends[1], steps + 1) ** 7
 
     def slope(scaled: Tensor, at: float) -> Tensor:
-        t = float(np.clip(schedule.time(-np.log(at)), schedule.t_min, schedule.t_max))
+        t = float(np.clip(schedule.time(-np.log(at)), schedule.t_min, begin))
         return epsilon((scaled * float(schedule.alpha(t))).to(x.dtype), t).double()
 
-    scaled = x.double() / float(schedule.alpha(schedule.t_max))
+    scaled = x.double() / float(schedule.alpha(begin))
     for here, there in pairwise(map(float, rho)):
         h, middle = there - here, (here + there) / 2
         one = slope(scaled, here)

@@ -24,7 +24,7 @@ from .measured import Measured
 __all__ = ["Expansion", "expand", "frechet", "frechet_at_infinity", "frechet_halves"]
 
 SAMPLES_A_FEATURE = 1.5  # from there on the error is right on real features; see docs/statistics.md
-PAIRS = 4096  # of samples, for the mean square of the curvature
+PAIRS = 1024  # of samples, for the mean square of the curvature
 BATCH = 4096
 
 
@@ -95,13 +95,13 @@ def frechet(features: Tensor, b: Statistics) -> Measured:
     halves = frechet_halves(features, a, b) if n >= 4 else None
     fewest = math.ceil(SAMPLES_A_FEATURE * d)
     if n < fewest:
-        return Measured(value, halves=halves, note=f"no error of FID below {fewest} samples, 1.5 a feature")
+        return Measured(value, halves=halves, note=f"no error below {fewest} samples, 1.5 a feature")
     expansion = expand(a, b)
     influences = expansion.influences(features)
     error, note = standard_error(influences)
     if error is not None:
         error *= _second_order(expansion, features, influences)
-    return Measured(value, error, influences=influences, halves=halves, note=f"error of FID: {note}" if note else "")
+    return Measured(value, error, influences=influences, halves=halves, note=note)
 
 
 def frechet_at_infinity(features: Tensor, b: Statistics) -> Measured:

@@ -32,7 +32,6 @@ def inception_score(logits: Tensor) -> Measured:
     if len(logits) >= 4:
         rows = torch.from_numpy(halvings(len(logits)))
         halves = np.array([[math.exp(float(_divergence(log_p[part]).mean())) for part in (row, ~row)] for row in rows])
-    note = f"error of the Inception Score: {note}" if note else ""
     return Measured(value, error, influences=influences, halves=halves, note=note)
 
 

@@ -64,7 +64,6 @@ def kernel_distance(features: Tensor, reference: Tensor) -> Measured:
         error = plain * math.sqrt(max(variance / first_order, 0.0)) if first_order > 0 else 0.0
     sizes = parts.sum(dim=1)
     halves = (within / (sizes * (sizes - 1)) + constant).numpy() if len(rows) else None
-    note = f"error of the kernel distance: {note}" if note else ""
     return Measured(value, error, influences=influences, halves=halves, note=note)
 
 

@@ -37,10 +37,9 @@ def precision(features: Tensor, reference: Tensor, k: int = 3) -> Measured:
     influences: np.ndarray = (inside - value).numpy()
     rows = torch.from_numpy(halvings(len(x)))
     halves = np.array([[float(inside[part].mean()) for part in (row, ~row)] for row in rows])
-    error, note = (
-        standard_error(influences) if 0 < value < 1 else (None, f"all samples are {'in' if value else 'out'}side")
-    )
-    note = f"error of precision: {note}" if note else ""
+    error, note = standard_error(influences)
+    if value in (0.0, 1.0):
+        error, note = None, f"no error: all samples are {'in' if value else 'out'}side"
     return Measured(value, error, influences=influences, halves=halves, note=note)
 
 
@@ -77,7 +76,7 @@ def recall(features: Tensor, reference: Tensor, k: int = 3) -> Measured:
     differences = halves[:, 0] - halves[:, 1]
     error = math.sqrt(np.square(differences).mean() / 4)
     if error == 0:
-        return Measured(float(shares[0]), halves=halves, note="error of recall: it is the same on every half")
+        return Measured(float(shares[0]), halves=halves, note="no error: it is the same on every half")
     note = (
         ""
         if len(x) <= len(y)

@@ -42,7 +42,7 @@ def standard_error(influences: NDArray[np.float64]) -> tuple[float | None, str]:
     carried = f"heavy tails: about {1 / found:.1f} of {len(influences)} samples carry the error"
     factor = widening(influences) if found <= MOST else math.inf
     if factor == math.inf:
-        return None, f"{carried}, too few to know it"
+        return None, f"no error: {carried}, too few to know it"
     return error * factor, f"{carried}, so it is widened {factor:.2f} times"
 
 

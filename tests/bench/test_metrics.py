@@ -79,7 +79,7 @@ def test_every_metric_is_three_columns(go):
 
 def test_too_few_samples_are_a_reason_and_no_failure(go, tmp_path):
     frame = go(metrics="precision,fid", samples=30)
-    assert frame["reason"][0] == "precision and recall need 40 samples and reference features, got 30 and 300"
+    assert "precision and recall need 40 samples and reference features, got 30 and 300" in frame["reason"][0]
     assert not (tmp_path / "out" / "errors").exists()
 
 
@@ -106,7 +106,7 @@ def test_a_failing_metric_costs_its_own_column(go, own, tmp_path):
     assert frame["broken"].isna().all()
     assert frame["shy"].isna().all()
     assert np.isfinite(frame["fid"]).all()
-    assert frame["reason"][0] == "broken failed: RuntimeError: no such luck; shy is not measured today"
+    assert "broken failed: RuntimeError: no such luck; shy is not measured today" in frame["reason"][0]
     assert "RuntimeError: no such luck" in next((tmp_path / "out" / "errors").glob("ddim_nfe=2-*.txt")).read_text()
 
 
@@ -205,7 +205,7 @@ def test_a_foreign_reference_is_shown_as_unknown(go, tiny_model, tmp_path):
     assert np.isfinite(frame["fid"]).all()
     assert frame["reference_count"].isna().all()
     assert "does not say its extractor, layer, extractor_sha256, data, data_sha256, count" in notices[0]
-    assert frame["reason"][0] == "kid needs features of real images, and the reference holds statistics only"
+    assert "kid needs features of real images, and the reference holds statistics only" in frame["reason"][0]
 
 
 def test_results_readme_documents_every_column():

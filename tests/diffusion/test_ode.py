@@ -27,3 +27,18 @@ def test_the_flow_of_a_gaussian_is_known():
         alpha, sigma = float(schedule.alpha(schedule.t_min)), float(schedule.sigma(schedule.t_min))
         denoised = (exact - sigma * epsilon(exact, schedule.t_min)) / alpha
         assert torch.allclose(solution.x0, denoised, atol=3e-4)
+
+
+def test_the_flow_from_a_later_start():
+    schedule, spread = linear_schedule(), 0.4
+
+    def epsilon(x, t):
+        alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))
+        return sigma / (alpha**2 * spread**2 + sigma**2) * x
+
+    def width(t):
+        return np.sqrt(float(schedule.alpha(t)) ** 2 * spread**2 + float(schedule.sigma(t)) ** 2)
+
+    x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    solution = solve_flow(epsilon, schedule, x, tolerance=1e-4, start=501.0)
+    assert float((solution.x_min - x * width(1.0) / width(501.0)).square().mean().sqrt()) < 1e-4

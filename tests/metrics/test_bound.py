@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from samplerbench import NoiseSource, UserError, linear_schedule
+from samplerbench.diffusion.denoiser import Denoiser, Meter
 from samplerbench.diffusion.grid import TimeGrid
 from samplerbench.metrics.bound import _log_grey_level, bound_terms
 from samplerbench.plugins import load_plugins
@@ -54,21 +55,58 @@ def test_the_terms_of_gaussian_data_are_the_known_ones(variance):
 
 
 def test_many_steps_bound_the_likelihood_closely():
-    """With T steps, the exact ε and β as variance, which is right for the small steps near the data, hardly anything is
-    lost.
-    """
+    """With T steps, the exact ε and β as variance, of the last step too, hardly anything is lost."""
     schedule = linear_schedule()
-    sampler = load_plugins().sampler("ddpm:clip=none:variance=fixed-large")
+    ddpm = load_plugins().sampler("ddpm:clip=none:variance=fixed-large")
+
+    class OwnEnd:
+        def transition(self, eps, grid, i, x):
+            mean, variance = ddpm.transition(eps, grid, i, x)
+            return mean, 1 - grid.alpha[i] ** 2 if i + 1 == grid.steps else variance
+
     levels = ((SPREAD * NoiseSource(7, range(200), SHAPE).x_T() + 1) * 127.5).round().clamp(0, 255)
     x0 = levels / 127.5 - 1
     grid = TimeGrid.make(schedule, 1000)
-    terms = bound_terms(sampler, epsilon_of(schedule), grid, x0, NoiseSource(0, range(200), SHAPE))
+    terms = bound_terms(OwnEnd(), epsilon_of(schedule), grid, x0, NoiseSource(0, range(200), SHAPE))
     density = torch.distributions.Normal(0.0, SPREAD).log_prob(x0.double()) + math.log(2 / 255)
     nll = -density.flatten(1).mean(dim=1) / math.log(2)
     gap = (terms.total - nll).numpy()
     error = np.std(gap) / 200**0.5
     assert error < 0.02
     assert abs(gap.mean()) < 4 * error
+
+
+@pytest.mark.parametrize("steps", [1000, 50])
+def test_the_decoder_has_the_authors_variance(steps):
+    """Ho et al. and Nichol & Dhariwal: the posterior's of the (respaced) chain's second step; Bao et al.: of the whole
+    chain's.
+    """
+    schedule = linear_schedule()
+    grid = TimeGrid.make(schedule, steps)
+    denoiser = Denoiser(Meter(WithMeanSquare(epsilon_of(schedule), 0.0), 2))
+    x = torch.zeros(2, *SHAPE)
+    kept = np.concatenate([[1.0], np.cumprod(1 - schedule.betas)])[np.round(grid.times[::-1]).astype(int)]
+    respaced = (1 - kept[2] / kept[1]) * (1 - kept[1]) / (1 - kept[2])
+    bars = np.cumprod(1 - schedule.betas)
+    whole = schedule.betas[1] * (1 - bars[0]) / (1 - bars[1])
+    wanted = {"ddpm": respaced, "ddpm:variance=fixed-large": respaced, "analytic-ddpm": whole}
+    for spec, variance in wanted.items():
+        _, found = load_plugins().sampler(spec).transition(denoiser, grid, steps - 1, x)
+        assert found == pytest.approx(variance, rel=1e-9)
+    assert (steps == 1000) == (whole == pytest.approx(respaced))
+
+
+class WithMeanSquare:
+    """ε with the mean square that analytic-ddpm asks for."""
+
+    def __init__(self, exact, mean_square):
+        self.exact, self.value = exact, mean_square
+
+    def __call__(self, x, t):
+        return self.exact(x, t)
+
+    def mean_square(self, t):
+        return self.value
 
 
 def test_a_learned_range_that_stays_at_one_end_is_that_variance():

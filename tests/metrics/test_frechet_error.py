@@ -73,7 +73,7 @@ def test_no_standard_error_where_samples_are_few():
     measured = frechet(x[:59], y)
     assert measured.se is None
     assert measured.influences is None
-    assert measured.note == "no error of FID below 60 samples, 1.5 a feature"
+    assert measured.note == "no error below 60 samples, 1.5 a feature"
     assert frechet(x[:60], y).se > 0
     assert frechet_at_infinity(x[:59], y).se is None
 

@@ -51,7 +51,7 @@ def test_halves_are_the_shares_of_halves():
 def test_no_error_where_nothing_varies():
     x, y = normal(300, 6, 0), normal(200, 6, 1)
     none = precision(x + 1000, y)
-    assert (none.value, none.se, none.note) == (0.0, None, "error of precision: all samples are outside")
+    assert (none.value, none.se, none.note) == (0.0, None, "no error: all samples are outside")
     assert recall(x + 1000, y).se is None
 
 
