@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 __all__ = ["HALVINGS", "halvings"]
 
-# An extrapolated FID's error is 1 to 2 % larger for the choice of four halvings than it would be for all there are (real
+# The choice of four halvings makes an extrapolated FID's error 1 to 2 % larger than all halvings there are would (real
 # and Gaussian features, 1,024 samples of 224). Each costs two Fréchet distances, seconds each where D = 2,048.
 HALVINGS = 4
 
