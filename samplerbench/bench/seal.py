@@ -23,7 +23,7 @@ class Tampered(RuntimeError):
 class Seal:
     """A model and torch as they were: `broken` says what is no longer so."""
 
-    weights: dict[str, tuple[int, ...]]
+    weights: dict[str, tuple[Any, ...]]
     modules: tuple[tuple[Any, ...], ...]
     schedule: bytes
     settings: dict[str, Any]
@@ -33,7 +33,7 @@ class Seal:
         network = model.predictor
         state = {**dict(network.named_parameters()), **dict(network.named_buffers())}
         return cls(
-            {name: sums(tensor) for name, tensor in state.items()},
+            _all_sums(state),
             tuple(_module(name, module) for name, module in network.named_modules()),
             _curve(model.schedule),
             {name: read() for name, (read, _) in SETTINGS.items()},
@@ -75,6 +75,22 @@ def sums(tensor: Tensor) -> tuple[int, ...]:
 
 
 BLOCK = 2**20
+SMALL = 2**15
+
+
+def _all_sums(state: dict[str, Tensor]) -> dict[str, tuple[Any, ...]]:
+    """The sums of each tensor; small ones of a kind together, which takes a tenth of the time."""
+    found: dict[str, tuple[Any, ...]] = {}
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for name, tensor in state.items():
+        if tensor.numel() < SMALL:
+            groups.setdefault((tensor.dtype, tensor.device), []).append(name)
+        else:
+            found[name] = sums(tensor)
+    for names in groups.values():
+        together = sums(torch.cat([state[name].detach().flatten() for name in names]))
+        found[f"{names[0]} to {names[-1]}"] = (*(state[name].shape for name in names), *together)
+    return found
 
 
 def _module(name: str, module: nn.Module) -> tuple[Any, ...]:
