@@ -70,8 +70,9 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], about: dict[str, A
     from safetensors.numpy import save
 
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    text = json.dumps(about, sort_keys=True)
-    write_whole(path, save(whole, metadata={"about": text, "sha256": _checksum(whole, text)}))
+    # one entry: several would come in an order that differs from call to call
+    text = json.dumps({"about": about, "sha256": _checksum(whole, about)}, sort_keys=True)
+    write_whole(path, save(whole, metadata={"json": text}))
 
 
 def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -82,12 +83,11 @@ def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         raise FileNotFoundError(path)
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
+            said = json.loads((file.metadata() or {})["json"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        text = metadata["about"]
-        if metadata["sha256"] != _checksum(arrays, text):
+        about: dict[str, Any] = said["about"]
+        if said["sha256"] != _checksum(arrays, about):
             raise Damaged("its checksum is wrong")
-        about = json.loads(text)
     except KeyError as error:
         raise Damaged(f"it lacks {error}") from None
     except (SafetensorError, OSError, TypeError, ValueError) as error:
@@ -95,8 +95,8 @@ def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return arrays, about
 
 
-def _checksum(arrays: Mapping[str, np.ndarray], about: str) -> str:
-    digest = hashlib.sha256(about.encode())
+def _checksum(arrays: Mapping[str, np.ndarray], about: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         digest.update(array.tobytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 import pandas as pd
 
@@ -38,7 +39,7 @@ def print_published(frame: pd.DataFrame, as_markdown: bool) -> None:
     else:
         for cells in rows:
             cells[0] = "\n".join(folded(cells[0], NARROW))
-            cells[4] = "\n".join(cells[4].split(", ", 1))
+            cells[4] = "\n".join(wrap(cells[4], NARROW))
         boxed(header, rows, console, right=(1, 2, 3, 5))
     for place, source in enumerate(sources, 1):
         say(console, f"[{place}] {source}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +12,7 @@ import pandas as pd
 from ..metrics.metric import Metric
 from ..plugins import Registry
 from ..stats.simultaneous import Tested, simultaneous
-from .choice import axis_of
+from .choice import axis_of, cells
 from .evidence import Evidence, evidence
 from .matching import Matched, match, match_baseline
 from .results import Results, pooled
@@ -19,6 +20,7 @@ from .results import Results, pooled
 __all__ = ["CONFIDENCE", "CONFIDENT", "Compared", "Comparison", "Family", "compare", "compare_with_baseline", "judge"]
 
 CONFIDENCE = 0.95
+REASONS = 5  # that are told one by one
 CONFIDENT = f"{CONFIDENCE * 100:.0f} %"
 Family = Literal["evaluations", "all"]
 Verdict = Literal["same", "better", "worse", "undecided", "unknown"]
@@ -165,6 +167,15 @@ def _pool(files: Sequence[Results]) -> pd.DataFrame:
     return pooled([Results(one.name, one.rows, one.folder, one.metric) for one in files])
 
 
+def _without_error(rows: pd.DataFrame, pairs: Sequence[tuple[int, int]], judged: Sequence[Judged]) -> list[str]:
+    """Why differences have no error, as far as the rows say it."""
+    if "reason" not in rows.columns:
+        return []
+    places = sorted({k for pair, one in zip(pairs, judged, strict=True) if one.tested.p is None for k in pair})
+    reasons = Counter(rows["reason"].iloc[places].dropna().tolist())
+    return [f"{cells(count)}: {reason}" for reason, count in reasons.most_common(REASONS)]
+
+
 def _comparisons(
     pool: pd.DataFrame, files: Sequence[Results], matched: Sequence[Matched], metric: Metric, axis: str, family: Family
 ) -> list[Comparison]:
@@ -180,6 +191,8 @@ def _comparisons(
         Compared(sampler[b], spacing[b], asked[b], nfe[b], value[a], value[b], one)
         for (a, b), one in zip(pairs, judged, strict=True)
     ]
+    notes = proof.notes(k for pair, one in zip(pairs, judged, strict=True) if one.how == "unpaired" for k in pair)
+    notes += _without_error(rows, pairs, judged)
     comparisons, start = [], 0
     for one in matched:
         end = start + len(one.pairs)
@@ -194,7 +207,7 @@ def _comparisons(
                 compared[start:end],
                 one.only_base,
                 one.only_other,
-                [*one.warnings, *(proof.notes if one is matched[-1] else [])],
+                [*one.warnings, *(notes if one is matched[-1] else [])],
                 one.decisive,
             )
         )

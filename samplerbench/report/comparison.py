@@ -109,7 +109,8 @@ def family_line(family: Family, judged: Sequence[Judged]) -> str:
     """What intervals and p are."""
     sizes = sorted({one.size for one in judged if one.size})
     if not sizes:
-        return "No difference has a standard error to judge it by."
+        same = any(one.how == "same" for one in judged)
+        return "Nothing differs." if same else "No difference has a standard error to judge it by."
     count = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     where = "all differences shown" if family == "all" else "all differences at one number of evaluations"
     return f"Intervals hold at once, with {CONFIDENT} confidence, for {where} ({count}); p is adjusted likewise."
@@ -167,7 +168,9 @@ def _print_table(comparison: Comparison, console: Console) -> None:
         stacked = []
         for name, asked, base, other, *deltas, between, p, how, verdict in lines:
             differences = "\n".join([*deltas, between])
-            stacked.append([name, asked, f"{other}\n{base}", differences, f"{verdict}\n{how}\np {p}" if p else verdict])
+            stacked.append(
+                [name, asked, f"{other}\n{base}", differences, "\n".join([verdict, how, *([f"p {p}"] if p else [])])]
+            )
         for cells in stacked[1:]:
             cells[0] = "\n".join(folded(cells[0], NARROW))
         stacked[0][-1] = "verdict\nmethod\np"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,22 @@ class Evidence:
     Attributes:
         estimates: [K]; one object where two rows are the same result.
         streams: [K], equal where sample i of two rows came from the same noise; None where that is not known.
-        notes: what is to be told: what is missing or damaged.
+        troubles: [K], the name of a row's file and what is wrong with what it keeps of the row; None where nothing is.
+        contradictions: what is to be told of rows that are one result and have several values.
     """
 
     estimates: list[Estimate]
     streams: Sequence[Hashable]
-    notes: list[str]
+    troubles: list[tuple[str, str] | None]
+    contradictions: list[str]
+
+    def notes(self, unpaired: Iterable[int]) -> list[str]:
+        """What is to be told, `unpaired` being the rows that matter."""
+        counted = Counter(trouble for k in sorted(set(unpaired)) if (trouble := self.troubles[k]))
+        return self.contradictions + [
+            f"{name}: what pairs {count} of its rows {text}: they are compared unpaired"
+            for (name, text), count in counted.items()
+        ]
 
 
 def evidence(rows: pd.DataFrame, files: Sequence[Results], metric: str) -> Evidence:
@@ -56,7 +66,8 @@ def evidence(rows: pd.DataFrame, files: Sequence[Results], metric: str) -> Evide
         if identity and (identity not in results or results[identity].loadings() is None):
             results[identity] = one  # of copies, one that has what pairs it
     estimates: list[Estimate] = []
-    troubles, other_values = [], []
+    troubles: list[tuple[str, str] | None] = []
+    other_values = []
     for identity, file, (one, trouble) in zip(identities, table.column("file"), read, strict=True):
         copy = results.get(identity, one)
         if copy is one or math.isclose(copy.value, one.value, rel_tol=ROUNDING):
@@ -64,18 +75,15 @@ def evidence(rows: pd.DataFrame, files: Sequence[Results], metric: str) -> Evide
         else:
             estimates.append(one)
             other_values.append(f"{copy.value:.6g} and {one.value:.6g}")
-        if trouble and estimates[-1].loadings() is None:
-            troubles.append((file, trouble))
-    notes = [
-        f"{files[file].name}: what pairs {count} of its rows {trouble}: they are compared unpaired"
-        for (file, trouble), count in Counter(troubles).items()
-    ]
+        missing = trouble and estimates[-1].loadings() is None
+        troubles.append((files[file].name, trouble) if missing else None)
+    contradictions = []
     if other_values:
-        notes.append(
+        contradictions.append(
             f"{len(other_values)} rows say that they are one result, by their key, and have other values "
             f"(such as {other_values[0]}): one was edited, or cannot be reproduced"
         )
-    return Evidence(estimates, table.known(*STREAM, f"{metric}_sha256"), notes)
+    return Evidence(estimates, table.known(*STREAM, f"{metric}_sha256"), troubles, contradictions)
 
 
 class _Table:

@@ -56,7 +56,7 @@ class Layout:
         axis: what the columns are: budget, steps or nfe. columns: their numbers.
         rows: the cells of each sampler, by its label.
         how: how the errors of differences were had that the best are found by: paired, unpaired, mixed, or '' where
-            there are none.
+            there are none. extrapolated: whether the best are those of infinitely many samples.
         shown: the rows of the files that the cells are of.
         notes: what is to be told.
     """
@@ -66,6 +66,7 @@ class Layout:
     columns: list[float]
     rows: dict[str, list[Cell]]
     how: str
+    extrapolated: bool
     honest: list[HonestBest]
     shown: pd.DataFrame
     notes: list[str]
@@ -94,9 +95,10 @@ def layout(files: Sequence[Results], metric: Metric, honest: bool = False) -> La
         columns,
         _grid(rows, known, axis, columns, best, metric),
         _how(proof),
+        metric.extrapolates and all(one.halves is not None for one in proof.estimates if one.se is not None),
         honests,
         rows,
-        [*notes, *proof.notes],
+        [*notes, *proof.notes(range(len(known)))],
     )
 
 
@@ -143,7 +145,7 @@ def _honest(column: float, within: Sequence[int], known: pd.DataFrame, proof: Ev
     found = None
     if len(streams) == 1 and None not in streams:
         estimates = [proof.estimates[k] for k in within]
-        found = honest_best(estimates, metric.direction, extrapolate=metric.extrapolates)
+        found = honest_best(estimates, metric.direction, extrapolate=False)  # to stand beside the figures
     sampler = known["label"].iloc[within[found.index]] if found else ""
     return HonestBest(column, sampler, found)
 

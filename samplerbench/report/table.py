@@ -35,7 +35,7 @@ def print_table(files: Sequence[Results], metric: Metric, as_markdown: bool, hon
         say(console, f"{markdown_table(table)}\n")
         lines = [_title(table), *captions(table)]
     else:
-        say(console, _title(table))
+        say(console, f"{_title(table)} {_ratios(table)}")
         print_tables(table, console)
         lines = captions(table)
     for line in lines:
@@ -115,7 +115,11 @@ def _title(table: Layout) -> str:
     metric = table.metric
     with_error = any(cell.se is not None for line in table.rows.values() for cell in line)
     error = " ± standard error" if with_error else ""
-    return f"{title(metric.name)}{error}, {metric.direction} is better (ratio to the {_extreme(metric)} of the column)"
+    return f"{title(metric.name)}{error}, {metric.direction} is better"
+
+
+def _ratios(table: Layout) -> str:
+    return f"(ratio to the {_extreme(table.metric)} of the column)"
 
 
 def _extreme(metric: Metric) -> str:
@@ -134,18 +138,22 @@ def captions(table: Layout) -> list[str]:
         lines.append(f"Bold: the {extreme} of its column. No cell has a standard error, so others may be as good.")
     else:
         errors = {"paired": "paired", "unpaired": "unpaired", "mixed": "partly paired"}[table.how]
-        infinite = ", as of infinitely many samples where the files can say," if metric.extrapolates else ""
+        infinite = " at infinitely many samples" if table.extrapolated else ""
         lines.append(
-            f"Bold: all that may be the best of their column{infinite} with {CONFIDENT} confidence a column "
+            f"Bold: all that may be the best of their column{infinite}, with {CONFIDENT} confidence a column "
             f"({errors} differences)."
         )
         if missing := sum(cell.se is None for cell in values):
-            lines.append(
-                f"{cells(missing)} without a standard error cannot be among them unless they are the {extreme}."
-            )
+            lines.append(f"{cells(missing)} without a standard error: bold only where it is the {extreme}.")
         if metric.extrapolates:
-            lines.append(f"± is of the {name} of so many samples, not of infinitely many, whose {name} is another.")
+            count = _samples(table.shown)
+            lines.append(f"± is the error of the {name} of {count}; the {name} of infinitely many is another.")
     return lines + [_honest_line(one, extreme) for one in table.honest]
+
+
+def _samples(rows: pd.DataFrame) -> str:
+    counts = rows["samples"].dropna().unique().tolist() if "samples" in rows.columns else []
+    return f"{counts[0]:.0f} samples" if len(counts) == 1 else "the samples that there are"
 
 
 def _honest_line(one: HonestBest, extreme: str) -> str:
@@ -217,7 +225,7 @@ def print_run(run: BenchmarkRun) -> None:
             table = layout([Results(str(run.store.out), rows, run.store.out, metric.name)], metric)
             for note in table.notes:
                 say(console, note, "yellow")
-            say(console, _title(table))
+            say(console, f"{_title(table)} {_ratios(table)}")
             print_tables(table, console)
             for line in captions(table):
                 say(console, line)

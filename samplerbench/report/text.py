@@ -92,8 +92,8 @@ def _lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[t
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[int] = ()) -> str:
     """A table in Markdown."""
     marks = ["--:" if i in right else "---" for i in range(len(header))]
-    lines = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], marks, *lines[1:]))
+    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in (header, *rows)]
+    return "\n".join([lines[0], f"|{'|'.join(marks)}|", *lines[1:]])
 
 
 def folded(label: str, width: int = LABEL) -> list[str]:

@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -134,19 +135,25 @@ def _maxima(
     touched = Counter(g for base, other in pairs for g in {group[base], group[other]})
     many = len(pairs) > MANY
     lone = [many or touched[group[base]] == 1 == touched[group[other]] for base, other in pairs]
-    maxima = np.zeros(draws)
-    if count := sum(lone):
-        levels = (np.random.Generator(np.random.Philox(seed + 1)).permutation(draws) + 0.5) / draws
-        normal = NormalDist()
-        maxima = np.array([normal.inv_cdf((1 + level ** (1 / count)) / 2) for level in levels])
+    maxima = _largest_of(sum(lone), draws)
     rest = [i for i, alone in enumerate(lone) if not alone]
     if rest:
+        maxima = maxima[np.random.Generator(np.random.Philox(seed + 1)).permutation(draws)]
         members = sorted({k for i in rest for k in pairs[i]})
         place = {k: column for column, k in enumerate(members)}
         base, other = (np.array([place[pairs[i][side]] for i in rest]) for side in (0, 1))
         joint = JointErrors([estimates[k] for k in members], [streams[k] for k in members], extrapolate)
         errors = joint.of_differences(base, other)
         largest = [(np.abs(b[:, other] - b[:, base]) / errors).max(axis=1) for b in joint.draws(draws, seed)]
-        maxima = np.maximum(maxima, np.concatenate(largest))
-    maxima.sort()
+        maxima = np.sort(np.maximum(maxima, np.concatenate(largest)))
     return maxima
+
+
+@lru_cache(maxsize=64)  # there may be 10^5 families of one
+def _largest_of(count: int, draws: int) -> NDArray[np.float64]:
+    """[draws], increasing: the largest of `count` independent |normal| numbers, at evenly spaced levels; 0 for none."""
+    normal = NormalDist()
+    levels = (np.arange(draws) + 0.5) / draws
+    largest = np.array([normal.inv_cdf((1 + level ** (1 / count)) / 2) if count else 0.0 for level in levels])
+    largest.flags.writeable = False
+    return largest

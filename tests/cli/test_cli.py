@@ -114,7 +114,7 @@ def test_compare(command, small, tmp_path):
     assert (tmp_path / "table.csv").read_text().startswith("sampler,nfe,base,")
     code, out, _ = command("compare", tmp_path / "out", tmp_path / "out", "--markdown", "--fail-on-regression")
     assert code == 0
-    assert "| ddim | 2 |" in out
+    assert "| ddim (quadratic) | 2 |" in out
     worse = tmp_path / "worse.csv"
     lines = (tmp_path / "out" / "results.csv").read_text().splitlines()
     fid = lines[0].split(",").index("fid")

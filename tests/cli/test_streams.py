@@ -73,7 +73,7 @@ def test_outputs_that_are_not_utf8(arguments, encoding):
 
 def test_a_locale_without_utf8(tiny_model, tmp_path):
     plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
-    arguments = ["run", "--samplers", "ddim", "--nfe", 2, "--samples", 4, "--model", tiny_model, "--device", "cpu"]
+    arguments = ["run", "--samplers", "ddim", "--nfe", 2, "--samples", 900, "--model", tiny_model, "--device", "cpu"]
     done = call(*arguments, "--out", tmp_path / "out", **plain)
     assert done.returncode == 0, done.stderr
     assert b"results.csv" in done.stdout

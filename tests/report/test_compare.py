@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
@@ -47,7 +48,7 @@ def read(tmp_path, registry):
 
 @pytest.fixture
 def two(noise):
-    """Two runs of the same two cells on the same noise; of the first cell the samples differ, the second is the same."""
+    """Two runs of two cells on the same noise; of the first cell the samples differ, the second is the same."""
     same = cell("ddim", 10, 12.0, influences=noise[:, 1])
     return {
         "a": [cell("ddim", 5, 20.0, influences=noise[:, 0]), same, cell("ddpm", 5, 40.0)],
@@ -78,7 +79,7 @@ def test_a_csv_against_its_copy_elsewhere_differs_by_nothing(read, two, tmp_path
     for pair in ((tmp_path / "a", copy), (copy, tmp_path / "a"), (copy, copy)):
         code, out, _ = command("compare", *pair, "--fail-on-regression")
         assert not code
-        assert out.count("│ same") == 3
+        assert re.findall(r"│ same +│ same +│", out) == ["│ same   │ same    │"] * 3
         assert "unpaired" not in out
         assert "+0 " in out
 
@@ -87,7 +88,7 @@ def test_older_files_without_the_metrics_code_are_one_result_too(read, two, tmp_
     read(a=two["a"])
     frame = pd.read_csv(tmp_path / "a" / "results.csv").drop(columns="fid_sha256")
     frame.to_csv(tmp_path / "old.csv", index=False)
-    assert command("compare", tmp_path / "old.csv", tmp_path / "old.csv")[1].count("│ same") == 3
+    assert command("compare", tmp_path / "old.csv", tmp_path / "old.csv")[1].count("│ same   │ same") == 3
 
 
 def test_equal_keys_with_other_values_are_said(read, noise):
@@ -220,12 +221,10 @@ def test_a_baseline_is_one_configuration(read, registry):
     ]
     (run,) = read(a=cells)
     result = baseline(run, "ddim", registry)  # its own spacing is quadratic
-    assert [(d.label, d.base) for d in result.differences][0] == ("ddim (uniform)", 20.0)
     assert len(result.differences) == 3
+    assert (result.differences[0].label, result.differences[0].base) == ("ddim (uniform)", 20.0)
     assert baseline(run, "ddim:spacing=uniform", registry).differences[0].base == 25.0
-    with pytest.raises(
-        UserError, match="baseline 'mine' is 2 configurations here: spacing a or b; choose one with --wh"
-    ):
+    with pytest.raises(UserError, match="'mine' is 2 configurations here: spacing a or b; choose one with --wh"):
         baseline(run, "mine", registry)
 
 
@@ -313,11 +312,43 @@ def test_the_csv_says_what_the_table_says(read, tmp_path, command):
     read(a=[cell("ddim", 10, 20.0), cell("heun", 10, 16.0, nfe=9.0)])
     assert not command("compare", tmp_path / "a", "--baseline", "ddim", "--csv", tmp_path / "out.csv")[0]
     (row,) = pd.read_csv(tmp_path / "out.csv").to_dict("records")
-    readme = (samplerbench.__path__[0] + "/../results/README.md").replace("samplerbench/../", "")
-    text = open(readme).read()
+    text = (Path(__file__).parents[2] / "results" / "README.md").read_text()
     assert all(f"`{name}`" in text for name in row if name not in ("fid", "fid_base"))
     assert (row["matched_by"], row["matched_at"], row["nfe"], row["delta"]) == ("budget", 10, 9, -4)
     assert (row["family_size"], row["verdict"], row["method"]) == (1, "better", "unpaired")
+
+
+def test_what_cannot_be_judged_says_what_it_takes(read, tmp_path, command):
+    reason = "fid: no error below 336 samples"
+    read(a=[cell(name, 5, 20.0, fid_se=None, reason=reason) for name in ("ddim", "heun")])
+    code, out, _ = command("compare", tmp_path / "a", "--baseline", "ddim", "--fail-on-regression")
+    assert not code
+    assert f"2 cells: {reason}" in out
+    assert "No difference has a standard error to judge it by." in out
+    assert "no standard errors" in out
+
+
+def test_exit_codes_of_comparisons(read, tmp_path, command):
+    """1 where nothing is compared, or with --fail-on-regression where something is worse in any file."""
+    read(a=[cell("ddim", 5, 20.0)], b=[cell("ddim", 5, 30.0, key="b")], c=[cell("heun", 5, 20.0)])
+    a, b, c = (tmp_path / name for name in "abc")
+    for arguments, expected in (
+        ((a, b), 0),
+        ((a, b, "--fail-on-regression"), 1),
+        ((a, a, b, "--fail-on-regression"), 1),
+        ((b, a, "--fail-on-regression"), 0),
+        ((a, c), 1),
+        ((a, c, b), 0),
+        ((a,), 2),
+        ((a, b, "--baseline", "ddim"), 2),
+        ((a, "--baseline", "ddim", "--against", "published"), 2),
+        ((a, b, "--metric", "kid"), 2),
+        ((a, b, "--where", "samples=64"), 2),
+        ((a, b, "--csv", tmp_path / "nowhere" / "out.csv"), 2),
+        ((a, b, "--csv", "/dev/full"), 2),
+    ):
+        assert command("compare", *arguments)[0] == expected, arguments
+    assert "no cell of" in command("compare", a, c)[1]
 
 
 def test_what_a_run_keeps_is_what_is_read(tiny_model, tmp_path, registry):

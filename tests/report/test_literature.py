@@ -9,11 +9,12 @@ import pytest
 
 from samplerbench import UserError
 from samplerbench.plugins import load_plugins
-from samplerbench.report.comparison import print_published, print_rankings
+from samplerbench.report.beside import print_published, print_rankings
 from samplerbench.report.literature import published, rankings
 from samplerbench.report.results import read_results
 
 REGISTRY = load_plugins()
+FID = REGISTRY.metric("fid")
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
 
 
@@ -50,19 +51,28 @@ def test_what_matches_is_set_beside(ours):
 
 
 def test_rankings_hold_are_reversed_or_open(ours):
-    found = {(one.better, one.worse): one.finding for one in rankings(ours, PUBLISHED, REGISTRY)}
+    found = {(one.better, one.worse): one.finding for one in rankings(ours, PUBLISHED, REGISTRY, FID)}
     assert found["deis", "ddim"] == "holds"  # 15.37 against 54.56
     assert found["deis", "unipc"] == "reversed"  # 15.37 against 23.71, and 40 against 30 here
     assert found["unipc", "dpm-solver:order=3-published"] == "open"  # 23.71 against 28.53, and 0.2 ± 0.14 here
     assert not any((b, a) in found for a, b in found)
 
 
-def test_both_are_printed_whole(ours, capsys, monkeypatch):
+def test_rankings_are_judged_as_one_family(ours):
+    judged = [one.ours for one in rankings(ours, PUBLISHED, REGISTRY, FID, "all")]
+    assert {one.size for one in judged} == {len(judged)}
+    assert all((one.tested.interval[0] > 0) == (one.verdict == "worse") for one in judged)
+
+
+@pytest.mark.parametrize("markdown", [False, True])
+def test_both_are_printed_whole(ours, capsys, monkeypatch, markdown):
     monkeypatch.setenv("COLUMNS", "80")
-    print_published(published(ours, PUBLISHED, REGISTRY))
-    print_rankings(rankings(ours, PUBLISHED, REGISTRY))
+    print_published(published(ours, PUBLISHED, REGISTRY), markdown)
+    print_rankings(rankings(ours, PUBLISHED, REGISTRY, FID), "evaluations", markdown)
     out = capsys.readouterr().out
     assert "…" not in out
+    assert markdown or max(len(line) for line in out.splitlines() if line[:1] in "┏┃┡│├└") <= 80
+    assert "Intervals hold at once, with 95 % confidence" in out
     assert ":order=3-published" in out
     assert "[1] Song" in out or "[1] Zheng" in out
     assert "rankings of two samplers at equal evaluations" in out

@@ -1,16 +1,20 @@
-"""The table of results: every figure whole at any width, from any CSV."""
+"""The table of results: every figure whole at any width, from any CSV, and ties shown as ties."""
 
 from __future__ import annotations
 
-import io
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
-from rich.console import Console
 
 from samplerbench.plugins import load_plugins
-from samplerbench.report.table import markdown_table, metric_tables
+from samplerbench.report.layout import layout
+from samplerbench.report.results import Results, read_results
+from samplerbench.report.table import markdown_table, print_tables
+from samplerbench.report.terminal import plain_console
+
+from .conftest import cell, write_run
 
 FID, KID, RECALL = (load_plugins().metric(name) for name in ("fid", "kid", "recall"))
 LONG = "dpm-solver:order=3-published:mode=singlestep:prediction=eps:thresholding=true"
@@ -33,16 +37,15 @@ def rows(**changes):
     return frame.assign(**changes)
 
 
-def printed(frame, metric=FID, width=80):
-    console = Console(width=width, file=io.StringIO())
-    for table in metric_tables(frame, metric, width):
-        console.print(table)
-    return console.file.getvalue()
+def table(frame, tmp_path, metric=FID, honest=False):
+    return layout([Results("run", frame, tmp_path, metric.name)], metric, honest)
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
-def test_no_figure_is_cut_at_any_width(width):
-    text = printed(rows(), width=width)
+def test_no_figure_is_cut_at_any_width(tmp_path, capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    print_tables(table(rows(), tmp_path), plain_console())
+    text = capsys.readouterr().out
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
     assert sorted(re.findall(r"[\d.]+ ±", text)) == sorted(f"{v:#.4g}".rstrip(".") + " ±" for v in rows()["fid"])
@@ -51,26 +54,81 @@ def test_no_figure_is_cut_at_any_width(width):
     assert all(part in text for part in LONG.split(":"))
 
 
-def test_the_best_of_a_column_is_bold_in_its_direction():
-    lines = markdown_table(rows(), FID).splitlines()
+def test_the_best_of_a_column_is_bold_in_its_direction(tmp_path):
+    lines = markdown_table(table(rows(), tmp_path)).splitlines()
     assert lines[0] == "| network evaluations | 5 | 6 | 8 | 10 | 12 | 15 | 20 | 50 |"
     assert lines[2].startswith("| `ddim` (quadratic) | 246.8 ±0.12 | 205.7 ±0.12 |")
     assert lines[3].startswith(f"| `{LONG}` (quadratic) | **200.0 ±0.12 @4** | **166.7 ±0.12** |")
-    higher = markdown_table(rows(recall=rows()["fid"]), RECALL).splitlines()
+    higher = markdown_table(table(rows(recall=rows()["fid"]), tmp_path, RECALL)).splitlines()
     assert higher[2].startswith("| `ddim` (quadratic) | **246.8** |")
 
 
-def test_what_was_not_done_says_so():
+def test_what_was_not_done_says_so(tmp_path):
     frame = rows(status=["skipped", "failed", *["done"] * 14], fid=[None, None, None, *rows()["fid"][3:]])
-    assert markdown_table(frame, FID).splitlines()[2].startswith("| `ddim` (quadratic) | skipped | failed | none |")
-    assert printed(rows(kid=None), KID).count("none") == 16
+    lines = markdown_table(table(frame, tmp_path)).splitlines()
+    assert lines[2].startswith("| `ddim` (quadratic) | skipped | failed | none |")
+    assert markdown_table(table(rows(kid=np.nan), tmp_path, KID)).count("none") == 16
 
 
-def test_steps_and_plain_files():
-    steps = rows(budget=None, steps=rows()["budget"])
-    assert markdown_table(steps, FID).startswith("| steps (@ evaluations) | 5 |")
+def test_steps_and_plain_files(tmp_path):
+    steps = rows(budget=np.nan, steps=rows()["budget"])
+    assert markdown_table(table(steps, tmp_path)).startswith("| steps (@ evaluations) | 5 |")
     plain = pd.DataFrame({"sampler": ["ddim", "mine"], "nfe": [5, 5.5], "fid": [3.0, 2.0]})
-    assert markdown_table(plain, FID).splitlines()[2:] == ["| `ddim` | **3.000** |  |", "| `mine` |  | **2.000** |"]
+    lines = markdown_table(table(plain, tmp_path)).splitlines()
+    assert lines[2:] == ["| `ddim` | **3.000** |  |", "| `mine` |  | **2.000** |"]
+
+
+def test_last_steps_are_told_apart(tmp_path):
+    cells = [cell("ddim", 5, 20.0), cell("ddim", 5, 30.0, final="none")]
+    text = markdown_table(layout([read_results(write_run(tmp_path, cells))], FID))
+    assert "`ddim` (uniform) (final=zero) | **20.00 ±1**" in text
+    assert "`ddim` (uniform) (final=none) | 30.00 ±1" in text
+
+
+def test_ties_are_shown_as_ties_and_pairing_breaks_them(tmp_path, noise, command):
+    """20.0 and 20.5 with errors of 0.3 are a tie; what they share makes the error of their difference 0.09."""
+    cells = [cell(f"mine:a={i}", 5, v, influences=noise[:, i]) for i, v in enumerate((20.0, 20.05, 20.5))]
+    run = write_run(tmp_path / "run", cells)
+    (tmp_path / "alone.csv").write_bytes((run / "results.csv").read_bytes())
+    for path, best, how in ((run, [True, True, False], "paired"), (tmp_path / "alone.csv", [True] * 3, "unpaired")):
+        found = layout([read_results(path)], FID)
+        assert [line[0].best for line in found.rows.values()] == best
+        _, out, _ = command("table", path)
+        assert f"may be the best of their column, with 95 % confidence a column ({how} differences)." in out
+    assert "what pairs 3 of its rows is not in" in out  # said of the one without its folder
+
+
+def test_no_standard_errors_no_promise_of_them(tmp_path, command):
+    reason = "fid: no error from 256 samples, it takes 896"
+    write_run(tmp_path, [cell("ddim", 5, 20.0, fid_se=None, reason=reason), cell("ddpm", 5, 30.0, fid_se=None)])
+    code, out, _ = command("table", tmp_path)
+    assert not code
+    assert "±" not in out
+    assert "FID, lower is better (ratio to the lowest of the column)" in out
+    assert "Bold: the lowest of its column. No cell has a standard error, so others may be as good." in out
+    assert f"1 cell: {reason}" in out
+    _, out, _ = command("table", tmp_path, "--markdown")
+    assert f"1 cell: {reason}" in out
+    assert "| `ddim` (uniform) | **20.00** |" in out
+
+
+def test_an_honest_best(tmp_path, noise, command):
+    """Two of equal truth: on each half another is better, by luck; each is then worth what it has on the other half."""
+    lucky, other = np.array([[19.0, 21.0], [21.0, 19.0]]), np.array([[21.0, 19.0], [19.0, 21.0]])
+    cells = [
+        cell("ddim", 5, 20.0, influences=noise[:, 0], halves=lucky),
+        cell("ddpm", 5, 20.0, influences=noise[:, 1], halves=other),
+        cell("ddim", 10, 9.0),
+    ]
+    (first, second) = layout([read_results(write_run(tmp_path, cells))], FID, honest=True).honest
+    assert first.found is not None
+    assert first.found.value == 21.0
+    assert second.found is None
+    _, out, _ = command("table", tmp_path, "--honest")
+    assert re.search(
+        r"5: \S+ \(uniform\) has the lowest on 50 % of the halves; the best of a half comes to 21.00 ±", out
+    )
+    assert "10: the best cannot be chosen and estimated on different samples" in out
 
 
 def test_several_files_make_one_table(command, tmp_path):
@@ -79,17 +137,20 @@ def test_several_files_make_one_table(command, tmp_path):
     rows(samples=100, sampler="mine", spacing=None).iloc[:8].to_csv(mine)
     code, out, _ = command("table", tmp_path, mine, "--markdown")
     assert not code
-    assert out.splitlines()[4].startswith("| `mine` | 246.8 ±0.12 |")
+    assert "\n| `mine` | 246.8 ±0.12 |" in out
     assert "unknown, 100 samples, seed unknown" in out
     code, out, _ = command("table", mine, mine)
-    assert "8 cells more than once; the last row of each counts" in out
+    assert "8 cells more than once; the newest row of each counts" in out
     rows(samples=99).to_csv(mine)
     code, _, err = command("table", tmp_path, mine)
     assert code == 2
-    assert "do not compare: samples: 100 against 99; --force shows them all the same" in err
+    assert re.search(r"hold rows that do not compare: samples 100 \(16 cells\) or 99 \(16 cells\); choose, like", err)
+    code, out, _ = command("table", tmp_path, mine, "--where", "samples=99")
+    assert not code
+    assert f"{tmp_path}: no row fits --where samples=99" in out
     code, out, _ = command("table", tmp_path, mine, "--force")
     assert not code
-    assert "100 and 99 samples" in out
+    assert "16 cells more than once" in out
 
 
 def test_bad_input(command, tmp_path):
