@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import os
 import site
 import sys
 import sysconfig
@@ -135,8 +136,15 @@ def _sites() -> tuple[Path, ...]:
 
 @cache
 def _installed(path: Path) -> bool:
+    if str(path).startswith(_prefixes()):  # resolving a thousand paths takes a second
+        return True
     resolved = path.resolve()
     return any(folder in resolved.parents for folder in _sites())
+
+
+@cache
+def _prefixes() -> tuple[str, ...]:
+    return tuple(f"{folder}{os.sep}" for folder in _sites())
 
 
 @cache

@@ -22,7 +22,7 @@ from ..metrics.reference import Reference
 from ..sampler import Sampler
 from .cell import Cell
 from .keep import Keeper
-from .seal import Tampered, sums
+from .seal import Tampered, digest
 from .shards import Shard
 from .worker import Worker
 
@@ -63,7 +63,7 @@ class Measurer:
         whole = Shard.joined(shards)
         result = Measurements(quantise(shards[0].x0[:GRID]))
         given = [whole.features, whole.logits, shards[0].x0]
-        before = [sums(tensor) for tensor in given]
+        before = digest(*given)
         for metric, code in self.metrics:
             measured: Measured | None = None
             error: Exception | None = None
@@ -75,7 +75,7 @@ class Measurer:
                 result.reasons.append(str(reason))
             except Exception as raised:
                 error = raised
-            spoilt = [sums(tensor) for tensor in given] != before
+            spoilt = digest(*given) != before
             broken = " and ".join(
                 filter(None, [self.worker.heal(), "what all metrics are measured from" if spoilt else ""])
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from ..diffusion.schedule import NoiseSchedule
 from ..models.model import Model
 
-__all__ = ["Seal", "Tampered", "sums"]
+__all__ = ["Seal", "Tampered", "digest"]
 
 
 class Tampered(RuntimeError):
@@ -23,7 +24,7 @@ class Tampered(RuntimeError):
 class Seal:
     """A model and torch as they were: `broken` says what is no longer so."""
 
-    weights: dict[str, tuple[int, ...]]
+    weights: dict[str, str]
     modules: tuple[tuple[Any, ...], ...]
     schedule: bytes
     settings: dict[str, Any]
@@ -33,7 +34,7 @@ class Seal:
         network = model.predictor
         state = {**dict(network.named_parameters()), **dict(network.named_buffers())}
         return cls(
-            {name: sums(tensor) for name, tensor in state.items()},
+            {name: digest(tensor) for name, tensor in state.items()},
             tuple(_module(name, module) for name, module in network.named_modules()),
             _curve(model.schedule),
             {name: read() for name, (read, _) in SETTINGS.items()},
@@ -59,22 +60,13 @@ class Seal:
         return " and ".join(changed)
 
 
-def sums(tensor: Tensor) -> tuple[int, ...]:
-    """Two sums of a tensor's bits, exact and the same in any order: a changed value changes the first, an exchange of
-    two the second.
-    """
-    whole = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
-    bits = tensor.detach().contiguous().view(whole).flatten()
-    places = torch.arange(1, min(len(bits), BLOCK) + 1, device=bits.device)
-    first = second = 0
-    for start in range(0, len(bits), BLOCK):
-        block = bits[start : start + BLOCK].long()
-        first += int(block.sum())
-        second += int((block * places[: len(block)]).sum()) + start * int(block.sum())
-    return (*tensor.shape, first, second)
-
-
-BLOCK = 2**20
+def digest(*tensors: Tensor) -> str:
+    """The hash of tensors, wherever they are."""
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _module(name: str, module: nn.Module) -> tuple[Any, ...]:

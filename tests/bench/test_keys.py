@@ -48,14 +48,14 @@ def anew(monkeypatch):
         for name in names:
             sys.modules.pop(name, None)
         importlib.invalidate_caches()
-        for cached in (code._sites, code._installed, code._distribution, code._version):
+        for cached in (code._sites, code._prefixes, code._installed, code._distribution, code._version):
             cached.cache_clear()
         monkeypatch.setattr(code, "_seen", {})
         monkeypatch.setattr("samplerbench.plugins._brought", {})
 
     forget(*(name for name in sys.modules if "_of_mine" in name))
     yield forget
-    for cached in (code._sites, code._installed, code._distribution, code._version):
+    for cached in (code._sites, code._prefixes, code._installed, code._distribution, code._version):
         cached.cache_clear()
 
 
