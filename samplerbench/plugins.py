@@ -186,7 +186,11 @@ def _bringing(plugin: str) -> Iterator[set[str]]:
     """The modules that loading a plugin loads, those that no import statement names included; it loads them once a
     process, so they are remembered.
     """
-    before, known = code.loose_modules(), _brought.setdefault(plugin, set())
+    known = _brought.setdefault(plugin, set())
+    if plugin in sys.modules:  # it will load nothing more
+        yield known
+        return
+    before = code.loose_modules()
     yield known
     known |= code.loose_modules() - before
 
