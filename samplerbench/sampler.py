@@ -7,15 +7,15 @@ Subclass `Sampler`, decorate with `@dataclass(frozen=True, kw_only=True)`, and r
 from __future__ import annotations
 
 import inspect
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, Field, dataclass, fields
-from math import isfinite, isinf, isnan
+from math import inf, isfinite
 from types import MemberDescriptorType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, get_origin
 
-from .errors import TooFewEvaluations, UserError, one_line, unknown
+from .errors import TooFewEvaluations, UserError, unknown
+from .options import PLAIN, is_plain, kinds_of, parse_option, reads_back, shown, whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from .diffusion.grid import TimeGrid
     from .diffusion.noise import NoiseSource
 
-__all__ = ["Sampler", "check_options", "make_sampler", "options_of", "parse_option", "parse_spec", "split_specs"]
+__all__ = ["Sampler", "check_options", "make_sampler", "options_of"]
 
-PLAIN = "int, float, bool, str, Literal of strings, or one of these | None"
 FEWEST_PER_STEP = 0.01  # a claim of fewer evaluations a step is taken for one that does not grow
 
 
@@ -61,11 +60,11 @@ class Sampler(ABC):
         from .diffusion.grid import FINALS
         from .diffusion.spacing import SPACINGS, explicit_times
 
-        kinds = _kinds(type(self))
+        kinds = kinds_of(type(self))
         for option in options_of(type(self)):  # 1 becomes 1.0 where a float is asked for: equal samplers, equal text
             where, value = f"{self.name}:{option.name}", getattr(self, option.name)
             plain = parse_option(where, value, kinds[option.name])
-            if isinstance(plain, float) and not isfinite(plain) and not _infinite(option.default):
+            if isinstance(plain, float) and not isfinite(plain) and option.default not in (inf, -inf):
                 raise UserError(f"{where} is a finite number, got {plain}")
             object.__setattr__(self, option.name, plain)
         self.spec()
@@ -115,7 +114,7 @@ class Sampler(ABC):
         Raises TooFewEvaluations where `nfe` does not pay for the fewest steps it can take, ValueError where the claim
         is not a whole number, is seen to fall, or does not grow.
         """
-        fewest = low = _whole(f"{self.name}.fewest_steps", self.fewest_steps, 1)
+        fewest = low = whole_number(f"{self.name}.fewest_steps", self.fewest_steps, 1)
         paid = self._claimed(low)
         if paid > nfe:
             raise TooFewEvaluations(f"{self.name} needs at least {paid} evaluations, got {nfe}")
@@ -134,7 +133,7 @@ class Sampler(ABC):
 
     def _claimed(self, steps: int, before: int = 0) -> int:
         """What `evaluations` says of `steps`, `before` being what it said of fewer."""
-        claim = _whole(f"{self.name}.evaluations({steps})", self.evaluations(steps), 0)
+        claim = whole_number(f"{self.name}.evaluations({steps})", self.evaluations(steps), 0)
         if claim < before:
             raise ValueError(f"{self.name}.evaluations({steps}) is {claim}, though fewer steps take {before}")
         return claim
@@ -166,30 +165,10 @@ class Sampler(ABC):
             if value == option.default:
                 continue
             part = f"{option.name}={'none' if value is None else value}"
-            if not _reads_back(part, value, _kinds(type(self))[option.name]):
+            if not reads_back(part, value, kinds_of(type(self))[option.name]):
                 raise UserError(f"{self.name}:{option.name} is text on one line without ':' or ',', got {value!r}")
             parts.append(part)
         return ":".join(parts)
-
-
-def _whole(where: str, value: Any, least: int) -> int:
-    try:
-        whole = operator.index(value)
-    except TypeError:
-        whole = least - 1
-    if whole < least:
-        raise ValueError(f"{where} is {value!r}, expected a whole number from {least} up")
-    return whole
-
-
-def _reads_back(part: str, value: Any, kind: Any) -> bool:
-    """Whether 'key=value', put into a list of specs, is read as what it was made of."""
-    key, _, text = part.partition("=")
-    try:
-        (spec,) = split_specs(f"name:{part}")
-        return text.isprintable() and parse_spec(spec)[1] == {key: text} and parse_option(key, text, kind) == value
-    except (UserError, ValueError):
-        return False
 
 
 def check_options(cls: type[Sampler]) -> None:
@@ -202,52 +181,23 @@ def check_options(cls: type[Sampler]) -> None:
         raise TypeError(f"{cls.__name__}.paper is text, got {cls.paper!r}")
     if not isinstance(cls.aliases, tuple) or not all(isinstance(a, str) and a for a in cls.aliases):
         raise TypeError(f"{cls.__name__}.aliases is a tuple of names, ('a', 'b') or ('a',), got {cls.aliases!r}")
-    kinds, options = _kinds(cls), {f.name: f for f in fields(cls)}
+    kinds, options = kinds_of(cls), {f.name: f for f in fields(cls)}
     for name, field in options.items():
         where = f"{cls.__name__}.{name}"
-        if not _is_plain(kinds[name]):
-            raise TypeError(f"{where} is of type {_shown(kinds[name])}; an option is {PLAIN}")
+        if not is_plain(kinds[name]):
+            raise TypeError(f"{where} is of type {shown(kinds[name])}; an option is {PLAIN}")
         if name in ("name", "aliases", "paper", "depends_on") or callable(getattr(Sampler, name, None)):
             raise TypeError(f"{where} cannot be an option: {name} is something that every sampler has")
         if not (field.init and field.compare and field.hash is not False):
             raise TypeError(f"{where} has init, compare or hash switched off; every field of a sampler is an option")
         value = inspect.getattr_static(cls, name, field.default)
         if value is not field.default and not isinstance(value, MemberDescriptorType):  # slots=True leaves those
-            raise TypeError(f"{where} has a value without a type; write {name}: {_shown(kinds[name])} = {value!r}")
+            raise TypeError(f"{where} has a value without a type; write {name}: {shown(kinds[name])} = {value!r}")
     for name, kind in kinds.items():
         if name not in options and ClassVar not in (kind, get_origin(kind)) and kind is not KW_ONLY:
             raise TypeError(
                 f"{cls.__name__}.{name} is no option yet; decorate the class with @dataclass(frozen=True, kw_only=True)"
             )
-
-
-def _kinds(cls: type[Sampler]) -> dict[str, Any]:
-    """The types of all that is annotated in a class and in those above it."""
-    try:
-        return get_type_hints(cls)
-    except Exception as error:
-        raise TypeError(f"the types of {cls.__name__}'s options cannot be read: {one_line(error)}") from None
-
-
-def _is_plain(kind: Any) -> bool:
-    inner, choices = _without_none(kind), get_args(_without_none(kind))
-    if get_origin(inner) is Literal:
-        return all(isinstance(choice, str) and _reads_back(f"key={choice}", choice, kind) for choice in choices)
-    return inner in (int, float, bool, str)
-
-
-def _without_none(kind: Any) -> Any:
-    """X of `X | None`; a type that is none of that sort as it is."""
-    rest = [k for k in get_args(kind) if k is not type(None)]
-    return rest[0] if len(rest) == 1 and type(None) in get_args(kind) else kind
-
-
-def _shown(kind: Any) -> str:
-    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
-
-
-def _infinite(default: Any) -> bool:
-    return isinstance(default, float) and isinf(default)
 
 
 def options_of(cls: type[Sampler]) -> list[Field[Any]]:
@@ -256,31 +206,9 @@ def options_of(cls: type[Sampler]) -> list[Field[Any]]:
     return sorted(fields(cls), key=lambda f: f.name in common)
 
 
-def split_specs(text: str) -> list[str]:
-    """'ddim,dpm:order=1' -> its parts; empty ones are an error."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(parts):
-        raise UserError(f"'{text}': expected sampler names separated by commas, like ddim,dpm-solver:order=1")
-    return parts
-
-
-def parse_spec(spec: str) -> tuple[str, dict[str, str]]:
-    """'name:key=value:key=value' -> the name and its options, still text."""
-    name, *rest = spec.split(":")
-    options: dict[str, str] = {}
-    for part in rest:
-        key, equals, value = part.partition("=")
-        if not equals or not key or not value:
-            raise UserError(f"'{spec}': expected name:key=value:key=value, got '{part}' where key=value should be")
-        if key in options:
-            raise UserError(f"'{spec}': option '{key}' is given twice")
-        options[key] = value
-    return name, options
-
-
 def make_sampler(cls: type[Sampler], options: Mapping[str, Any]) -> Sampler:
     """The sampler of class `cls` with `options`: values of the right type, or text that is read as the field's type."""
-    kinds = _kinds(cls)
+    kinds = kinds_of(cls)
     names = [f.name for f in fields(cls)]
     values = {}
     for key, value in options.items():
@@ -288,33 +216,3 @@ def make_sampler(cls: type[Sampler], options: Mapping[str, Any]) -> Sampler:
             raise unknown(f"option of {cls.name}", key, names)
         values[key] = parse_option(f"{cls.name}:{key}", value, kinds[key])
     return cls(**values)
-
-
-def parse_option(where: str, value: Any, kind: Any) -> Any:
-    """`value` as a `kind` (int, float, bool, str, Literal of strings, or one of them | None); text is converted. Raises
-    UserError for what is none, TypeError for another kind.
-    """
-    inner = _without_none(kind)
-    if inner is not kind:
-        return None if value is None or value == "none" else parse_option(where, value, inner)
-    if get_origin(kind) is Literal:
-        if str(value) not in get_args(kind):
-            raise unknown(f"value of {where}", value, get_args(kind))
-        return str(value)
-    if kind not in (int, float, bool, str):
-        raise TypeError(f"{where} is of type {_shown(kind)}; an option is {PLAIN}")
-    if kind is bool:
-        known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        if str(value).lower() not in known:
-            raise UserError(f"{where} is true or false, got '{value}'")
-        return known[str(value).lower()]
-    expected = {int: "a whole number", float: "a number", str: "text"}[kind]
-    try:
-        if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
-            raise TypeError
-        converted = kind(value)
-    except (TypeError, ValueError, OverflowError):
-        raise UserError(f"{where} is {expected}, got '{value}'") from None
-    if (kind is int and not isinstance(value, str) and converted != value) or (kind is float and isnan(converted)):
-        raise UserError(f"{where} is {expected}, got '{value}'")
-    return converted

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .diffusion.denoiser import Epsilon
-from .diffusion.grid import TimeGrid
+from .diffusion.grid import MOST_STEPS, TimeGrid
 from .diffusion.noise import NoiseSource
 from .diffusion.schedule import NoiseSchedule
 from .diffusion.spacing import explicit_times
 from .drawing import draw
 from .errors import TooFewEvaluations, UserError
+from .options import whole_number
 from .sampler import Sampler
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def sample(
 def plan_grid(sampler: Sampler, schedule: NoiseSchedule, nfe: int | None = None, steps: int | None = None) -> TimeGrid:
     """The grid of a sampler for a budget of evaluations, or for a number of steps.
 
-    Raises TooFewEvaluations where the budget is too small for the sampler, UserError where the grid is impossible.
+    Raises TooFewEvaluations where the budget is too small for the sampler, UserError where the grid is impossible, and
+    ValueError where what the sampler claims is.
     """
     listed = explicit_times(sampler.spacing)
     extra = 1 if sampler.final == "denoise" else 0
@@ -81,7 +83,9 @@ def plan_grid(sampler: Sampler, schedule: NoiseSchedule, nfe: int | None = None,
             raise UserError(f"nfe is at least 1, got {nfe}")
         if nfe <= extra:
             raise TooFewEvaluations(f"{sampler.name} with final=denoise needs more than {nfe} evaluations")
-        steps = sampler.steps(nfe - extra)
+        steps = whole_number(f"{sampler.name}.steps({nfe - extra})", sampler.steps(nfe - extra), 1)
+        if steps > MOST_STEPS:
+            raise ValueError(f"{sampler.name}.steps({nfe - extra}) is {steps}, more than a grid can have, {MOST_STEPS}")
         if listed is not None:
             if len(listed) - 1 > steps:
                 raise TooFewEvaluations(f"{len(listed) - 1} steps of listed times need more than {nfe} evaluations")

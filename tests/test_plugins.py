@@ -9,7 +9,8 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from samplerbench import UserError, plugins
-from samplerbench.plugins import PluginError, load_plugins
+from samplerbench.plugins import load_plugins
+from samplerbench.registry import PluginError
 
 GOOD = """
 from dataclasses import dataclass
@@ -112,6 +113,7 @@ def test_the_traceback_of_a_plugins_own_error_is_kept(tmp_path):
     [
         ("nowhere.py", "no such file"),
         ("no_such_module", "expected FILE.py, a FOLDER or a module"),
+        (".relative", "expected FILE.py, a FOLDER or a module"),
         ("empty", "the folder has no .py files"),
     ],
 )

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from samplerbench import Sampler, UserError
+from samplerbench.options import parse_spec, split_specs
 from samplerbench.plugins import load_plugins
-from samplerbench.sampler import check_options, make_sampler, parse_spec, split_specs
+from samplerbench.sampler import check_options, make_sampler
 
 REGISTRY = load_plugins()
 

@@ -11,7 +11,7 @@ import torch
 from .. import __version__
 from ..errors import one_line
 from ..metrics.measured import Measured
-from ..plugins import Registry
+from ..registry import Registry
 from .measure import Measurements, Measurer
 from .plan import Planned, RunConfig
 from .record import Record, Value

@@ -16,7 +16,7 @@ from ..diffusion.spacing import explicit_times
 from ..errors import UserError, contained, one_line, unknown
 from ..metrics.extractors import Extractor
 from ..models.model import Model
-from ..plugins import Registered, Registry
+from ..registry import Registered, Registry
 from ..sampler import Sampler
 from ..sampling import plan_grid
 from .cell import Axis, Cell, plain_options

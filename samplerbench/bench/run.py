@@ -14,8 +14,9 @@ from ..images import sample_grid
 from ..metrics.extractors import load_extractor
 from ..metrics.reference import load_reference
 from ..models.model import load_model
-from ..plugins import Registry, load_plugins
-from ..sampler import split_specs
+from ..options import split_specs
+from ..plugins import load_plugins
+from ..registry import Registry
 from .cell import Axis
 from .environment import environment, hardware
 from .execute import Executor, Listener

@@ -15,8 +15,9 @@ def check(samplers: str | None, plugins: tuple[str, ...]) -> int:
 
     Without names, every sampler of the --plugin files is checked. Takes seconds, on the CPU. Exits with 1 on a failure.
     """
-    from ..plugins import NAMED, load_plugins
-    from ..sampler import split_specs
+    from ..options import split_specs
+    from ..plugins import load_plugins
+    from ..registry import NAMED
 
     registry = load_plugins(plugins)
     specs = split_specs(samplers) if samplers else [r.cls.name for r in registry.samplers if r.level == NAMED]

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError, unknown
-from ..plugins import Registry
+from ..registry import Registry
 from .results import Results, measured, pooled
 
 __all__ = ["Where", "axis_of", "canonical", "cells", "check_one_table", "choose", "newest"]

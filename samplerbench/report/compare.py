@@ -10,7 +10,7 @@ from typing import Literal
 import pandas as pd
 
 from ..metrics.metric import Metric
-from ..plugins import Registry
+from ..registry import Registry
 from ..stats.simultaneous import Tested, simultaneous
 from .choice import axis_of, cells
 from .evidence import Evidence, evidence

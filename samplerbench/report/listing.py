@@ -13,7 +13,8 @@ from ..diffusion.grid import FINALS
 from ..diffusion.spacing import SPACINGS
 from ..errors import contained, one_line
 from ..metrics.names import EXTRACTORS
-from ..plugins import PluginError, Registry, load_plugins
+from ..plugins import load_plugins
+from ..registry import PluginError, Registry
 from ..sampler import Sampler, options_of
 from .terminal import plain_console
 

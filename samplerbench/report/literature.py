@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..errors import UserError
 from ..metrics.metric import Metric
-from ..plugins import Registry
+from ..registry import Registry
 from .compare import Family, Judged, judge
 from .evidence import evidence
 from .results import Results

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from ..errors import UserError, unknown
-from ..plugins import Registry
+from ..registry import Registry
 from ..sampler import Sampler
 from .choice import CONFIGURATION, LISTED, canonical, cells
 from .results import Results

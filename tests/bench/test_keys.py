@@ -12,7 +12,8 @@ import pytest
 import samplerbench
 from samplerbench import UserError, code
 from samplerbench.bench.cell import Cell, plain_options
-from samplerbench.plugins import PluginError, load_plugins
+from samplerbench.plugins import load_plugins
+from samplerbench.registry import PluginError
 
 SAMPLER = """
 from dataclasses import dataclass

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 import samplerbench
-from samplerbench.plugins import PluginError, load_plugins
+from samplerbench.plugins import load_plugins
+from samplerbench.registry import PluginError
 
 PLUGIN = '''
 import sys

@@ -13,20 +13,18 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from samplerbench.bench.execute import Executor
 from samplerbench.bench.plan import RunConfig, plan_cells
-from samplerbench.bench.shards import ShardCache
-from samplerbench.diffusion.denoiser import Denoiser, Epsilon, Time
+from samplerbench.bench.worker import Worker
+from samplerbench.diffusion.denoiser import Epsilon, Time
+from samplerbench.diffusion.grid import TimeGrid
 from samplerbench.diffusion.noise import NoiseSource
 from samplerbench.drawing import draw
 from samplerbench.metrics.extractors import load_extractor
-from samplerbench.metrics.reference import load_reference
 from samplerbench.models.experts import Experts
 from samplerbench.models.model import load_model
 from samplerbench.plugins import load_plugins
@@ -59,20 +57,19 @@ def main() -> None:
     config = RunConfig(samplers=tuple(arguments.samplers.split(",")), values=values)
     model, registry = load_model(config.model), load_plugins()
     assert model.extractor is not None
-    assert model.reference is not None
     extractor = load_extractor(model.extractor)
-    reference = load_reference(model.reference, extractor, model.image_shape)
-    cache = ShardCache(Path("unused"), print, fresh=True)
-    executor = Executor(model, extractor, reference, config, "cpu", arguments.batch_size, cache, [])
+    worker = Worker(
+        model, lambda: model, extractor, registry.sampler, "cpu", config.dtype, arguments.batch_size, "cpu", print
+    )
     networks = model.predictor.network
     table = Table("sampler", "evaluations", "bare calls, s", "sampling / bare", "whole cell / bare", "sampler / bare")
     totals = [0.0] * 4
-    for cell in plan_cells(config, registry, model.schedule):
-        assert cell.grid is not None
-        steps = [float(label) for label in model.schedule.label(cell.grid.times)[: cell.grid.steps]]
-        labels = [
-            steps[i * len(steps) // calls] for calls in [cell.sampler.evaluations(len(steps))] for i in range(calls)
-        ]
+    for planned in plan_cells(config, registry, model, extractor, "cpu"):
+        cell, sampler = planned.cell, planned.sampler
+        assert cell.times is not None, planned.reason
+        grid = TimeGrid(model.schedule, cell.times)
+        steps = [float(label) for label in model.schedule.label(grid.times)[: grid.steps]]
+        labels = [steps[i * len(steps) // calls] for calls in [sampler.evaluations(len(steps))] for i in range(calls)]
         seconds = [0.0] * 4
         for k in range(-1, arguments.batches):  # the first is a warm-up
             indices = range(max(k, 0) * arguments.batch_size, (max(k, 0) + 1) * arguments.batch_size)
@@ -84,22 +81,24 @@ def main() -> None:
                     network = networks.at(label) if isinstance(networks, Experts) else networks
                     network(x, torch.full((len(x),), label))
 
-            def sampling(cell=cell, indices=indices, epsilon=executor.epsilon) -> None:  # type: ignore[no-untyped-def]
+            def sampling(  # type: ignore[no-untyped-def]
+                cell=cell, sampler=sampler, grid=grid, indices=indices, epsilon=worker.epsilon, passes=worker.passes
+            ) -> None:
                 noise = NoiseSource(0, indices, model.image_shape)
-                draw(cell.sampler, Denoiser(epsilon, len(indices), cell.budget), cell.grid, noise.x_T(), noise)
+                draw(sampler, epsilon, grid, noise.x_T(), noise, cell.budget, passes)
 
             def whole(cell=cell, indices=indices) -> None:  # type: ignore[no-untyped-def]
-                executor._batch(cell, cell.grid, indices)
+                worker._batch(cell, indices)
 
             def alone(sampling=sampling) -> None:  # type: ignore[no-untyped-def]
-                sampling(epsilon=Free(executor.epsilon))
+                sampling(epsilon=Free(worker.epsilon), passes=None)
 
             for i, call in enumerate((bare, sampling, whole, alone)):
                 took = timed(call)
                 seconds[i] += took if k >= 0 else 0.0
         totals = [total + s for total, s in zip(totals, seconds, strict=True)]
         ratios = (f"{s / seconds[0]:.3f}" for s in seconds[1:])
-        table.add_row(cell.sampler.spec(), str(cell.value), f"{seconds[0]:.2f}", *ratios)
+        table.add_row(cell.sampler, str(cell.value), f"{seconds[0]:.2f}", *ratios)
     table.add_section()
     table.add_row("all", "", f"{totals[0]:.2f}", *(f"{t / totals[0]:.3f}" for t in totals[1:]))
     Console().print(table)
