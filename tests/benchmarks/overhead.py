@@ -13,10 +13,12 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from samplerbench.bench.plan import RunConfig, plan_cells
 from samplerbench.bench.worker import Worker
@@ -28,6 +30,7 @@ from samplerbench.metrics.extractors import load_extractor
 from samplerbench.models.experts import Experts
 from samplerbench.models.model import load_model
 from samplerbench.plugins import load_plugins
+from samplerbench.sampler import Sampler
 
 
 def timed(call: Callable[[], object]) -> float:
@@ -44,6 +47,27 @@ class Free:
 
     def __call__(self, x: torch.Tensor, t: Time) -> torch.Tensor:
         return x
+
+
+@torch.no_grad()
+def bare(networks: nn.Module, x: torch.Tensor, labels: list[float]) -> None:
+    """The network calls alone."""
+    for label in labels:
+        network = networks.at(label) if isinstance(networks, Experts) else networks
+        network(x, torch.full((len(x),), label))
+
+
+def drawn(
+    sampler: Sampler,
+    grid: TimeGrid,
+    noise: Callable[[], NoiseSource],
+    budget: int | None,
+    epsilon: Epsilon,
+    passes: Callable[[], int] | None,
+) -> None:
+    """A batch through a sampler, its noise included."""
+    source = noise()
+    draw(sampler, epsilon, grid, source.x_T(), source, budget, passes)
 
 
 def main() -> None:
@@ -75,25 +99,15 @@ def main() -> None:
             indices = range(max(k, 0) * arguments.batch_size, (max(k, 0) + 1) * arguments.batch_size)
             x = torch.randn(arguments.batch_size, *model.image_shape)
 
-            @torch.no_grad()
-            def bare(x: torch.Tensor = x, labels: list[float] = labels) -> None:
-                for label in labels:
-                    network = networks.at(label) if isinstance(networks, Experts) else networks
-                    network(x, torch.full((len(x),), label))
-
-            def sampling(  # type: ignore[no-untyped-def]
-                cell=cell, sampler=sampler, grid=grid, indices=indices, epsilon=worker.epsilon, passes=worker.passes
-            ) -> None:
-                noise = NoiseSource(0, indices, model.image_shape)
-                draw(sampler, epsilon, grid, noise.x_T(), noise, cell.budget, passes)
-
-            def whole(cell=cell, indices=indices) -> None:  # type: ignore[no-untyped-def]
-                worker._batch(cell, indices)
-
-            def alone(sampling=sampling) -> None:  # type: ignore[no-untyped-def]
-                sampling(epsilon=Free(worker.epsilon), passes=None)
-
-            for i, call in enumerate((bare, sampling, whole, alone)):
+            noise = partial(NoiseSource, 0, indices, model.image_shape)
+            sampling = partial(drawn, sampler, grid, noise, cell.budget)
+            calls: list[Callable[[], object]] = [
+                partial(bare, networks, x, labels),
+                partial(sampling, worker.epsilon, worker.passes),
+                partial(worker._batch, cell, indices),
+                partial(sampling, Free(worker.epsilon), None),
+            ]
+            for i, call in enumerate(calls):
                 took = timed(call)
                 seconds[i] += took if k >= 0 else 0.0
         totals = [total + s for total, s in zip(totals, seconds, strict=True)]
