@@ -245,31 +245,36 @@ def test_two_runs_in_one_folder_do_not_harm_each_other(go, tmp_path):
     go(nfe=[2, 3])
 
 
-def test_killed_anywhere_it_ends_in_the_same_csv(tiny_model, tmp_path):
-    """SIGKILL at random moments of a run, at most four times, until it gets through. Then rows, pictures, influences
-    and run.json are those of a run that was left alone. For more, in one run after the other: SAMPLERBENCH_KILLS=100.
-    """
+def started(model, out, cache, **options):
+    """A small run of four cells in a process of its own."""
     code = (
         "import torch; torch.set_num_threads(1); from samplerbench.bench import execute; execute.SHARD = 16; "
         "from samplerbench.cli import main; main()"
     )
+    asked = [
+        "--samplers",
+        "ddim,ddpm",
+        "--nfe",
+        "20,60",
+        "--metrics",
+        "fid,kid",
+        "--samples",
+        "64",
+        "--batch-size",
+        "8",
+        "--quiet",
+    ]
+    arguments = ["run", *asked, "--model", str(model), "--out", str(out), "--cache", str(cache)]
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], env=os.environ, **options)
+
+
+def test_killed_anywhere_it_ends_in_the_same_csv(tiny_model, tmp_path):
+    """SIGKILL at random moments of a run, at most four times, until it gets through. Then rows, pictures, influences
+    and run.json are those of a run that was left alone. For more, in one run after the other: SAMPLERBENCH_KILLS=100.
+    """
 
     def start(out, cache):
-        arguments = [
-            "run",
-            "--samplers",
-            "ddim,ddpm",
-            "--nfe",
-            "20,60",
-            "--metrics",
-            "fid,kid",
-            "--samples",
-            "64",
-            "--batch-size",
-            "8",
-        ]
-        arguments += ["--model", tiny_model, "--out", tmp_path / out, "--cache", tmp_path / cache, "--quiet"]
-        return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], env=os.environ)
+        return started(tiny_model, tmp_path / out, tmp_path / cache)
 
     assert start("whole", "a").wait(timeout=120) == 0
     draw, wanted, kills = random.Random(0), int(os.environ.get("SAMPLERBENCH_KILLS", "4")), 0
@@ -291,3 +296,33 @@ def test_killed_anywhere_it_ends_in_the_same_csv(tiny_model, tmp_path):
         if kills >= wanted or kills == before:
             break
     print(f"{kills} kills in {turn + 1} runs")
+
+
+@pytest.mark.skipif(
+    "SAMPLERBENCH_DISKS" not in os.environ, reason="mounts file systems: SAMPLERBENCH_DISKS=100, as root"
+)
+def test_a_disk_that_is_full_anywhere_loses_nothing(tiny_model, tmp_path):
+    """Runs on disks of random sizes, which are full at some byte of shards, artefacts or rows. Then there is room, and
+    the run goes on. Each failure is one line.
+    """
+    (tmp_path / "whole").mkdir()
+    assert started(tiny_model, tmp_path / "whole" / "out", tmp_path / "whole" / "cache").wait(timeout=120) == 0
+    wanted = contents(tmp_path / "whole" / "out")
+    needed = sum(file.stat().st_size for file in (tmp_path / "whole").rglob("*") if file.is_file())
+    draw, disk, full = random.Random(0), tmp_path / "disk", 0
+    disk.mkdir()
+    for turn in range(int(os.environ["SAMPLERBENCH_DISKS"])):
+        size = draw.randrange(4096, needed)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], check=True)
+        try:
+            process = started(tiny_model, disk / "out", disk / "cache", stderr=subprocess.PIPE, text=True)
+            said = process.communicate(timeout=120)[1]
+            full += process.returncode != 0
+            assert "Traceback" not in said, (turn, size, said)
+            assert process.returncode == 0 or "No space left" in said, (turn, size, said)
+            subprocess.run(["mount", "-o", "remount,size=1g", str(disk)], check=True)
+            assert started(tiny_model, disk / "out", disk / "cache").wait(timeout=120) == 0, (turn, size)
+            assert contents(disk / "out") == wanted, (turn, size)
+        finally:
+            subprocess.run(["umount", str(disk)], check=True)
+    print(f"{full} full disks in {turn + 1} runs")
