@@ -42,20 +42,28 @@ class DDIM(Sampler):
     def stochastic(self) -> bool:
         return self.eta > 0
 
+    @property
+    def starts_at_pure_noise(self) -> bool:
+        return True
+
+    def limit(self, x0: Tensor) -> Tensor:
+        return x0 if self.clip == "none" else x0.clamp(-1, 1)
+
     def sample(self, eps: Denoiser, grid: TimeGrid, x: Tensor, noise: NoiseSource) -> Tensor:
         for i in range(grid.steps):
-            ratio = grid.alpha[i + 1] / grid.alpha[i]
+            alpha, alpha_next = grid.alpha[i], grid.alpha[i + 1]
             sigma, sigma_next = grid.sigma[i], grid.sigma[i + 1]
-            added = self.eta * sigma_next / sigma * sqrt(1 - 1 / ratio**2)
-            e = eps(x, grid.times[i])
+            added = self.eta * sigma_next / sigma * sqrt(1 - (alpha / alpha_next) ** 2)
             kept = sqrt(sigma_next**2 - added**2)
-            if self.clip == "none":
-                x = ratio * x + (kept - ratio * sigma) * e
+            if self.clip == "none" and alpha > 0:
+                x = alpha_next / alpha * x + (kept - alpha_next / alpha * sigma) * eps(x, grid.times[i])
             else:
-                x0 = ((x - sigma * e) / grid.alpha[i]).clamp(-1, 1)
+                x0 = eps.x0(x, grid.times[i])
+                e = (x - alpha * x0) / sigma
+                x0 = self.limit(x0)
                 if self.clip == "x0-and-eps":
-                    e = (x - grid.alpha[i] * x0) / sigma
-                x = grid.alpha[i + 1] * x0 + kept * e
+                    e = (x - alpha * x0) / sigma
+                x = alpha_next * x0 + kept * e
             if added > 0:
                 x = x + added * noise(i)
         return x

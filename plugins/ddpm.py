@@ -16,7 +16,7 @@ from samplerbench import Sampler, UserError, hookimpl
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from samplerbench import Denoiser, NoiseSource, TimeGrid
+    from samplerbench import Denoiser, Epsilon, NoiseSchedule, NoiseSource, TimeGrid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,18 @@ class DDPM(Sampler):
     def stochastic(self) -> bool:
         return True
 
+    @property
+    def starts_at_pure_noise(self) -> bool:
+        return self.variance in ("fixed-small", "fixed-large")
+
+    def unsuitable(self, schedule: NoiseSchedule, epsilon: Epsilon) -> str:
+        if self.variance == "learned-range" and not hasattr(epsilon, "with_range"):
+            return "the network of this model gives no range of variances; use another variance"
+        return ""
+
+    def limit(self, x0: Tensor) -> Tensor:
+        return x0.clamp(-1, 1) if self.clip == "x0" else x0
+
     def transition(self, eps: Denoiser, grid: TimeGrid, i: int, x: Tensor) -> tuple[Tensor, Tensor | float]:
         alpha, sigma = grid.alpha[i], grid.sigma[i]
         alpha_next, sigma_next = grid.alpha[i + 1], grid.sigma[i + 1]
@@ -47,14 +59,13 @@ class DDPM(Sampler):
             if small == 0:  # the last step: as the authors have it, the β̃ of the step before
                 small = self._beta(grid, i - 1)[1] if i > 0 else beta
             variance = ((place + 1) / 2 * log(beta) + (1 - place) / 2 * log(small)).exp()
+            x0 = (x - sigma * predicted) / alpha
         else:
-            predicted = eps(x, grid.times[i])
+            x0 = eps.x0(x, grid.times[i])
             variance = beta if self.variance == "fixed-large" else small
             if grid.sigma[i + 1] == 0 and i > 0:  # L_0's variance, as the authors have it; no noise is added there
                 variance = self._beta(grid, i - 1)[1]
-        x0 = (x - sigma * predicted) / alpha
-        if self.clip == "x0":
-            x0 = x0.clamp(-1, 1)
+        x0 = self.limit(x0)
         # mean of q(x_next | x, x0), eq. 7 of the paper
         mean = (alpha_next * beta / sigma**2) * x0 + (alpha / alpha_next * sigma_next**2 / sigma**2) * x
         return mean, variance
@@ -92,6 +103,11 @@ class AnalyticDDPM(DDPM):
         super().__post_init__()
         if self.clip_pixel is not None and not 0 <= self.clip_pixel < inf:
             raise UserError(f"analytic-ddpm:clip_pixel is 0 or more grey levels, or none, got {self.clip_pixel:g}")
+
+    def unsuitable(self, schedule: NoiseSchedule, epsilon: Epsilon) -> str:
+        if getattr(epsilon, "mean_square", None) is None:
+            return "this model does not hold the mean square of ε_θ at each time (`samplerbench train` writes it)"
+        return ""
 
     def transition(self, eps: Denoiser, grid: TimeGrid, i: int, x: Tensor) -> tuple[Tensor, Tensor | float]:
         mean, _ = super().transition(eps, grid, i, x)

@@ -9,7 +9,7 @@ Order 1 is DDIM in either. The modes:
   it converges at order 2, and published FIDs are its. Order `3` is the theory's, the same as UniP-3.
 - `singlestep` takes `order` evaluations a step and then forgets them: 2S and 3S.
 - `fast` is singlestep with lower orders at the end, so that the whole budget is spent (first paper, §3.3, with orders
-  3, 3, …, 2, 1).
+  3, 3, …, 2, 1). Off the log-SNR spacing its grid has a step for each evaluation, as in the authors' code.
 - `adaptive` chooses its own steps, for each sample by itself, by comparing orders 1 and 2 (DPM-Solver-12) or 2 and 3
   (DPM-Solver-23; first paper, appendix C). The budget is a cap: the last step it pays for goes to the end.
 
@@ -29,7 +29,7 @@ from samplerbench import Sampler, UserError, hookimpl
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from samplerbench import Denoiser, NoiseSource, TimeGrid
+    from samplerbench import Denoiser, NoiseSchedule, NoiseSource, TimeGrid
 
     Value = Any  # of λ and what is made of it: a float, or a float64 array with one for each sample
 
@@ -87,8 +87,25 @@ class DPMSolver(Sampler):
     def global_order(self) -> float:
         return 2 if self.order == "3-published" else self.stages
 
+    @property
+    def starts_at_pure_noise(self) -> bool:
+        return self.mode == "multistep" and self.prediction == "x0"
+
+    @property
+    def strides(self) -> bool:
+        """Whether a grid has a step for each evaluation, and a step of order p spans p of them."""
+        return self.mode == "fast" and self.spacing != "logsnr"
+
+    def label_time(self, schedule: NoiseSchedule, t: Value) -> Value:
+        if self.labels == "type-1" or not schedule.discrete:
+            return t
+        return np.minimum(1 + (1 - 1 / schedule.t_max) * t, schedule.t_max)  # label (N-1)/N·t instead of t - 1
+
+    def limit(self, x0: Tensor) -> Tensor:
+        return dynamically_thresholded(x0) if self.thresholding else x0
+
     def evaluations(self, steps: int) -> int:
-        if self.mode == "multistep":
+        if self.mode == "multistep" or self.strides:
             return steps
         if self.mode == "adaptive":
             return self.stages
@@ -98,7 +115,7 @@ class DPMSolver(Sampler):
         return whole - self.stages + 1 if self.final == "zero" else whole
 
     def steps(self, nfe: int) -> int:
-        if self.mode == "fast" and nfe >= 1:  # every budget is spent whole
+        if self.mode == "fast" and nfe >= 1 and not self.strides:  # every budget is spent whole
             return len(fast_orders(nfe, self.stages))
         return super().steps(nfe)
 
@@ -109,6 +126,9 @@ class DPMSolver(Sampler):
         if self.mode == "multistep":
             return solver.multistep(x)
         orders = [self.stages] * grid.steps
+        if self.strides:
+            last = [1] if grid.times[-1] == 0 else []
+            return solver.striding(x, fast_orders(grid.steps - len(last), self.stages) + last)
         if self.mode == "fast":
             exact = eps.budget is not None and len(fast_orders(eps.budget, self.stages)) == grid.steps
             orders = fast_orders(eps.budget if exact and eps.budget else self.evaluations(grid.steps), self.stages)
@@ -117,6 +137,8 @@ class DPMSolver(Sampler):
 
 def fast_orders(budget: int, order: int) -> list[int]:
     """The orders of the singlesteps that spend `budget` evaluations to the last (first paper, §3.3)."""
+    if budget < order:
+        return [budget] * (budget > 0)
     if order == 2:
         return [2] * (budget // 2) + [1] * (budget % 2)
     if budget % 3 == 0:
@@ -133,14 +155,10 @@ class Solver:
 
     def predict(self, x: Tensor, lam: Value, t: float | None = None) -> Tensor:
         """The network's ε or x_0 at λ. t: its time, where it is known exactly."""
-        time = self.grid.schedule.time(lam) if t is None else t
-        if self.options.labels == "type-2" and self.grid.schedule.discrete:  # label (N-1)/N·t instead of t - 1
-            time = np.minimum(1 + (1 - 1 / self.grid.schedule.t_max) * time, self.grid.schedule.t_max)
-        eps = self.eps(x, times_for(x, time), self.rows)
+        time = times_for(x, self.grid.schedule.time(lam) if t is None else t)
         if self.options.prediction == "eps":
-            return eps
-        x0 = (x - scaled(sigma(lam), x) * eps) / scaled(alpha(lam), x)
-        return dynamically_thresholded(x0) if self.options.thresholding else x0
+            return self.eps(x, time, self.rows)
+        return self.options.limit(self.eps.x0(x, time, self.rows))
 
     def step(
         self, x: Tensor, lam: Value, lam_next: Value, m: Tensor, d1: Tensor | None = None, d2: Any = None
@@ -201,18 +219,40 @@ class Solver:
                 x = self.three_stages(x, lam, lam_next, m)[0]
         return x
 
+    def striding(self, x: Tensor, orders: list[int]) -> Tensor:
+        """Steps over as many of the grid's times as their orders, with the times between as inner ones, as the authors'
+        code has it off the log-SNR spacing.
+        """
+        lam, i = self.grid.half_log_snr, 0
+        for order in orders:
+            m = self.predict(x, lam[i], self.grid.times[i])
+            end = i + order
+            if lam[end] == inf:
+                return self.clean(x, lam[i], m)
+            inner = [(lam[k] - lam[i]) / (lam[end] - lam[i]) for k in range(i + 1, end)]
+            if order == 1:
+                x = self.step(x, lam[i], lam[end], m)
+            elif order == 2:
+                x = self.two_stages(x, lam[i], lam[end], m, *inner)[0]
+            else:
+                x = self.three_stages(x, lam[i], lam[end], m, *inner)[0]
+            i = end
+        return x
+
     def two_stages(self, x: Tensor, lam: Value, lam_next: Value, m: Tensor, r1: float) -> tuple[Tensor, Tensor]:
         """2S; also the difference of its second prediction to the first."""
         inner = lam + r1 * (lam_next - lam)
         difference = self.predict(self.step(x, lam, inner, m), inner) - m
         return self.half_step(x, lam, lam_next, m, difference / r1), difference
 
-    def three_stages(self, x: Tensor, lam: Value, lam_next: Value, m: Tensor) -> tuple[Tensor, Tensor]:
-        """3S with r = 1/3 and 2/3, and the 2S that shares its evaluations."""
-        lower, difference = self.two_stages(x, lam, lam_next, m, 1 / 3)
-        inner = lam + 2 / 3 * (lam_next - lam)
-        second = self.predict(self.step(x, lam, inner, m, 2.0 * difference), inner) - m
-        return self.step(x, lam, lam_next, m, 1.5 * second), lower
+    def three_stages(
+        self, x: Tensor, lam: Value, lam_next: Value, m: Tensor, r1: float = 1 / 3, r2: float = 2 / 3
+    ) -> tuple[Tensor, Tensor]:
+        """3S, and the 2S that shares its evaluations."""
+        lower, difference = self.two_stages(x, lam, lam_next, m, r1)
+        inner = lam + r2 * (lam_next - lam)
+        second = self.predict(self.step(x, lam, inner, m, r2 / r1 * difference), inner) - m
+        return self.step(x, lam, lam_next, m, second / r2), lower
 
     def clean(self, x: Tensor, lam: Value, m: Tensor) -> Tensor:
         return m if self.options.prediction == "x0" else (x - sigma(lam) * m) / alpha(lam)

@@ -38,10 +38,14 @@ class SDEDPMSolver(Sampler):
     def stochastic(self) -> bool:
         return True
 
+    @property
+    def starts_at_pure_noise(self) -> bool:
+        return True
+
     def sample(self, eps: Denoiser, grid: TimeGrid, x: Tensor, noise: NoiseSource) -> Tensor:
         lam, previous = grid.half_log_snr, None
         for i in range(grid.steps):
-            x0 = (x - grid.sigma[i] * eps(x, grid.times[i])) / grid.alpha[i]
+            x0 = eps.x0(x, grid.times[i])
             if lam[i + 1] == inf:
                 return x0
             h = lam[i + 1] - lam[i]

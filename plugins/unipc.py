@@ -2,8 +2,8 @@
 
 Deterministic, one evaluation a step: UniP-p predicts from the last p predictions of the network, UniC-p corrects the
 result with the evaluation that the next step needs anyway, which raises the order to p + 1. Without the corrector
-UniP-1 is DDIM and UniP-2 with bh1 is close to DPM-Solver(++)-2M. The paper's `vary_coeff` variant is left out: as
-published it converges at order 1. A last step to time 0 is of order 1.
+UniP-1 is DDIM and UniP-2 with bh1 is close to DPM-Solver(++)-2M. The `vary_coeff` variant is left out: the authors'
+code of it converges at order 1, which the paper does not say. A last step to time 0 is of order 1.
 """
 
 from __future__ import annotations
@@ -50,18 +50,20 @@ class UniPC(Sampler):
         full = self.order + 1 if self.corrector else self.order
         return min(full, 2) if self.lower_order_final else full  # a last step of order 1 leaves an error of h²
 
+    @property
+    def starts_at_pure_noise(self) -> bool:
+        return self.prediction == "x0"
+
     def sample(self, eps: Denoiser, grid: TimeGrid, x: Tensor, noise: NoiseSource) -> Tensor:
         lam, history, before, order = grid.half_log_snr, [], x, 1  # type: ignore[var-annotated]
         for i in range(grid.steps):
-            m = eps(x, grid.times[i])
-            if self.prediction == "x0":
-                m = (x - grid.sigma[i] * m) / grid.alpha[i]
-            if i and self.corrector:
+            m = eps.x0(x, grid.times[i]) if self.prediction == "x0" else eps(x, grid.times[i])
+            if i and self.corrector and lam[i - 1] > -inf:  # a step from λ = -∞ is of order 1
                 x = self._step(grid, i - 1, before, [*history[:order], m], order)
             history = [m, *history[: self.order - 1]]
             if lam[i + 1] == inf:
                 return m if self.prediction == "x0" else (x - grid.sigma[i] * m) / grid.alpha[i]
-            order = min(self.order, i + 1)
+            order = min(self.order, i + 1 if lam[0] > -inf else max(i, 1))
             if self.lower_order_final:
                 order = min(order, grid.steps - i)
             before, x = x, self._step(grid, i, x, history[:order], order)

@@ -11,15 +11,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .bench.run import run
-    from .diffusion.denoiser import Denoiser
+    from .diffusion.denoiser import Denoiser, Epsilon
+    from .diffusion.flow import FlowSchedule
     from .diffusion.grid import TimeGrid
     from .diffusion.noise import NoiseSource
-    from .diffusion.schedule import DiscreteSchedule, NoiseSchedule, VPSchedule, cosine_schedule, linear_schedule
+    from .diffusion.schedule import NoiseSchedule
+    from .diffusion.ve import EDMSchedule, SigmasSchedule, VESchedule
+    from .diffusion.vp import (
+        CosineSchedule,
+        DiscreteSchedule,
+        SubVPSchedule,
+        VPSchedule,
+        cosine_schedule,
+        linear_schedule,
+        scaled_linear_schedule,
+        sigmoid_schedule,
+    )
     from .errors import BudgetExceeded, TooFewEvaluations, UserError
     from .hookspecs import hookimpl
     from .metrics.measured import Measured, Unmeasurable
     from .metrics.metric import Drawn, Metric
+    from .models.formats.format import Checkpoint, ModelFormat
     from .models.model import load_model
+    from .models.preconditioning import Label, Preconditioning
     from .sampler import Sampler
     from .sampling import sample
 
@@ -27,41 +41,65 @@ __version__ = "0.1.0"
 
 _HOME = {
     "BudgetExceeded": "errors",
+    "Checkpoint": "models.formats.format",
+    "CosineSchedule": "diffusion.vp",
     "Denoiser": "diffusion.denoiser",
-    "DiscreteSchedule": "diffusion.schedule",
+    "DiscreteSchedule": "diffusion.vp",
     "Drawn": "metrics.metric",
+    "EDMSchedule": "diffusion.ve",
+    "Epsilon": "diffusion.denoiser",
+    "FlowSchedule": "diffusion.flow",
+    "Label": "models.preconditioning",
     "Measured": "metrics.measured",
     "Metric": "metrics.metric",
+    "ModelFormat": "models.formats.format",
     "NoiseSchedule": "diffusion.schedule",
     "NoiseSource": "diffusion.noise",
+    "Preconditioning": "models.preconditioning",
     "Sampler": "sampler",
+    "SigmasSchedule": "diffusion.ve",
+    "SubVPSchedule": "diffusion.vp",
     "TimeGrid": "diffusion.grid",
     "TooFewEvaluations": "errors",
     "Unmeasurable": "metrics.measured",
     "UserError": "errors",
-    "VPSchedule": "diffusion.schedule",
-    "cosine_schedule": "diffusion.schedule",
+    "VESchedule": "diffusion.ve",
+    "VPSchedule": "diffusion.vp",
+    "cosine_schedule": "diffusion.vp",
     "hookimpl": "hookspecs",
-    "linear_schedule": "diffusion.schedule",
+    "linear_schedule": "diffusion.vp",
     "load_model": "models.model",
     "run": "bench.run",
     "sample": "sampling",
+    "scaled_linear_schedule": "diffusion.vp",
+    "sigmoid_schedule": "diffusion.vp",
 }
 
 __all__ = [
     "BudgetExceeded",
+    "Checkpoint",
+    "CosineSchedule",
     "Denoiser",
     "DiscreteSchedule",
     "Drawn",
+    "EDMSchedule",
+    "Epsilon",
+    "FlowSchedule",
+    "Label",
     "Measured",
     "Metric",
+    "ModelFormat",
     "NoiseSchedule",
     "NoiseSource",
+    "Preconditioning",
     "Sampler",
+    "SigmasSchedule",
+    "SubVPSchedule",
     "TimeGrid",
     "TooFewEvaluations",
     "Unmeasurable",
     "UserError",
+    "VESchedule",
     "VPSchedule",
     "cosine_schedule",
     "hookimpl",
@@ -69,6 +107,8 @@ __all__ = [
     "load_model",
     "run",
     "sample",
+    "scaled_linear_schedule",
+    "sigmoid_schedule",
 ]
 
 

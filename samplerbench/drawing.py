@@ -11,7 +11,8 @@ import numpy as np
 from .diffusion.denoiser import Epsilon, Meter
 from .diffusion.grid import TimeGrid
 from .diffusion.noise import NoiseSource
-from .errors import Miscounted, contained
+from .diffusion.schedule import NoiseSchedule
+from .errors import Miscounted, UserError, contained
 from .sampler import Sampler
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ class BadSample(RuntimeError):
 
 @dataclass(frozen=True)
 class Drawing:
-    """x0: [B, ...], of the shape and dtype of x_T. evaluations: those of each sample, [B], counted."""
+    """x0: [B, ...], of the shape and dtype of x_T, in the path's own coordinates. evaluations: those of each sample,
+    [B], counted.
+    """
 
     x0: Tensor
     evaluations: np.ndarray
@@ -48,28 +51,48 @@ def draw(
 ) -> Drawing:
     """One batch through one sampler, `final=denoise` included, with what it returns checked.
 
+    epsilon: see `Epsilon`; in variance-preserving coordinates, as all that the sampler sees. x: standard normal noise,
+    [B, ...]; it is given the standard deviation of the path's prior where the grid starts. x0 is in the path's own
+    coordinates, which differ only where the grid does not end at time 0.
+
     budget: the most evaluations a sample may cost. passes: how many rows the networks behind `epsilon` have been run on
     so far, counted where they run, one an evaluation; it is compared with what the sampler asked for, and Miscounted
-    raised where the two differ.
+    raised where the two differ. Raises UserError where sampler and path, or sampler and ε, do not go together.
     """
     import torch
 
-    meter, before = Meter(epsilon, len(x), budget), passes() if passes else 0
-    eps = meter.denoiser()
+    schedule, prior = grid.schedule, grid.schedule.prior(grid.times[0])
+    if why := sampler.unsuitable(schedule, epsilon):
+        raise UserError(f"{sampler.name} is unsuitable: {why}")
+    if type(sampler).label_time is not Sampler.label_time:
+        epsilon = _relabelled(sampler, epsilon, schedule)
+    meter, before = Meter(epsilon, len(x), budget, schedule=schedule), passes() if passes else 0
+    eps, x = meter.denoiser(), x if prior == 1 else prior * x
     denoise = sampler.final == "denoise" and grid.times[-1] > 0
     with torch.no_grad():
         with meter.reserve(1 if denoise else 0), contained(sampler.name):
             x0 = sampler.sample(eps, grid, x, noise)
         _check(sampler, x0, x)
         if denoise:
-            x0 = (x0 - grid.sigma[-1] * eps(x0, grid.times[-1])) / grid.alpha[-1]
+            x0 = sampler.limit(eps.x0(x0, grid.times[-1]))
             _check(sampler, x0, x)
+        elif grid.scale[-1] != 1:
+            x0 = grid.scale[-1] * x0
     evaluations = meter.evaluations
     if passes:
         run, asked = passes() - before, round(float(evaluations.sum()))
         if run != asked:
             raise Miscounted(f"{sampler.name} had the network run on {run} rows, and was counted {asked}")
     return Drawing(x0, evaluations)
+
+
+def _relabelled(sampler: Sampler, epsilon: Epsilon, schedule: NoiseSchedule) -> Epsilon:
+    """ε with the labels that the sampler asks for."""
+    relabelled = getattr(epsilon, "relabelled", None)
+    if relabelled is None:
+        raise UserError(f"{sampler.name} gives labels of its own, and this ε function takes none")
+    new: Epsilon = relabelled(lambda t: sampler.label_time(schedule, t))
+    return new
 
 
 def _check(sampler: Sampler, x0: object, x: Tensor) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
 import inspect
 import sys
 import traceback
@@ -20,9 +17,10 @@ import pluggy
 
 from . import code, hookspecs
 from .bench.record import COLUMNS
-from .errors import contained, one_line
+from .errors import PluginError, contained, one_line
+from .importing import import_file, import_module
 from .metrics.metric import Metric
-from .registry import INSTALLED, NAMED, OWN, PluginError, Registered, Registry, paths_of
+from .registry import INSTALLED, NAMED, OWN, Registered, Registry, paths_of
 from .sampler import Sampler, check_options, make_sampler
 
 __all__ = ["load_plugins"]
@@ -182,41 +180,9 @@ def _named(name: str) -> list[tuple[Callable[[], ModuleType], str]]:
         files = sorted(file for file in path.glob("*.py") if not file.name.startswith("_"))
         if not files:
             raise PluginError(f"--plugin {name}: the folder has no .py files")
-        return [(partial(_import_file, file), str(file.resolve())) for file in files]
+        return [(partial(import_file, file, "--plugin"), str(file.resolve())) for file in files]
     if path.suffix == ".py":
         if not path.is_file():
             raise PluginError(f"--plugin {name}: no such file")
-        return [(partial(_import_file, path), str(path.resolve()))]
-    return [(partial(_import_module, name), name)]
-
-
-def _import_module(name: str) -> ModuleType:
-    expected = f"--plugin {name}: expected FILE.py, a FOLDER or a module that can be imported"
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise PluginError(expected)
-    try:
-        with contained("it"):
-            return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and name.startswith(error.name):
-            raise PluginError(expected) from None
-        raise PluginError(f"--plugin {name}: {one_line(error)}", traceback.format_exc()) from None
-    except Exception as error:
-        raise PluginError(f"--plugin {name}: {one_line(error)}", traceback.format_exc()) from None
-
-
-def _import_file(path: Path) -> ModuleType:
-    name = f"{code.NAMED}{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up by name
-    try:
-        with contained("it"):
-            spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise PluginError(f"--plugin {path}: line {error.lineno}: {error.msg}") from None
-    except Exception as error:
-        raise PluginError(f"--plugin {path}: {one_line(error)}", traceback.format_exc()) from None
-    return module
+        return [(partial(import_file, path, "--plugin"), str(path.resolve()))]
+    return [(partial(import_module, name, "--plugin"), name)]

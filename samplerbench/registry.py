@@ -15,23 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from . import code
-from .errors import UserError, unknown
+from .errors import PluginError, UserError, unknown
 from .files import content_key, sha256
 from .metrics.metric import Metric
 from .options import parse_spec
 from .sampler import Sampler, make_sampler
 
-__all__ = ["INSTALLED", "NAMED", "OWN", "PluginError", "Registered", "Registry", "paths_of"]
+__all__ = ["INSTALLED", "NAMED", "OWN", "Registered", "Registry", "paths_of"]
 
 OWN, INSTALLED, NAMED = 0, 1, 2  # levels of precedence
-
-
-class PluginError(UserError):
-    """A plugin that could not be loaded; `details` is its traceback."""
-
-    def __init__(self, message: str, details: str = "") -> None:
-        super().__init__(message)
-        self.details = details
 
 
 @dataclass(frozen=True)

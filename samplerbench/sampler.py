@@ -20,9 +20,10 @@ from .options import PLAIN, is_plain, kinds_of, parse_option, reads_back, shown,
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .diffusion.denoiser import Denoiser
+    from .diffusion.denoiser import Denoiser, Epsilon
     from .diffusion.grid import TimeGrid
     from .diffusion.noise import NoiseSource
+    from .diffusion.schedule import NoiseSchedule
 
 __all__ = ["Sampler", "check_options", "make_sampler", "options_of"]
 
@@ -96,6 +97,27 @@ class Sampler(ABC):
         return 1
 
     @property
+    def starts_at_pure_noise(self) -> bool:
+        """Whether its first step may start at λ = -∞, α = 0, where `eps.x0` says all that is known. Where it may not,
+        its grid starts at the schedule's `first_time`.
+        """
+        return False
+
+    def unsuitable(self, schedule: NoiseSchedule, epsilon: Epsilon) -> str:
+        """Why it cannot run on this path, or with this ε function, in one line; empty where it can."""
+        return ""
+
+    def label_time(self, schedule: NoiseSchedule, t: Any) -> Any:
+        """The time whose label the network is given where the sampler asks at time t, a number or an array."""
+        return t
+
+    def limit(self, x0: Tensor) -> Tensor:
+        """What it makes of a predicted x_0: the same, or limited to the range of the data. The evaluation of
+        `final=denoise` goes through it too.
+        """
+        return x0
+
+    @property
     def fewest_steps(self) -> int:
         """The smallest number of steps it can take."""
         return 1
@@ -143,9 +165,10 @@ class Sampler(ABC):
         """Goes down the grid and returns x_0, of x's shape, dtype and device. Gradients are switched off: a method that
         takes them does so inside `torch.enable_grad()`, of a copy of x, and returns a tensor without.
 
-        eps: `eps(x, t)` is ε_θ; every call is counted.
+        eps: `eps(x, t)` is ε_θ, `eps.x0(x, t)` the predicted x_0; every call is counted.
         grid: `grid.times[i]`, `alpha[i]`, `sigma[i]`, `half_log_snr[i]` for i = 0..grid.steps, the noisy end first.
-        x: x_T, [B, C, H, W], standard normal; not to be changed in place.
+            They are in variance-preserving coordinates, as x is, on every path; `scale[i]` times x is the path's own.
+        x: x_T, [B, C, H, W], normal; not to be changed in place.
         noise: `noise(i)` is fresh standard normal noise of x's shape for step i.
         """
 

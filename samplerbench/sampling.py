@@ -43,9 +43,10 @@ def sample(
 
     Args:
         sampler: a `Sampler`, or its name with options as on the command line: 'ddim:eta=0.5'.
-        eps: `eps(x, t)`, x [B, ...] and t a time of `schedule` (a float) -> the predicted noise, of x's shape.
-        schedule: the noise schedule that `eps` belongs to.
-        x: x_T, [B, ...]: any shape, device and float dtype.
+        eps: `eps(x, t)`, x [B, ...] and t a time of `schedule` (a float) -> the predicted noise, of x's shape. x is in
+            variance-preserving coordinates: a network that wants the path's own is asked at `schedule.scale(t) * x`.
+        schedule: the path that `eps` belongs to.
+        x: standard normal noise, [B, ...]: any shape, device and float dtype.
         nfe: a budget of evaluations, enforced; or
         steps: the number of steps of the sampler's own grid; or
         times: the decreasing times themselves, the last of which may be 0.
@@ -91,13 +92,14 @@ def plan_grid(sampler: Sampler, schedule: NoiseSchedule, nfe: int | None = None,
                 raise TooFewEvaluations(f"{len(listed) - 1} steps of listed times need more than {nfe} evaluations")
             steps = len(listed) - 1
     assert steps is not None
+    start = schedule.first_time(sampler.starts_at_pure_noise)
+    if listed is not None and listed[0] > start:
+        raise UserError(f"{sampler.name} cannot start at time {listed[0]:g}, where α = 0; start at {start:g} or below")
     if sampler.adaptive:
-        if listed is None:
-            return TimeGrid(schedule, (schedule.t_max, schedule.t_min))
-        return TimeGrid(schedule, (listed[0], listed[-1]))
+        return TimeGrid(schedule, (start, schedule.t_min) if listed is None else (listed[0], listed[-1]))
     if steps < sampler.fewest_steps:
         raise UserError(
             f"{sampler.name} takes at least {sampler.fewest_steps} steps "
             f"({sampler.evaluations(sampler.fewest_steps)} evaluations), got {steps}"
         )
-    return TimeGrid.make(schedule, steps, sampler.spacing, sampler.final, sampler.rho)
+    return TimeGrid.make(schedule, steps, sampler.spacing, sampler.final, sampler.rho, start)

@@ -14,7 +14,7 @@ from samplerbench.metrics.extractors import load_extractor
 from samplerbench.metrics.names import SHIPPED
 from samplerbench.metrics.reference import Provenance, make_reference, save_reference
 from samplerbench.models.model import save_model
-from samplerbench.models.unet import UNet, UNetConfig
+from samplerbench.models.networks.unet import UNet, UNetConfig
 
 os.environ["COLUMNS"] = "160"
 torch.set_num_threads(1)  # the tensors are small; more threads only get in each other's way

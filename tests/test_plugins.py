@@ -9,8 +9,8 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from samplerbench import UserError, plugins
+from samplerbench.errors import PluginError
 from samplerbench.plugins import load_plugins
-from samplerbench.registry import PluginError
 
 GOOD = """
 from dataclasses import dataclass

@@ -119,7 +119,7 @@ class Measurer:
 
     def _real_images(self) -> Tensor:
         model = self.worker.model
-        recipe = model.config.get("training", {}).get("recipe", {})
+        recipe = model.checkpoint.training.get("recipe", {})
         name = recipe.get("data", {}).get("dataset")
         if not name:
             raise Unmeasurable(f"model '{model.name}' does not say which dataset it was trained on")

@@ -11,7 +11,6 @@ import torch
 
 from ..code import code_sha256
 from ..diffusion.grid import MOST_STEPS, TimeGrid
-from ..diffusion.schedule import NoiseSchedule
 from ..diffusion.spacing import explicit_times
 from ..errors import UserError, contained, one_line, unknown
 from ..metrics.extractors import Extractor
@@ -121,7 +120,7 @@ def plan_cells(config: RunConfig, registry: Registry, model: Model, extractor: E
     plan = []
     for spec, (sampler, origin) in chosen.items():
         for value in sorted(set(config.values)):
-            times, claimed, reason, details = _grid(sampler, value, config.axis, model.schedule)
+            times, claimed, reason, details = _grid(sampler, value, config.axis, model)
             cell = Cell(
                 model=model.sha256,
                 sampler=spec,
@@ -141,13 +140,13 @@ def plan_cells(config: RunConfig, registry: Registry, model: Model, extractor: E
     return plan
 
 
-def _grid(
-    sampler: Sampler, value: int, axis: Axis, schedule: NoiseSchedule
-) -> tuple[tuple[float, ...] | None, int, str, str]:
+def _grid(sampler: Sampler, value: int, axis: Axis, model: Model) -> tuple[tuple[float, ...] | None, int, str, str]:
     """Times, claimed evaluations, and why there are none: a reason, and a traceback where the plugin failed."""
     try:
         with contained(sampler.name):
-            grid = plan_grid(sampler, schedule, **{axis: value})
+            if why := sampler.unsuitable(model.schedule, model.epsilon()):
+                raise UserError(f"{sampler.name} is unsuitable: {why}")
+            grid = plan_grid(sampler, model.schedule, **{axis: value})
             return grid.times, int(sampler.evaluations(grid.steps)), "", ""
     except UserError as error:
         return None, 0, str(error), ""

@@ -250,7 +250,7 @@ class BenchmarkRun:
             "command": sys.argv,
             "config": {name: getattr(self.config, name) for name in self.config.__dataclass_fields__},
             "cells": len(self.cells),
-            "model": {"name": self.model.name, "sha256": self.model.sha256, "config": self.model.config},
+            "model": self.model.conditions(),
             "samplers": {
                 name: {"distribution": r.distribution, "sha256": r.code_sha256, "code": r.code}
                 for name, r in used.items()

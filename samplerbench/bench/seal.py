@@ -36,7 +36,7 @@ class Seal:
         return cls(
             {name: digest(tensor) for name, tensor in state.items()},
             tuple(_module(name, module) for name, module in network.named_modules()),
-            _curve(model.schedule),
+            _curve(model.schedule) + repr(network.preconditioning).encode(),
             {name: read() for name, (read, _) in SETTINGS.items()},
         )
 
@@ -52,7 +52,7 @@ class Seal:
         if now.modules != self.modules:
             changed.append("the modules of the network, or their mode or hooks")
         if now.schedule != self.schedule:
-            changed.append("the noise schedule")
+            changed.append("the noise schedule, or the network's convention")
         for name, value in self.settings.items():
             if now.settings[name] != value:
                 changed.append(f"torch's {name}")
@@ -76,7 +76,7 @@ def _module(name: str, module: nn.Module) -> tuple[Any, ...]:
 
 def _curve(schedule: NoiseSchedule) -> bytes:
     times = np.linspace(schedule.t_min, schedule.t_max, 97)
-    curves = (schedule.log_alpha(times), schedule.half_log_snr(times), schedule.label(times), times)
+    curves = (schedule.half_log_snr(times), schedule.scale(times), times)
     return b"".join(np.asarray(curve).tobytes() for curve in curves)
 
 

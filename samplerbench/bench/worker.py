@@ -18,8 +18,8 @@ from ..drawing import draw
 from ..errors import UserError
 from ..images import quantise
 from ..metrics.extractors import Extractor
-from ..models.experts import networks_of
 from ..models.model import Model
+from ..models.networks.experts import networks_of
 from ..sampler import Sampler
 from .cell import Cell, plain_options
 from .seal import Seal, Tampered
@@ -149,7 +149,7 @@ class Worker:
         grid = TimeGrid(copy.deepcopy(self.model.schedule), cell.times)
         if plain_options(sampler) != cell.options:
             raise RuntimeError(f"'{cell.sampler}' is made into a sampler of other options: {plain_options(sampler)}")
-        noise = NoiseSource(cell.seed, indices, self.model.image_shape, self.device, self.state_dtype)
+        noise = NoiseSource(cell.seed, indices, self.model.sample_shape, self.device, self.state_dtype)
         x_T = noise.x_T()
         started = self._now()
         try:

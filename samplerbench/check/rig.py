@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ..diffusion.grid import TimeGrid
 from ..diffusion.noise import NoiseSource
-from ..diffusion.schedule import NoiseSchedule, VPSchedule, linear_schedule
+from ..diffusion.schedule import NoiseSchedule
 from ..diffusion.spacing import explicit_times
+from ..diffusion.vp import VPSchedule, linear_schedule
 from ..drawing import Drawing, draw
 from ..sampler import Sampler
 from ..sampling import plan_grid

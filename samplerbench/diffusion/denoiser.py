@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 
 from ..errors import BudgetExceeded, UserError
+from .schedule import NoiseSchedule
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,11 +22,16 @@ Time = Union[float, "Tensor"]
 """A time of the schedule, or a float64 tensor [B] with one for each sample (adaptive samplers alone ask so)."""
 
 Epsilon = Callable[["Tensor", Any], "Tensor"]
-"""x [B, ...] and a `Time` -> the noise predicted to be in x, of the same shape."""
+"""x [B, ...], in variance-preserving coordinates, and a `Time` -> the noise predicted to be in x, of the same shape.
+
+It may have more to say, as methods: `x0(x, t)`, the predicted data, where it has that without dividing by α;
+`with_range(x, t)`, ε and the place of the variance; `mean_square(t)`; `relabelled(rule)`, the same with the label of
+another time, `rule(t)`.
+"""
 
 
 class BadNoise(RuntimeError):
-    """ε_θ, or the x it was asked about, is not what it must be: shape, device or NaN."""
+    """What an ε function returned is not what it must be: a tensor of x's shape, dtype and device."""
 
 
 class Meter:
@@ -39,9 +45,17 @@ class Meter:
         batch: how many samples are being made.
         budget: the most evaluations a sample may cost; None for no limit.
         micro_batch: the most rows the function is given at once.
+        schedule: the path, for the predicted x_0 of an ε function that gives ε alone.
     """
 
-    def __init__(self, epsilon: Epsilon, batch: int, budget: int | None = None, micro_batch: int | None = None) -> None:
+    def __init__(
+        self,
+        epsilon: Epsilon,
+        batch: int,
+        budget: int | None = None,
+        micro_batch: int | None = None,
+        schedule: NoiseSchedule | None = None,
+    ) -> None:
         if batch < 1:
             raise UserError(f"there must be at least one sample, got {batch}")
         counts, reserved = np.zeros(batch), 0
@@ -55,15 +69,27 @@ class Meter:
                 raise BudgetExceeded(f"asked for evaluation {int(np.ceil(after.max() - 1e-6))} on a budget of {limit}")
             counts[:] = after
 
-        def ask(x: Tensor, t: Time, rows: Any = None) -> Tensor:
-            spend(len(x), rows)
+        def in_parts(function: Epsilon, x: Tensor, t: Time) -> Tensor:
             if micro_batch is None or len(x) <= micro_batch:
-                return _checked(epsilon(x, t), x)
+                return _checked(function(x, t), x)
             import torch
 
             parts = x.split(micro_batch)
             times = t.split(micro_batch) if isinstance(t, torch.Tensor) else [t] * len(parts)
-            return _checked(torch.cat([epsilon(*pair) for pair in zip(parts, times, strict=True)]), x)
+            return _checked(torch.cat([function(*pair) for pair in zip(parts, times, strict=True)]), x)
+
+        def ask(x: Tensor, t: Time, rows: Any = None) -> Tensor:
+            spend(len(x), rows)
+            return in_parts(epsilon, x, t)
+
+        def ask_x0(x: Tensor, t: Time, rows: Any = None) -> Tensor:
+            spend(len(x), rows)
+            direct = getattr(epsilon, "x0", None)
+            if direct is not None:
+                return in_parts(direct, x, t)
+            if schedule is None:
+                raise UserError("this ε function gives no x_0, and its noise schedule is not known")
+            return x0_of(x, in_parts(epsilon, x, t), schedule, t)
 
         def ask_range(x: Tensor, t: Time, rows: Any = None) -> tuple[Tensor, Tensor]:
             both = getattr(epsilon, "with_range", None)
@@ -87,7 +113,7 @@ class Meter:
             finally:
                 reserved -= evaluations
 
-        self.ask, self.ask_range, self.reserve = ask, ask_range, reserve
+        self.ask, self.ask_x0, self.ask_range, self.reserve = ask, ask_x0, ask_range, reserve
         self.mean_square = getattr(epsilon, "mean_square", None)
         self.left = left
         self._counts = counts
@@ -113,9 +139,35 @@ def _shares(asked: int, rows: Any, batch: int) -> np.ndarray | float:
 
 
 def _checked(eps: Tensor, x: Tensor) -> Tensor:
-    if eps.shape != x.shape:
-        raise BadNoise(f"ε(x, t) has shape {list(eps.shape)}, expected that of x, {list(x.shape)}")
+    import torch
+
+    if not isinstance(eps, torch.Tensor):
+        raise BadNoise(f"ε(x, t) is {type(eps).__name__}, expected a tensor")
+    for what in ("shape", "dtype", "device"):
+        got, expected = getattr(eps, what), getattr(x, what)
+        if got != expected:
+            raise BadNoise(f"ε(x, t) has {what} {_plain(got)}, expected that of x, {_plain(expected)}")
     return eps
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def x0_of(x: Tensor, eps: Tensor, schedule: NoiseSchedule, t: Time) -> Tensor:
+    """(x - σ_t ε)/α_t. Raises UserError at α = 0, where ε says nothing of x_0."""
+    import torch
+
+    alpha: Any
+    sigma: Any
+    if isinstance(t, torch.Tensor):
+        times, shape = t.cpu().numpy(), (len(x), *[1] * (x.ndim - 1))
+        alpha, sigma = (torch.from_numpy(f(times)).to(x).view(shape) for f in (schedule.alpha, schedule.sigma))
+    else:
+        alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))
+        if alpha == 0:
+            raise UserError(f"ε at time {t:g}, where α = 0, says nothing of x_0; start later")
+    return (x - sigma * eps) / alpha
 
 
 class Denoiser:
@@ -123,12 +175,13 @@ class Denoiser:
 
     `eps(x, t)` evaluates every row of x once. A sampler may ask about some of its samples alone, or stack several
     questions about all of them in one call; `rows` says which samples a subset is, so that each is charged its own.
+    x is in variance-preserving coordinates on every path.
     """
 
-    __slots__ = ("_ask", "_ask_range", "_left", "_mean_square")
+    __slots__ = ("_ask", "_ask_range", "_ask_x0", "_left", "_mean_square")
 
     def __init__(self, meter: Meter) -> None:
-        self._ask, self._ask_range, self._left = meter.ask, meter.ask_range, meter.left
+        self._ask, self._ask_x0, self._ask_range, self._left = meter.ask, meter.ask_x0, meter.ask_range, meter.left
         self._mean_square = meter.mean_square
 
     @property
@@ -153,6 +206,12 @@ class Denoiser:
         not there.
         """
         return self._ask(x, t, rows)
+
+    def x0(self, x: Tensor, t: Time, rows: Any = None) -> Tensor:
+        """The predicted data at x_t, (x - σ_t ε_θ)/α_t, of x's shape; one evaluation. Where the network predicts x_0, v
+        or a velocity it is asked for that, so that α = 0 is no trouble.
+        """
+        return self._ask_x0(x, t, rows)
 
     def with_range(self, x: Tensor, t: Time) -> tuple[Tensor, Tensor]:
         """ε_θ(x, t), and where the network places the log variance of a step from there, of x's shape: -1 for β̃ to 1

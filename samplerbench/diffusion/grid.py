@@ -60,10 +60,12 @@ class TimeGrid:
         spacing: str = "uniform",
         final: str = "zero",
         rho: float | None = None,
+        start: float | None = None,
     ) -> TimeGrid:
         """The grid of `steps` steps; exactly that many, with distinct times, or an error.
 
-        spacing: a name among `SPACINGS`, or the times themselves, '801/401/1/0'. rho: of karras spacing.
+        spacing: a name among `SPACINGS`, or the times themselves, '801/401/1/0'. rho: of karras spacing. start: where
+        the spacing starts; t_max where it is not given.
         """
         if final not in FINALS:
             raise unknown("final", final, FINALS)
@@ -78,8 +80,8 @@ class TimeGrid:
             raise unknown("spacing", spacing, SPACINGS)
         if final == "zero" or spacing == "trailing":
             end = 0.0 if final == "zero" else schedule.t_min
-            return cls(schedule, (*map(float, spaced(schedule, spacing, steps, rho, above=end)), end))
-        return cls(schedule, tuple(map(float, spaced(schedule, spacing, steps + 1, rho))))
+            return cls(schedule, (*map(float, spaced(schedule, spacing, steps, rho, end, start)), end))
+        return cls(schedule, tuple(map(float, spaced(schedule, spacing, steps + 1, rho, start=start))))
 
     @property
     def steps(self) -> int:
@@ -87,7 +89,7 @@ class TimeGrid:
 
     @cached_property
     def alpha(self) -> tuple[float, ...]:
-        """α at each time."""
+        """α at each time, in variance-preserving coordinates."""
         return tuple(self.schedule.alpha(self.times).tolist())
 
     @cached_property
@@ -97,8 +99,15 @@ class TimeGrid:
 
     @cached_property
     def half_log_snr(self) -> tuple[float, ...]:
-        """λ at each time; inf at time 0."""
+        """λ at each time; inf at time 0, -inf where nothing is left of the data."""
         return tuple(self.schedule.half_log_snr(self.times).tolist())
+
+    @cached_property
+    def scale(self) -> tuple[float, ...]:
+        """The path's own √(α² + σ²) at each time: what variance-preserving coordinates are multiplied by to have the
+        path's own. 1 on a path that preserves variance.
+        """
+        return tuple(self.schedule.scale(self.times).tolist())
 
 
 def _short(times: Sequence[float]) -> str:

@@ -37,9 +37,10 @@ def bound_terms(sampler: Sampler, epsilon: Epsilon, grid: TimeGrid, x0: Tensor, 
     codes. Where it is 0 it is that of the step before. The normal distribution function is exact; Ho et al. approximate
     it by a tanh, which adds 0.002 bits on the shipped model.
     """
-    denoiser, bits = Meter(epsilon, len(x0)).denoiser(), 1 / math.log(2)
+    denoiser, bits = Meter(epsilon, len(x0), schedule=grid.schedule).denoiser(), 1 / math.log(2)
     alpha, sigma = grid.alpha, grid.sigma
-    spread = alpha[0] ** 2 * x0.double().square() + sigma[0] ** 2 - 1 - 2 * math.log(sigma[0])
+    start = grid.schedule.prior(grid.times[0])
+    spread = (alpha[0] ** 2 * x0.double().square() + sigma[0] ** 2) / start**2 - 1 - 2 * math.log(sigma[0] / start)
     prior = 0.5 * spread.flatten(1).mean(dim=1) * bits
     steps = torch.zeros_like(prior)
     variance: Tensor | float = 1.0

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from ..diffusion.schedule import NoiseSchedule, schedule_from_config
+from ..diffusion.paths import schedule_from_config
+from ..diffusion.schedule import NoiseSchedule
 from ..errors import UserError, unknown
-from .predictor import PREDICTIONS
-from .unet import UNetConfig
+from .preconditioning import PREDICTIONS, Label, Preconditioning
 
 __all__ = ["FORMAT", "ModelConfig", "model_config"]
 
-FORMAT = 1
+FORMAT = 2
 KEYS = (
-    "format", "architecture", "experts", "prediction", "schedule", "label", "extractor", "training", "mean_squares",
+    "format", "architecture", "experts", "prediction", "input", "sigma_data", "schedule", "label", "extractor",
+    "dataset", "training", "mean_squares",
 )  # fmt: skip
 
 
@@ -25,52 +26,71 @@ class ModelConfig:
     """A config.json that makes sense.
 
     Attributes:
-        unet: of the network, or of each expert.
+        architecture: of the network, or of each expert.
         last: the last label of each expert but the last one; empty where there is one network.
-        prediction: what the network's output means, see `NoisePredictor`.
+        preconditioning: the network's convention.
         schedule: the noise schedule.
         extractor: the feature extractor that the FID is measured in, where one is named.
+        dataset: what it was trained on, where that is said.
+        training: how it came about.
         mean_squares: see `ModelEpsilon`.
     """
 
-    unet: UNetConfig
+    architecture: dict[str, Any]
     last: tuple[float, ...]
-    prediction: str
+    preconditioning: Preconditioning
     schedule: NoiseSchedule
     extractor: str | None
+    dataset: str | None
+    training: dict[str, Any]
     mean_squares: dict[str, list[float]] | None
 
 
 def model_config(config: Mapping[str, Any]) -> ModelConfig:
-    """Reads the object of a config.json. Raises UserError, in one line, for what no model can be."""
+    """Reads the object of a config.json. Raises UserError, in one line, for what no model can be. Format 1 is read as
+    well: its label is t - 1, or `label_scale` times t on its continuous schedule.
+    """
     _known("key of config.json", config, KEYS)
-    if config.get("format", FORMAT) != FORMAT:
-        raise UserError(f"format is {FORMAT}, got {config['format']!r}: another version of samplerbench wrote it")
-    architecture = dict(_object(config, "architecture"))
-    if (kind := _required(architecture, "kind", "architecture")) != "unet":
-        raise unknown("architecture", kind, ["unet"])
-    del architecture["kind"]
-    _known("key of the architecture", architecture, [f.name for f in fields(UNetConfig)])
-    _required(architecture, "image_shape", "architecture")
-    try:
-        unet = UNetConfig(**architecture)
-    except ValueError as error:
-        raise UserError(f"architecture: {error}") from None
-    schedule = schedule_from_config(_object(config, "schedule"))
+    version = config.get("format", FORMAT)
+    if version not in (1, FORMAT):
+        raise UserError(f"format is 1 or {FORMAT}, got {version!r}: another version of samplerbench wrote it")
+    architecture = _object(config, "architecture")
+    described = _object(config, "schedule")
+    label = config.get("label") if version != 1 else _first_label(described)
+    schedule = schedule_from_config(described)
     if (prediction := _required(config, "prediction")) not in PREDICTIONS:
         raise unknown("prediction", prediction, PREDICTIONS)
-    extractor = config.get("extractor")
-    if not isinstance(extractor, str | None):
-        raise UserError(f"extractor is a name or null, got {extractor!r}")
+    said = {"prediction": prediction, "label": label} | {k: config[k] for k in ("input", "sigma_data") if k in config}
+    preconditioning = Preconditioning.from_config(said)
+    for name in ("extractor", "dataset"):
+        if not isinstance(config.get(name), str | None):
+            raise UserError(f"{name} is a name or null, got {config[name]!r}")
     training = _object(config, "training", {})
-    _object(_object(training, "recipe", {}, "training"), "data", {}, "the recipe")
-    return ModelConfig(unet, _experts(config, schedule), prediction, schedule, extractor, _mean_squares(config))
+    recipe = _object(training, "recipe", {}, "training")
+    trained_on = _object(recipe, "data", {}, "the recipe").get("dataset")
+    return ModelConfig(
+        architecture,
+        _experts(config, schedule, preconditioning.label),
+        preconditioning,
+        schedule,
+        config.get("extractor"),
+        config.get("dataset", trained_on),
+        training,
+        _mean_squares(config),
+    )
 
 
-def _experts(config: Mapping[str, Any], schedule: NoiseSchedule) -> tuple[float, ...]:
+def _first_label(schedule: dict[str, Any]) -> dict[str, Any]:
+    """The label of format 1, which had its scale in the schedule."""
+    if schedule.get("kind") != "vp":
+        return {"kind": "index"}
+    return {"kind": "time", "factor": schedule.pop("label_scale", 999.0)}
+
+
+def _experts(config: Mapping[str, Any], schedule: NoiseSchedule, label: Label) -> tuple[float, ...]:
     """Labels that part the network's range, each expert with a share of it."""
     last = config.get("experts", [])
-    first, end = float(schedule.label(schedule.t_min)), float(schedule.label(schedule.t_max))
+    first, end = map(float, label(schedule, [schedule.t_min, schedule.t_max]))
     if not (
         _are_numbers(last) and all(first <= label < end for label in last) and all(a < b for a, b in pairwise(last))
     ):
@@ -107,7 +127,7 @@ def _object(table: Mapping[str, Any], key: str, default: Any = None, where: str 
     value = _required(table, key, where) if default is None else table.get(key, default)
     if not isinstance(value, dict):
         raise UserError(f"{key} is a JSON object, got {value!r}")
-    return value
+    return dict(value)
 
 
 def _known(kind: str, table: Mapping[str, Any], names: Any) -> None:

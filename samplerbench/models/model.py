@@ -1,29 +1,29 @@
-"""A model: a trained network and everything a benchmark must know of it, loaded by name or from a folder.
+"""A model: a trained network and everything a benchmark must know of it, by name, file, folder or function.
 
-A model folder holds `config.json` and `model.safetensors`, and usually `reference.npz`, the feature statistics of its
-training images. Nothing in it is ever unpickled.
+What each format's files say is a `Checkpoint`; here it becomes a `Model`, checked and with its hash.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
-from importlib import resources
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
-
+from ..diffusion.paths import schedule_from_config
 from ..diffusion.schedule import NoiseSchedule
 from ..errors import UserError, unknown
-from ..files import load_weights, read_json, save_weights
-from .config import FORMAT, model_config
-from .experts import Experts
+from .formats.factory import Factory
+from .formats.format import Checkpoint, ModelFormat
+from .formats.own import Own, shipped_models
 from .predictor import ModelEpsilon, NoisePredictor
-from .unet import UNet
 
-__all__ = ["Model", "load_model", "model_names", "save_model"]
+__all__ = ["FORMATS", "Model", "load_model"]
+
+FORMATS: list[ModelFormat] = [Own(), Factory()]
+"""The formats that are read; plugins add theirs."""
 
 
 @dataclass(frozen=True)
@@ -31,102 +31,113 @@ class Model:
     """A trained ε_θ.
 
     Attributes:
-        name: the name it was asked for, or its folder's.
-        predictor: the network, in evaluation mode, on the CPU.
-        schedule: the noise schedule it was trained on.
-        image_shape: (C, H, W); values in [-1, 1].
-        extractor: name of the feature extractor its FID is measured in.
+        name: the name it was asked for, or its file's or folder's.
+        format: the name of its format.
+        predictor: the network and its convention, in evaluation mode, on the CPU.
+        schedule: the path it was trained on.
+        sample_shape: (C, H, W) of x. image_shape: (C, H, W) of the images; values in [-1, 1].
+        checkpoint: what its files said.
         reference: path of the reference statistics, or None.
-        sha256: hash of its config and weights; part of every result's conditions.
-        config: its `config.json`; where it names `experts`, the last labels of all of several networks but the last.
+        sha256: hash of all that makes it what it is; part of every result's conditions.
     """
 
     name: str
+    format: str
     predictor: NoisePredictor
     schedule: NoiseSchedule
-    image_shape: tuple[int, int, int]
-    extractor: str | None
-    reference: Path | None
+    checkpoint: Checkpoint
     sha256: str
-    config: dict[str, Any]
+
+    @property
+    def sample_shape(self) -> tuple[int, int, int]:
+        return self.checkpoint.sample_shape
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self.checkpoint.sample_shape
+
+    @property
+    def extractor(self) -> str | None:
+        return self.checkpoint.extractor
+
+    @property
+    def reference(self) -> Path | None:
+        return self.checkpoint.reference
+
+    @property
+    def dataset(self) -> str | None:
+        return self.checkpoint.dataset
 
     def epsilon(self, dtype: str = "float32") -> ModelEpsilon:
         """ε(x, t), where the predictor is."""
-        return ModelEpsilon(self.predictor, self.schedule, dtype, self.config.get("mean_squares"))
-
-
-def _shipped() -> Path:
-    return Path(str(resources.files(__package__).joinpath("shipped")))
-
-
-def model_names() -> list[str]:
-    """The models inside the package."""
-    return sorted(folder.name for folder in _shipped().iterdir() if (folder / "config.json").is_file())
-
-
-def load_model(name: str, sha256: str | None = None) -> Model:
-    """The shipped model of that name, or the one in the folder of that path; with `sha256` only if that is its hash."""
-    folder = _shipped() / name if name in model_names() else Path(name)
-    if not folder.is_dir():
-        raise unknown("model", name, [*model_names(), "a folder with config.json and model.safetensors"])
-    config = read_json(folder / "config.json", what=f"model '{name}'")
-    try:
-        known = model_config(config)
-    except UserError as error:
-        raise UserError(f"model '{name}': config.json: {error}") from None
-    with torch.device("meta"):  # no memory is taken before the file of weights is known to have these shapes
-        network = (
-            Experts([UNet(known.unet) for _ in range(len(known.last) + 1)], known.last)
-            if known.last
-            else UNet(known.unet)
+        return ModelEpsilon(
+            self.predictor, self.schedule, dtype, self.checkpoint.mean_squares, ranged=self.checkpoint.learned_range
         )
-    load_weights(network, folder / "model.safetensors", what=f"model '{name}'")
-    digest = hashlib.sha256(
-        (folder / "config.json").read_bytes() + (folder / "model.safetensors").read_bytes()
-    ).hexdigest()
+
+    def conditions(self) -> dict[str, Any]:
+        """What a run's record says of it, in plain values."""
+        said = self.checkpoint
+        return {
+            "name": self.name,
+            "format": self.format,
+            "sha256": self.sha256,
+            "schedule": self.schedule.config(),
+            **self.predictor.preconditioning.config(),
+            "sample_shape": list(self.sample_shape),
+            "architecture": dict(said.architecture) if said.architecture else None,
+            "dataset": said.dataset,
+            "training": dict(said.training),
+        }
+
+
+def load_model(spec: str, sha256: str | None = None, formats: Sequence[ModelFormat] | None = None) -> Model:
+    """The model that `spec` names: a shipped one, a folder or file of a known format, or `package.module:factory`; with
+    `sha256` only if that is its hash. Raises UserError where no format recognises it, where several do, or where what
+    its files say cannot be.
+    """
+    known = FORMATS if formats is None else formats
+    chosen = [format for format in known if format.recognises(spec)]
+    if not chosen:
+        raise _unknown(spec, known)
+    if len(chosen) > 1:
+        raise UserError(
+            f"model '{spec}' could be of several formats: {', '.join(f.name for f in chosen)}; leave one of them in it"
+        )
+    said = chosen[0].load(spec)
+    schedule = said.schedule if isinstance(said.schedule, NoiseSchedule) else schedule_from_config(dict(said.schedule))
+    if problem := said.preconditioning.problem(schedule):
+        raise UserError(f"model '{spec}': {problem}")
+    digest = _digest(said)
     if sha256 not in (None, digest):
         raise UserError(
-            f"model '{name}' was changed in the meantime: its hash is {digest[:12]}, expected {sha256[:12]}"
+            f"model '{spec}' was changed in the meantime: its hash is {digest[:12]}, expected {sha256[:12]}"
         )
-    reference = folder / "reference.npz"
     return Model(
-        name=name if name in model_names() else folder.resolve().name,
-        predictor=NoisePredictor(network, known.prediction).eval().requires_grad_(False),
-        schedule=known.schedule,
-        image_shape=known.unet.image_shape,
-        extractor=known.extractor,
-        reference=reference if reference.is_file() else None,
+        name=spec if spec in shipped_models() or ":" in spec else Path(spec).resolve().name,
+        format=chosen[0].name,
+        predictor=NoisePredictor(said.network, said.preconditioning).eval().requires_grad_(False),
+        schedule=schedule,
+        checkpoint=said,
         sha256=digest,
-        config=config,
     )
 
 
-def save_model(
-    folder: Path,
-    network: UNet | Experts,
-    prediction: str,
-    schedule: NoiseSchedule,
-    extractor: str | None,
-    training: dict[str, Any],
-    weights: str = "float32",
-    mean_squares: dict[str, list[float]] | None = None,
-) -> None:
-    """Writes a model folder that `load_model` reads. training: what to keep of how it came about. weights: float32 or
-    float16. mean_squares: see `ModelEpsilon`.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    save_weights(network, folder / "model.safetensors", weights)
-    experts = list(network.last) if isinstance(network, Experts) else []
-    unet = cast(UNet, network.networks[0]) if isinstance(network, Experts) else network
-    config = {
-        "format": FORMAT,
-        "architecture": {"kind": "unet", **asdict(unet.config)},
-        **({"experts": experts} if experts else {}),
-        "prediction": prediction,
-        "schedule": schedule.config(),
-        "label": "t - 1 for t = 1..T",
-        "extractor": extractor,
-        "training": training,
-        **({"mean_squares": mean_squares} if mean_squares else {}),
-    }
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+def _digest(said: Checkpoint) -> str:
+    """The hash of the files, and of the code that makes the network where that is not ours."""
+    digest = hashlib.sha256()
+    for file in said.files:
+        digest.update(file.read_bytes())
+    if said.code:
+        digest.update(json.dumps(dict(said.code), sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _unknown(spec: str, known: Sequence[ModelFormat]) -> UserError:
+    path = Path(spec)
+    if path.is_dir():
+        return UserError(
+            f"model '{spec}' is a folder of no known format; expected {'; or '.join(f.about for f in known)}"
+        )
+    if path.exists():
+        return UserError(f"model '{spec}' is of no known format; expected {'; or '.join(f.about for f in known)}")
+    return unknown("model", spec, [*shipped_models(), "a folder", "a file", "package.module:factory"])

@@ -1,8 +1,10 @@
-"""ε_θ from a network, whatever quantity the network was built to output."""
+"""ε_θ from a network, whatever its convention."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,54 +12,56 @@ from torch import Tensor, nn
 
 from ..diffusion.denoiser import Time
 from ..diffusion.schedule import NoiseSchedule
-from ..errors import unknown
-from .experts import Experts
+from .networks.experts import Experts
+from .preconditioning import Level, Preconditioning
 
-__all__ = ["PREDICTIONS", "ModelEpsilon", "NoisePredictor"]
-
-PREDICTIONS = ("epsilon", "v", "x0")
+__all__ = ["ModelEpsilon", "NoisePredictor"]
 
 
 class NoisePredictor(nn.Module):
     """ε_θ(x, t) = the network's output, turned into noise.
 
-    prediction: `epsilon` (Ho et al. 2020), `v` = α ε - σ x_0 (Salimans & Ho 2022, §4), or `x0`. The network sees x and
-    the label only, [B] or one number for all; α and σ, float32 [B, 1, 1, 1] or numbers, come from the schedule. The
-    conversion is done in float32. Of a network with twice the channels of x the first half is that quantity.
+    network: (x [B, C, H, W], label [B]) -> its output, of x's shape; of one with twice the channels the first half
+    is that. preconditioning: its convention, or the name of what it predicts.
+
+    x is in variance-preserving coordinates. The label is [B], or one number for all. The conversion is done in float32.
     """
 
-    def __init__(self, network: nn.Module, prediction: str = "epsilon") -> None:
+    def __init__(self, network: nn.Module, preconditioning: Preconditioning | str = "epsilon") -> None:
         super().__init__()
-        if prediction not in PREDICTIONS:
-            raise unknown("prediction", prediction, PREDICTIONS)
-        self.network, self.prediction = network, prediction
+        self.network = network
+        self.preconditioning = Preconditioning(preconditioning) if isinstance(preconditioning, str) else preconditioning
 
-    def forward(self, x: Tensor, label: Tensor | float, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
-        return self.with_range(x, label, alpha, sigma)[0]
+    def forward(self, x: Tensor, label: Tensor | float, at: Level) -> Tensor:
+        """ε, of x's shape."""
+        return self.preconditioning.epsilon(self.output(x, label, at)[0], x, at)
 
-    def with_range(
-        self, x: Tensor, label: Tensor | float, alpha: Tensor | float, sigma: Tensor | float
-    ) -> tuple[Tensor, Tensor | None]:
-        """ε, and where the network has it its second half: where the log variance lies, -1 for β̃ to 1 for β."""
-        network = self.network
+    def x0(self, x: Tensor, label: Tensor | float, at: Level) -> Tensor:
+        """The predicted x_0, of x's shape."""
+        return self.preconditioning.x0(self.output(x, label, at)[0], x, at)
+
+    def output(self, x: Tensor, label: Tensor | float, at: Level) -> tuple[Tensor, Tensor | None]:
+        """What the network says, and where it has it its second half: where the log variance lies, -1 for β̃ to 1 for
+        β.
+        """
+        network, given = self.network, self.preconditioning.given(x, at)
         if not isinstance(label, Tensor):
             network = network.at(label) if isinstance(network, Experts) else network
             label = torch.full((len(x),), label, dtype=torch.float32, device=x.device)
-        output, place = network(x, label).to(x.dtype), None
+        output = network(given, label).to(x.dtype)
         if x.ndim > 1 and output.shape[1] == 2 * x.shape[1]:
-            output, place = output.chunk(2, dim=1)
-        if self.prediction == "v":
-            output = alpha * output + sigma * x
-        elif self.prediction == "x0":
-            output = (x - alpha * output) / sigma
-        return output, place
+            first, second = output.chunk(2, dim=1)
+            return first, second
+        return output, None
 
 
 class ModelEpsilon:
-    """The ε(x, t) of a trained network: the label for t, α and σ in float64, the network in `dtype` (float32, float64,
+    """The ε(x, t) of a trained network: labels and levels in float64, the network in `dtype` (float32, float64,
     bfloat16 or float16).
 
     mean_squares: E‖ε_θ‖²/D over the training data at some times, {"times": […], "values": […]}; None where not known.
+    rule: the time whose label the network is given for a time; the same without one. ranged: whether the network places
+    the log variance; the method `with_range` is there only then.
     """
 
     def __init__(
@@ -66,27 +70,46 @@ class ModelEpsilon:
         schedule: NoiseSchedule,
         dtype: str = "float32",
         mean_squares: dict[str, list[float]] | None = None,
+        rule: Callable[[Any], Any] = lambda t: t,
+        ranged: bool = False,
     ) -> None:
-        self.predictor, self.schedule = predictor, schedule
+        self.predictor, self.schedule, self._rule = predictor, schedule, rule
+        self._again = partial(ModelEpsilon, predictor, schedule, dtype, mean_squares, ranged=ranged)
+        if ranged:
+            self.with_range = self._with_range
         self.lowered = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
         if mean_squares is not None:
             self.mean_square = partial(np.interp, xp=mean_squares["times"], fp=mean_squares["values"])
 
-    def __call__(self, x: Tensor, t: Time) -> Tensor:
-        return self.with_range(x, t)[0]
+    def relabelled(self, rule: Callable[[Any], Any]) -> ModelEpsilon:
+        """The same ε with the label of the time `rule(t)` in the place of t's."""
+        return self._again(rule=rule)
 
-    def with_range(self, x: Tensor, t: Time) -> tuple[Tensor, Tensor | None]:
-        """See `NoisePredictor.with_range`."""
-        schedule, lowered = self.schedule, self.lowered
-        label: Tensor | float
-        alpha: Tensor | float
-        sigma: Tensor | float
-        if isinstance(t, Tensor):
-            times, shape = t.cpu().numpy(), (len(x), *[1] * (x.ndim - 1))
-            label = torch.from_numpy(schedule.label(times)).float().to(x.device)
-            alpha = torch.from_numpy(schedule.alpha(times)).to(x).view(shape)
-            sigma = torch.from_numpy(schedule.sigma(times)).to(x).view(shape)
-        else:
-            label, alpha, sigma = float(schedule.label(t)), float(schedule.alpha(t)), float(schedule.sigma(t))
-        with torch.autocast(x.device.type, lowered or torch.bfloat16, enabled=lowered is not None):
-            return self.predictor.with_range(x, label, alpha, sigma)
+    def __call__(self, x: Tensor, t: Time) -> Tensor:
+        with self._precision(x):
+            return self.predictor(x, *self._level(x, t))
+
+    def x0(self, x: Tensor, t: Time) -> Tensor:
+        """The predicted data, of x's shape."""
+        with self._precision(x):
+            return self.predictor.x0(x, *self._level(x, t))
+
+    def _with_range(self, x: Tensor, t: Time) -> tuple[Tensor, Tensor | None]:
+        """ε, and the place of the log variance, -1 for β̃ to 1 for β."""
+        label, at = self._level(x, t)
+        with self._precision(x):
+            output, place = self.predictor.output(x, label, at)
+            return self.predictor.preconditioning.epsilon(output, x, at), place
+
+    def _precision(self, x: Tensor) -> torch.autocast:
+        return torch.autocast(x.device.type, self.lowered or torch.bfloat16, enabled=self.lowered is not None)
+
+    def _level(self, x: Tensor, t: Time) -> tuple[Tensor | float, Level]:
+        """The label of t, and where on the path it is."""
+        path, labels = self.schedule, self.predictor.preconditioning.label
+        if not isinstance(t, Tensor):
+            level = Level(float(path.alpha(t)), float(path.sigma(t)), float(path.scale(t)))
+            return float(labels(path, self._rule(t))), level
+        times, shape = t.cpu().numpy(), (len(x), *[1] * (x.ndim - 1))
+        values = (torch.from_numpy(f(times)).to(x).view(shape) for f in (path.alpha, path.sigma, path.scale))
+        return torch.from_numpy(labels(path, self._rule(times))).float().to(x.device), Level(*values)

@@ -11,10 +11,10 @@ from rich.text import Text
 
 from ..diffusion.grid import FINALS
 from ..diffusion.spacing import SPACINGS
-from ..errors import contained, one_line
+from ..errors import PluginError, contained, one_line
 from ..metrics.names import EXTRACTORS
 from ..plugins import load_plugins
-from ..registry import PluginError, Registry
+from ..registry import Registry
 from ..sampler import Sampler, options_of
 from .terminal import plain_console
 

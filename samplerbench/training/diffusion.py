@@ -16,7 +16,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..diffusion.schedule import DiscreteSchedule
+from ..diffusion.vp import DiscreteSchedule
+from ..models.preconditioning import Level
 from ..models.predictor import NoisePredictor
 from .loop import generator
 from .recipe import Recipe
@@ -70,6 +71,6 @@ class DiffusionLoss:
         eps = torch.randn(x0.shape, generator=draw, device=device)
         alpha, sigma = self.alpha[label].view(-1, 1, 1, 1), self.sigma[label].view(-1, 1, 1, 1)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            predicted = self.predictor(alpha * x0 + sigma * eps, label.float(), alpha, sigma)
+            predicted = self.predictor(alpha * x0 + sigma * eps, label.float(), Level(alpha, sigma))
         error = (predicted.float() - eps).square().mean(dim=(1, 2, 3))
         return (error / self.alpha[label] ** 2 if self.recipe.weighting == "v" else error).mean()

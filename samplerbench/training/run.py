@@ -16,17 +16,19 @@ from torch import Tensor, nn
 
 from ..data import Images, load_images
 from ..diffusion.noise import NoiseSource
-from ..diffusion.schedule import DiscreteSchedule, schedule_from_config
+from ..diffusion.paths import schedule_from_config
+from ..diffusion.vp import DiscreteSchedule
 from ..errors import UserError
 from ..files import save_weights
 from ..images import quantise, sample_grid
 from ..metrics.cnn import ClassifierConfig, FeatureClassifier
 from ..metrics.extractors import Extractor, load_extractor
 from ..metrics.reference import Provenance, make_reference, save_reference
-from ..models.experts import Experts
-from ..models.model import save_model
+from ..models.formats.own import save_model
+from ..models.networks.experts import Experts
+from ..models.networks.unet import UNet, UNetConfig
+from ..models.preconditioning import Label
 from ..models.predictor import ModelEpsilon, NoisePredictor
-from ..models.unet import UNet, UNetConfig
 from ..sampling import sample
 from .classifier import ClassifierLoss, accuracy
 from .diffusion import DiffusionLoss
@@ -96,13 +98,15 @@ def _diffusion(
     constants = mean_squares(epsilon, schedule, data.images, device)
     save_model(
         folder,
-        trained.cpu(),  # type: ignore[arg-type]
+        trained.cpu(),
+        {"kind": "unet", **asdict(network.config)},
         recipe.prediction,
         schedule,
         recipe.extractor,
         history,
         recipe.weights,
         constants,
+        recipe.data.dataset,
     )
     if recipe.extractor:
         write_reference(folder / "reference.npz", load_extractor(recipe.extractor), data, recipe.data.dataset)
@@ -134,7 +138,7 @@ def _experts(
         trainer.run(lambda step, value, done=done: report(done + step, value))  # type: ignore[misc]
         copies.append(trainer.ema)
         done, seconds = done + config.total, seconds + trainer.seconds
-    return Experts(copies, [float(schedule.label(t)) for t in experts.last]), seconds
+    return Experts(copies, [float(Label()(schedule, t)) for t in experts.last]), seconds
 
 
 @torch.no_grad()

@@ -12,8 +12,8 @@ import pytest
 import samplerbench
 from samplerbench import UserError, code
 from samplerbench.bench.cell import Cell, plain_options
+from samplerbench.errors import PluginError
 from samplerbench.plugins import load_plugins
-from samplerbench.registry import PluginError
 
 SAMPLER = """
 from dataclasses import dataclass
@@ -263,7 +263,7 @@ class TestOurCode:
         found = code.code_of("samplerbench.bench.worker")
         through = ["bench.worker", "bench.shards", "bench.cell", "files", "sampler", "drawing", "images"]
         through += ["diffusion.denoiser", "diffusion.grid", "diffusion.noise", "diffusion.schedule"]
-        through += ["metrics.extractors", "metrics.cnn", "models.model", "models.predictor", "models.unet"]
+        through += ["metrics.extractors", "metrics.cnn", "models.model", "models.predictor", "models.networks.unet"]
         assert {f"samplerbench.{name}" for name in through} <= set(found)
         assert {"torch", "torch_fidelity", "numpy", "safetensors"} <= set(found)
         # and on nothing that prints, compares or keeps rows

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import samplerbench
+from samplerbench.errors import PluginError
 from samplerbench.plugins import load_plugins
-from samplerbench.registry import PluginError
 
 PLUGIN = '''
 import sys

@@ -27,8 +27,9 @@ from samplerbench.diffusion.grid import TimeGrid
 from samplerbench.diffusion.noise import NoiseSource
 from samplerbench.drawing import draw
 from samplerbench.metrics.extractors import load_extractor
-from samplerbench.models.experts import Experts
 from samplerbench.models.model import load_model
+from samplerbench.models.networks.experts import Experts
+from samplerbench.models.preconditioning import Label
 from samplerbench.plugins import load_plugins
 from samplerbench.sampler import Sampler
 
@@ -92,7 +93,7 @@ def main() -> None:
         cell, sampler = planned.cell, planned.sampler
         assert cell.times is not None, planned.reason
         grid = TimeGrid(model.schedule, cell.times)
-        steps = [float(label) for label in model.schedule.label(grid.times)[: grid.steps]]
+        steps = [float(label) for label in Label()(model.schedule, grid.times)[: grid.steps]]
         labels = [steps[i * len(steps) // calls] for calls in [sampler.evaluations(len(steps))] for i in range(calls)]
         seconds = [0.0] * 4
         for k in range(-1, arguments.batches):  # the first is a warm-up

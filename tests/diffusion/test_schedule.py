@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from samplerbench import DiscreteSchedule, UserError, VPSchedule, cosine_schedule, linear_schedule
-from samplerbench.diffusion.schedule import schedule_from_config
+from samplerbench.diffusion.paths import schedule_from_config
 
 SCHEDULES = {"linear": linear_schedule(), "cosine": cosine_schedule(), "vp": VPSchedule()}
 

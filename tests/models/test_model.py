@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from samplerbench import UserError, linear_schedule, load_model, sample
-from samplerbench.models.experts import Experts
 from samplerbench.models.model import model_names, save_model
+from samplerbench.models.networks.experts import Experts
+from samplerbench.models.networks.unet import UNet, UNetConfig
 from samplerbench.models.predictor import ModelEpsilon, NoisePredictor
-from samplerbench.models.unet import UNet, UNetConfig
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ...errors import UserError
 
 __all__ = ["Experts", "networks_of"]
 
@@ -37,12 +37,14 @@ class Experts(nn.Module):
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         """x [B, …] and label [B]: every sample through the network of its label."""
         index = torch.bucketize(label, torch.tensor(self.last, dtype=label.dtype, device=label.device))
-        out = torch.empty_like(x)
+        out: Tensor | None = None
         for i, network in enumerate(self.networks):
             mine = index == i
             if mine.any():
-                out[mine] = network(x[mine], label[mine]).to(out.dtype)
-        return out
+                part = network(x[mine], label[mine])
+                out = part.new_empty(len(x), *part.shape[1:]) if out is None else out
+                out[mine] = part
+        return torch.empty_like(x) if out is None else out
 
 
 def networks_of(network: nn.Module) -> list[nn.Module]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import whole_numbers
+from ...errors import whole_numbers
 
 __all__ = ["UNet", "UNetConfig"]
 

@@ -1,0 +1,52 @@
+"""Imports of somebody's code, by module or by file, with what goes wrong as one line and a traceback."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from . import code
+from .errors import PluginError, contained, one_line
+
+__all__ = ["import_file", "import_module"]
+
+
+def import_module(name: str, option: str) -> ModuleType:
+    """The module of that name. option: what the user gave it as, for messages. Raises PluginError."""
+    expected = f"{option} {name}: expected FILE.py, a FOLDER or a module that can be imported"
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise PluginError(expected)
+    try:
+        with contained("it"):
+            return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and name.startswith(error.name):
+            raise PluginError(expected) from None
+        raise PluginError(f"{option} {name}: {one_line(error)}", traceback.format_exc()) from None
+    except Exception as error:
+        raise PluginError(f"{option} {name}: {one_line(error)}", traceback.format_exc()) from None
+
+
+def import_file(path: Path, option: str) -> ModuleType:
+    """The module in a file, under a name made of its path. Raises PluginError."""
+    if not path.is_file():
+        raise PluginError(f"{option} {path}: no such file")
+    name = f"{code.NAMED}{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up by name
+    try:
+        with contained("it"):
+            spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise PluginError(f"{option} {path}: line {error.lineno}: {error.msg}") from None
+    except Exception as error:
+        raise PluginError(f"{option} {path}: {one_line(error)}", traceback.format_exc()) from None
+    return module

@@ -1,0 +1,73 @@
+"""A function that makes the network: `package.module:factory` or `FILE.py:factory`, for what no file format says."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ... import code
+from ...errors import PluginError, UserError, contained, one_line, unknown
+from ...importing import import_file, import_module
+from .format import Checkpoint, ModelFormat
+
+__all__ = ["Factory"]
+
+SPEC = re.compile(r"(?P<module>[A-Za-z_][\w.]*|.+\.py):(?P<name>[A-Za-z_]\w*)")
+
+
+class Factory(ModelFormat):
+    """A function without arguments that returns a `Checkpoint`. Its code, and all that it imports, is in the hash."""
+
+    name = "factory"
+    about = "package.module:factory or FILE.py:factory, a function that returns a samplerbench.Checkpoint"
+
+    def recognises(self, spec: str) -> bool:
+        return SPEC.fullmatch(spec) is not None and not spec.startswith("hf:")
+
+    def load(self, spec: str) -> Checkpoint:
+        match = SPEC.fullmatch(spec)
+        assert match is not None
+        where, name = match["module"], match["name"]
+        module = import_file(Path(where), "--model") if where.endswith(".py") else import_module(where, "--model")
+        factory = getattr(module, name, None)
+        if not callable(factory):
+            raise unknown(f"function of {where}", name, [n for n, value in vars(module).items() if callable(value)])
+        try:
+            with contained(name):
+                said = factory()
+        except UserError:
+            raise
+        except Exception as error:
+            raise PluginError(f"model '{spec}': {one_line(error)}", traceback.format_exc()) from None
+        if not isinstance(said, Checkpoint):
+            raise UserError(
+                f"model '{spec}': {name}() returns {type(said).__name__}, expected a samplerbench.Checkpoint"
+            )
+        _check_output(spec, said)
+        folder = Path(str(module.__file__)).parent
+        files = tuple((folder / file).resolve() for file in said.files)
+        for file in files:
+            if not file.is_file():
+                raise UserError(f"model '{spec}': its files name {file}, which is not there")
+        own = frozenset({module.__name__.partition(".")[0]})
+        return replace(said, files=files, code=code.code_of(module.__name__, own=own))
+
+
+def _check_output(spec: str, said: Checkpoint) -> None:
+    """Raises UserError where the network does not give what it must, asked once with one sample."""
+    x, channels = torch.zeros(1, *said.sample_shape), said.sample_shape[0]
+    try:
+        with contained("the network"), torch.no_grad():
+            output = said.network.eval()(x, torch.ones(1))
+    except Exception as error:
+        raise PluginError(
+            f"model '{spec}': network(x {list(x.shape)}, label [1]) fails: {one_line(error)}", traceback.format_exc()
+        ) from None
+    expected = [1, channels * (2 if said.learned_range else 1), *said.sample_shape[1:]]
+    got = list(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+    if got != expected:
+        raise UserError(f"model '{spec}': its network gives {got} for x {list(x.shape)}, expected {expected}")

@@ -1,0 +1,74 @@
+"""A format: how somebody's files become a network and all that a sampler must know of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import nn
+
+from ...diffusion.schedule import NoiseSchedule
+from ..preconditioning import Preconditioning
+
+__all__ = ["Checkpoint", "ModelFormat"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network and what its files say of it, in this project's terms.
+
+    Attributes:
+        network: (x [B, C, H, W], label [B]) -> output; without gradients.
+        schedule: the path it was trained on, or its description: `kind` and that kind's arguments.
+        preconditioning: what it is given for x and for a time, and what its output means.
+        sample_shape: (C, H, W) of x.
+        architecture: plain JSON from which the network is built again, without its weights; `kind` is one of
+            `NETWORKS`. None where it cannot be.
+        dataset: the training data, where it is known: cifar10, lsun-bedroom, ….
+        extractor: the feature extractor that its FID is measured in. reference: statistics of real images in it.
+        files: the files whose bytes make the model what it is.
+        code: what else does, each part with its hash.
+        notes: what a person should know, a line each: the sampler its authors took, what was assumed.
+        learned_range: whether the output has twice the channels of x; the second half then places the log variance
+            between β̃ at -1 and β at 1 (Nichol & Dhariwal 2021, eq. 15).
+        mean_squares: see `ModelEpsilon`.
+        training: what is kept of how it came about.
+    """
+
+    network: nn.Module
+    schedule: NoiseSchedule | Mapping[str, Any]
+    preconditioning: Preconditioning
+    sample_shape: tuple[int, int, int]
+    architecture: Mapping[str, Any] | None = None
+    dataset: str | None = None
+    extractor: str | None = None
+    reference: Path | None = None
+    files: tuple[Path, ...] = ()
+    code: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    learned_range: bool = False
+    mean_squares: dict[str, list[float]] | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ModelFormat(ABC):
+    """One way to write a trained network down.
+
+    Attributes:
+        name: the format's name.
+        about: one line for people: whose files these are.
+    """
+
+    name: ClassVar[str]
+    about: ClassVar[str]
+
+    @abstractmethod
+    def recognises(self, spec: str) -> bool:
+        """Whether `spec` is of this format, by its name or by a file's presence. Reads no weights."""
+
+    @abstractmethod
+    def load(self, spec: str) -> Checkpoint:
+        """Reads the files. Raises UserError, in one line, for what is missing, does not fit or cannot be had here."""

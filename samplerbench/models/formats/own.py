@@ -1,0 +1,109 @@
+"""samplerbench's own format: a folder with `config.json` and `model.safetensors`, and usually `reference.npz`, the
+feature statistics of its training images. Shipped models are such folders inside the package.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...diffusion.schedule import NoiseSchedule
+from ...errors import UserError
+from ...files import load_weights, read_json, save_weights, write_whole
+from ..config import FORMAT, model_config
+from ..networks.build import build_network
+from ..preconditioning import Preconditioning
+from .format import Checkpoint, ModelFormat
+
+__all__ = ["Own", "save_model", "shipped_models"]
+
+
+def _shipped() -> Path:
+    return Path(str(resources.files("samplerbench.models").joinpath("shipped")))
+
+
+def shipped_models() -> list[str]:
+    """The models inside the package."""
+    return sorted(folder.name for folder in _shipped().iterdir() if (folder / "config.json").is_file())
+
+
+class Own(ModelFormat):
+    """A folder as `samplerbench train` and `samplerbench models export` write it."""
+
+    name = "samplerbench"
+    about = "a folder with config.json and model.safetensors, as samplerbench writes it"
+
+    def recognises(self, spec: str) -> bool:
+        if spec in shipped_models():
+            return True
+        config = Path(spec) / "config.json"
+        if not config.is_file():
+            return False
+        others = ("model_index.json", "scheduler", "unet", "scheduler_config.json")
+        return not any((Path(spec) / other).exists() for other in others)
+
+    def load(self, spec: str) -> Checkpoint:
+        folder, what = _shipped() / spec if spec in shipped_models() else Path(spec), f"model '{spec}'"
+        config = read_json(folder / "config.json", what=what)
+        try:
+            known = model_config(config)
+            with torch.device("meta"):  # no memory is taken before the file of weights is known to have these shapes
+                network, shape = build_network(known.architecture, known.last)
+        except UserError as error:
+            raise UserError(f"{what}: config.json: {error}") from None
+        load_weights(network, folder / "model.safetensors", what=what)
+        reference = folder / "reference.npz"
+        return Checkpoint(
+            network=network,
+            schedule=known.schedule,
+            preconditioning=known.preconditioning,
+            sample_shape=shape,
+            architecture=known.architecture,
+            dataset=known.dataset,
+            extractor=known.extractor,
+            reference=reference if reference.is_file() else None,
+            files=(folder / "config.json", folder / "model.safetensors"),
+            learned_range=bool(known.architecture.get("learned_range")),
+            mean_squares=known.mean_squares,
+            training=known.training,
+        )
+
+
+def save_model(
+    folder: Path,
+    network: nn.Module,
+    architecture: dict[str, Any],
+    preconditioning: Preconditioning | str,
+    schedule: NoiseSchedule,
+    extractor: str | None = None,
+    training: dict[str, Any] | None = None,
+    weights: str = "float32",
+    mean_squares: dict[str, list[float]] | None = None,
+    dataset: str | None = None,
+) -> None:
+    """Writes a model folder that `Own` reads. architecture: of the network, or of each of its experts. training: what
+    to keep of how it came about. weights: float32 or float16. mean_squares: see `ModelEpsilon`.
+    """
+    from ..networks.experts import Experts
+
+    if isinstance(preconditioning, str):
+        preconditioning = Preconditioning(preconditioning)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(network, folder / "model.safetensors", weights)
+    config = {
+        "format": FORMAT,
+        "architecture": architecture,
+        **({"experts": list(network.last)} if isinstance(network, Experts) else {}),
+        **preconditioning.config(),
+        "schedule": schedule.config(),
+        "extractor": extractor,
+        "dataset": dataset,
+        "training": training or {},
+        **({"mean_squares": mean_squares} if mean_squares else {}),
+    }
+    write_whole(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())

@@ -1,0 +1,48 @@
+"""Networks by kind, as a model's config.json describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from torch import nn
+
+from ...errors import UserError, unknown
+from .experts import Experts
+from .unet import UNet, UNetConfig
+
+__all__ = ["NETWORKS", "build_network"]
+
+Shape = tuple[int, int, int]
+
+
+def _unet(config: dict[str, Any]) -> tuple[nn.Module, Shape]:
+    for key in config:
+        if key not in [f.name for f in fields(UNetConfig)]:
+            raise unknown("key of the architecture", key, [f.name for f in fields(UNetConfig)])
+    if "image_shape" not in config:
+        raise UserError("architecture lacks 'image_shape'")
+    try:
+        known = UNetConfig(**config)
+    except ValueError as error:
+        raise UserError(f"architecture: {error}") from None
+    return UNet(known), known.image_shape
+
+
+NETWORKS: dict[str, Callable[[dict[str, Any]], tuple[nn.Module, Shape]]] = {"unet": _unet}
+"""What builds a network of each kind, without weights, from its config, and the shape (C, H, W) of what it takes."""
+
+
+def build_network(architecture: Mapping[str, Any], last: Sequence[float] = ()) -> tuple[nn.Module, Shape]:
+    """The network of an `architecture`, whose `kind` is one of `NETWORKS`, or as many experts of it as `last` parts."""
+    config = dict(architecture)
+    if "kind" not in config:
+        raise UserError("architecture lacks 'kind'")
+    kind = config.pop("kind")
+    if not isinstance(kind, str) or kind not in NETWORKS:
+        raise unknown("architecture", kind, NETWORKS)
+    network, shape = NETWORKS[kind](config)
+    if last:
+        network = Experts([network, *(NETWORKS[kind](config)[0] for _ in last)], last)
+    return network, shape
