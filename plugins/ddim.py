@@ -42,6 +42,10 @@ class DDIM(Sampler):
     def stochastic(self) -> bool:
         return self.eta > 0
 
+    @property
+    def global_order(self) -> float | None:
+        return 1 if self.clip == "none" else None  # a limited x_0 leads to another solution
+
     def sample(self, eps: Denoiser, grid: TimeGrid, x: Tensor, noise: NoiseSource) -> Tensor:
         for i in range(grid.steps):
             ratio = grid.alpha[i + 1] / grid.alpha[i]
