@@ -49,6 +49,10 @@ class DDIM(Sampler):
     def limit(self, x0: Tensor) -> Tensor:
         return x0 if self.clip == "none" else x0.clamp(-1, 1)
 
+    @property
+    def global_order(self) -> float | None:
+        return 1 if self.clip == "none" else None  # a limited x_0 leads to another solution
+
     def sample(self, eps: Denoiser, grid: TimeGrid, x: Tensor, noise: NoiseSource) -> Tensor:
         for i in range(grid.steps):
             alpha, alpha_next = grid.alpha[i], grid.alpha[i + 1]

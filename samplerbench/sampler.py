@@ -90,9 +90,10 @@ class Sampler(ABC):
         return False
 
     @property
-    def global_order(self) -> float:
-        """The claimed order of convergence in the step size; 1 unless a sampler says otherwise. A number between two
-        whole ones is what is seen from 80 to 160 steps where a start of lower order keeps a method below its own.
+    def global_order(self) -> float | None:
+        """The claimed order of convergence in the step size, at least; 1 unless a sampler says otherwise. A number
+        between two whole ones is what is seen from 80 to 160 steps where a start of lower order keeps a method below
+        its own. None where no order is claimed: what limits the predicted x_0 converges to another solution.
         """
         return 1
 

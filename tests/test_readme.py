@@ -10,9 +10,13 @@ import torch
 
 import samplerbench
 from samplerbench import linear_schedule, sample
+from samplerbench.check.checks import check_sampler
 from samplerbench.check.mixture import GaussianMixture
 from samplerbench.plugins import load_plugins
 
+from .plugins.test_samplers import SPECS
+
+REGISTRY = load_plugins()
 README = (Path(__file__).parents[1] / "README.md").read_text()
 RUN, SAMPLE, PLUGIN, METRIC = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
@@ -53,6 +57,26 @@ def test_the_plugin(tmp_path):
         assert got.nfe == heun.evaluations(steps)
         errors.append((got.x0 - exact).abs().median())
     assert 3 < errors[0] / errors[1] < 5  # second order
+
+
+def named_samplers():
+    """Every sampler with options that README writes out, and every option of its table of samplers."""
+    names = {name for r in REGISTRY.samplers for name in (r.cls.name, *r.cls.aliases)}
+    written = set(re.findall(rf"(?<![\w-])(?:{'|'.join(names)})(?::[\w-]+=[\w./-]+)+", README))
+    rows = re.findall(r"^\| (`[^|]*`) \|[^|]*\|([^|]*)\|$", README.partition("## Samplers")[2], re.MULTILINE)
+    for first, options in rows:
+        for name in names & set(re.findall(r"`([^`]+)`", first)):
+            written |= {f"{name}:{option}" for option in re.findall(r"`([\w-]+=[^`]+)`", options)}
+    return sorted(written)
+
+
+def test_readme_names_samplers_with_options():
+    assert {"ddim:clip=x0", "unipc:order=2:spacing=karras", "ddpm:variance=learned-range"} <= set(named_samplers())
+
+
+@pytest.mark.parametrize("spec", [spec for spec in named_samplers() if spec not in SPECS])
+def test_samplers_that_readme_names_pass_the_check(spec):
+    assert not [finding for finding in check_sampler(REGISTRY.sampler(spec)) if finding.verdict == "failed"]
 
 
 def test_the_metric(tiny_model, tmp_path):

@@ -7,6 +7,7 @@ import random
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -90,23 +91,34 @@ def _budget(sampler: Sampler) -> str:
 
 
 def _order(sampler: Sampler) -> str:
-    """The order of convergence against a tight solution of the probability-flow ODE, between 80 and 160 steps."""
+    """The order of convergence against a tight solution of the probability-flow ODE, between 80 and 160 steps, is at
+    least the claimed one.
+    """
     if sampler.stochastic:
         raise Inapplicable("stochastic: no single solution to converge to")
     if sampler.adaptive:
         raise Inapplicable("adaptive: no number of steps to double")
+    declared = sampler.global_order
+    if declared is None:
+        raise Inapplicable("it claims no order")
     truth, noise = GaussianMixture(CONTINUOUS), noise_of(1, (200,))
-    x = noise.x_T()
-    exact = truth.solution(x, CONTINUOUS.t_max, CONTINUOUS.t_min)
+    x, exact = _solved()
     errors = []
     for steps in (80, 160):
-        got = run(sampler, truth, quadratic_grid(steps), noise, x, denoise=False).x0
+        got = run(sampler, truth, quadratic_grid(steps), noise, x.clone(), denoise=False).x0
         errors.append(float((got - exact).square().mean().sqrt()))
     measured = math.log2(errors[0] / errors[1])
-    text = f"measured {measured:.2f}, declared {sampler.global_order:g} ± {ORDER}; error {errors[1]:.1e} at 160 steps"
-    if not abs(measured - sampler.global_order) <= ORDER:
+    text = f"measured {measured:.2f}, declared {declared:g} or more, within {ORDER}; error {errors[1]:.1e} at 160 steps"
+    if not measured >= declared - ORDER:
         raise Failed(text)
     return text
+
+
+@cache
+def _solved() -> tuple[Tensor, Tensor]:
+    """x_T of 200 numbers, and the solution of the probability-flow ODE from there."""
+    x = noise_of(1, (200,)).x_T()
+    return x, GaussianMixture(CONTINUOUS).solution(x, CONTINUOUS.t_max, CONTINUOUS.t_min)
 
 
 def _moments(sampler: Sampler) -> str:
@@ -136,7 +148,10 @@ def _noise(sampler: Sampler) -> str:
     if sampler.stochastic and not change > EQUAL:
         raise Failed(f"it claims to be stochastic; other noise changes its result by {change:.1e}, not above {EQUAL:g}")
     if not sampler.stochastic and change > 0:
-        raise Failed(f"it claims to be deterministic, and other noise changes its result by {change:.1e}")
+        raise Failed(
+            f"it claims to be deterministic, and other noise changes its result by {change:.1e}; the property "
+            "`stochastic` of a sampler that draws noise returns True"
+        )
     return f"other noise changes its result by {change:.1e}" if change else "other noise changes nothing"
 
 

@@ -18,7 +18,7 @@ from .schedule import NoiseSchedule
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["FlowSolution", "solve_flow"]
+__all__ = ["FlowSolution", "integrate_flow", "solve_flow"]
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,16 @@ def solve_flow(
     most_steps: int = 640,
     start: float | None = None,
 ) -> FlowSolution:
-    """From x, [B, ...] at time `start` (`t_max` where it is not given), to `t_min`. Steps are doubled until two
+    """From x, [B, ...] at time `start` (where a sampler starts that cannot start at α = 0, without one), to `t_min`; in
+    variance-preserving coordinates, as x, which is what sampling starts from. Steps are doubled until two
     solutions differ by no more than three times the tolerance (a method of the fourth order is then nearer than that;
     of the second, as near).
     """
-    steps, begin = 20, schedule.t_max if start is None else start
-    coarse = _runge_kutta(epsilon, schedule, x, steps, begin)
+    steps, begin = 20, schedule.first_time(pure_noise=False) if start is None else start
+    coarse = integrate_flow(epsilon, schedule, x, steps, begin, schedule.t_min)
     while True:
         steps *= 2
-        fine = _runge_kutta(epsilon, schedule, x, steps, begin)
+        fine = integrate_flow(epsilon, schedule, x, steps, begin, schedule.t_min)
         error = float((fine - coarse).square().mean().sqrt()) / 3
         if error <= tolerance or steps >= most_steps:
             break
@@ -59,13 +60,17 @@ def solve_flow(
     return FlowSolution(fine, x0, error, 4 * steps + 1)
 
 
-def _runge_kutta(epsilon: Epsilon, schedule: NoiseSchedule, x: Tensor, steps: int, begin: float) -> Tensor:
-    """In `steps` steps, finer towards the data as in Karras et al. 2022, eq. 5."""
-    ends = np.exp(-schedule.half_log_snr([begin, schedule.t_min])) ** (1 / 7)
+def integrate_flow(
+    epsilon: Epsilon, schedule: NoiseSchedule, x: Tensor, steps: int, begin: float, end: float
+) -> Tensor:
+    """x, [B, ...] at time `begin`, taken to time `end` in `steps` Runge-Kutta steps of the fourth order, finer towards
+    the data as in Karras et al. 2022, eq. 5. float64, in variance-preserving coordinates, as x.
+    """
+    ends = np.exp(-schedule.half_log_snr([begin, end])) ** (1 / 7)
     rho = np.linspace(ends[0], ends[1], steps + 1) ** 7
 
     def slope(scaled: Tensor, at: float) -> Tensor:
-        t = float(np.clip(schedule.time(-np.log(at)), schedule.t_min, begin))
+        t = float(np.clip(schedule.time(-np.log(at)), end, begin))
         return epsilon((scaled * float(schedule.alpha(t))).to(x.dtype), t).double()
 
     scaled = x.double() / float(schedule.alpha(begin))
@@ -76,4 +81,4 @@ def _runge_kutta(epsilon: Epsilon, schedule: NoiseSchedule, x: Tensor, steps: in
         three = slope(scaled + h / 2 * two, middle)
         four = slope(scaled + h * three, there)
         scaled = scaled + h / 6 * (one + 2 * two + 2 * three + four)
-    return scaled * float(schedule.alpha(schedule.t_min))
+    return scaled * float(schedule.alpha(end))

@@ -30,10 +30,10 @@ def print_findings(samplers: Sequence[Sampler]) -> int:
             for finding in findings:
                 table.add_row(finding.check, Text(finding.verdict, STYLES[finding.verdict]), Text(finding.text))
             console.print(table)
-            for finding in findings:
-                failures += finding.verdict == "failed"
-                if finding.details:
-                    console.print(Text(finding.details, "dim"))
+            failures += sum(finding.verdict == "failed" for finding in findings)
+            for details in {finding.text: finding.details for finding in findings}.values():  # one error told once
+                if details:
+                    console.print(Text(details, "dim"))
     finally:
         torch.set_num_threads(before)
     console.print(f"{failures} checks failed." if failures else "All checks passed.")

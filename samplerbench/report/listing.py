@@ -87,7 +87,8 @@ def _word(value: object) -> str:
 
 def _claims(sampler: Sampler) -> str:
     noise = "stochastic" if sampler.stochastic else "deterministic"
-    return f"{sampler.global_order:g}, {_evaluations(sampler)} evaluations for n steps, {noise}"
+    order = "none claimed" if sampler.global_order is None else f"{sampler.global_order:g}"
+    return f"{order}, {_evaluations(sampler)} evaluations for n steps, {noise}"
 
 
 def _evaluations(sampler: Sampler) -> str:
