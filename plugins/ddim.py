@@ -46,7 +46,7 @@ class DDIM(Sampler):
     def starts_at_pure_noise(self) -> bool:
         return True
 
-    def limit(self, x0: Tensor) -> Tensor:
+    def limit_x0(self, x0: Tensor) -> Tensor:
         return x0 if self.clip == "none" else x0.clamp(-1, 1)
 
     @property
@@ -64,7 +64,7 @@ class DDIM(Sampler):
             else:
                 x0 = eps.x0(x, grid.times[i])
                 e = (x - alpha * x0) / sigma
-                x0 = self.limit(x0)
+                x0 = self.limit_x0(x0)
                 if self.clip == "x0-and-eps":
                     e = (x - alpha * x0) / sigma
                 x = alpha_next * x0 + kept * e

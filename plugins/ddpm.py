@@ -46,7 +46,7 @@ class DDPM(Sampler):
             return "the network of this model gives no range of variances; use another variance"
         return ""
 
-    def limit(self, x0: Tensor) -> Tensor:
+    def limit_x0(self, x0: Tensor) -> Tensor:
         return x0.clamp(-1, 1) if self.clip == "x0" else x0
 
     def transition(self, eps: Denoiser, grid: TimeGrid, i: int, x: Tensor) -> tuple[Tensor, Tensor | float]:
@@ -65,7 +65,7 @@ class DDPM(Sampler):
             variance = beta if self.variance == "fixed-large" else small
             if grid.sigma[i + 1] == 0 and i > 0:  # L_0's variance, as the authors have it; no noise is added there
                 variance = self._beta(grid, i - 1)[1]
-        x0 = self.limit(x0)
+        x0 = self.limit_x0(x0)
         # mean of q(x_next | x, x0), eq. 7 of the paper
         mean = (alpha_next * beta / sigma**2) * x0 + (alpha / alpha_next * sigma_next**2 / sigma**2) * x
         return mean, variance

@@ -18,6 +18,7 @@ A last step to time 0 (`final=zero`) is of order 1: λ is infinite there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
@@ -100,12 +101,12 @@ class DPMSolver(Sampler):
         """Whether a grid has a step for each evaluation, and a step of order p spans p of them."""
         return self.mode == "fast" and self.spacing != "logsnr"
 
-    def label_time(self, schedule: NoiseSchedule, t: Value) -> Value:
+    def label_rule(self, schedule: NoiseSchedule) -> Callable[[Value], Value] | None:
         if self.labels == "type-1" or not schedule.discrete:
-            return t
-        return np.minimum(1 + (1 - 1 / schedule.t_max) * t, schedule.t_max)  # label (N-1)/N·t instead of t - 1
+            return None
+        return lambda t: np.minimum(1 + (1 - 1 / schedule.t_max) * t, schedule.t_max)  # label (N-1)/N·t, not t - 1
 
-    def limit(self, x0: Tensor) -> Tensor:
+    def limit_x0(self, x0: Tensor) -> Tensor:
         return dynamically_thresholded(x0) if self.thresholding else x0
 
     def evaluations(self, steps: int) -> int:
@@ -162,7 +163,7 @@ class Solver:
         time = times_for(x, self.grid.schedule.time(lam) if t is None else t)
         if self.options.prediction == "eps":
             return self.eps(x, time, self.rows)
-        return self.options.limit(self.eps.x0(x, time, self.rows))
+        return self.options.limit_x0(self.eps.x0(x, time, self.rows))
 
     def step(
         self, x: Tensor, lam: Value, lam_next: Value, m: Tensor, d1: Tensor | None = None, d2: Any = None

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .diffusion.denoiser import Epsilon, Meter
 from .diffusion.grid import TimeGrid
 from .diffusion.noise import NoiseSource
-from .diffusion.schedule import NoiseSchedule
 from .errors import Miscounted, UserError, contained
 from .sampler import Sampler
 
@@ -64,8 +63,8 @@ def draw(
     schedule, prior = grid.schedule, grid.schedule.prior(grid.times[0])
     if why := sampler.unsuitable(schedule, epsilon):
         raise UserError(f"{sampler.name} is unsuitable: {why}")
-    if type(sampler).label_time is not Sampler.label_time:
-        epsilon = _relabelled(sampler, epsilon, schedule)
+    if (rule := sampler.label_rule(schedule)) is not None:
+        epsilon = _relabelled(sampler, epsilon, rule)
     meter, before = Meter(epsilon, len(x), budget, schedule=schedule), passes() if passes else 0
     eps, x = meter.denoiser(), x if prior == 1 else prior * x
     denoise = sampler.final == "denoise" and grid.times[-1] > 0
@@ -74,7 +73,7 @@ def draw(
             x0 = sampler.sample(eps, grid, x, noise)
         _check(sampler, x0, x)
         if denoise:
-            x0 = sampler.limit(eps.x0(x0, grid.times[-1]))
+            x0 = sampler.limit_x0(eps.x0(x0, grid.times[-1]))
             _check(sampler, x0, x)
         elif grid.scale[-1] != 1:
             x0 = grid.scale[-1] * x0
@@ -86,12 +85,12 @@ def draw(
     return Drawing(x0, evaluations)
 
 
-def _relabelled(sampler: Sampler, epsilon: Epsilon, schedule: NoiseSchedule) -> Epsilon:
+def _relabelled(sampler: Sampler, epsilon: Epsilon, rule: Callable[[Any], Any]) -> Epsilon:
     """ε with the labels that the sampler asks for."""
     relabelled = getattr(epsilon, "relabelled", None)
     if relabelled is None:
         raise UserError(f"{sampler.name} gives labels of its own, and this ε function takes none")
-    new: Epsilon = relabelled(lambda t: sampler.label_time(schedule, t))
+    new: Epsilon = relabelled(rule)
     return new
 
 

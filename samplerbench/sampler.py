@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, Field, dataclass, fields
 from math import inf, isfinite
 from types import MemberDescriptorType
@@ -108,11 +108,13 @@ class Sampler(ABC):
         """Why it cannot run on this path, or with this ε function, in one line; empty where it can."""
         return ""
 
-    def label_time(self, schedule: NoiseSchedule, t: Any) -> Any:
-        """The time whose label the network is given where the sampler asks at time t, a number or an array."""
-        return t
+    def label_rule(self, schedule: NoiseSchedule) -> Callable[[Any], Any] | None:
+        """What gives the time whose label the network is told for a time, a number or an array, where that is another
+        time; None where it is the same.
+        """
+        return None
 
-    def limit(self, x0: Tensor) -> Tensor:
+    def limit_x0(self, x0: Tensor) -> Tensor:
         """What it makes of a predicted x_0: the same, or limited to the range of the data. The evaluation of
         `final=denoise` goes through it too.
         """

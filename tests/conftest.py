@@ -13,7 +13,7 @@ from samplerbench.cli import main
 from samplerbench.metrics.extractors import load_extractor
 from samplerbench.metrics.names import SHIPPED
 from samplerbench.metrics.reference import Provenance, make_reference, save_reference
-from samplerbench.models.model import save_model
+from samplerbench.models.formats.own import save_model
 from samplerbench.models.networks.unet import UNet, UNetConfig
 
 os.environ["COLUMNS"] = "160"

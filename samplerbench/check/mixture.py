@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
-from ..diffusion.denoiser import Time
+from ..diffusion.denoiser import Time, x0_of
 from ..diffusion.ode import integrate_flow
 from ..diffusion.schedule import NoiseSchedule
 
@@ -38,30 +39,25 @@ class GaussianMixture:
 
     def exact(self, x: torch.Tensor, t: Time) -> torch.Tensor:
         """ε(x, t), x [B, ...]."""
-        alpha, sigma, logits, variance, z = self._posterior(x, t)
-        score = (torch.softmax(logits, dim=-1) * (alpha * self.means - z) / variance).sum(-1)
-        return (-(sigma.squeeze(-1) if sigma.ndim else sigma) * score).to(x.dtype)
-
-    def x0(self, x: torch.Tensor, t: Time) -> torch.Tensor:
-        """E[x_0 | x_t = x], at α = 0 too; counted."""
-        GaussianMixture.rows += len(x)
-        alpha, _, logits, variance, z = self._posterior(x, t)
-        each = self.means + alpha * self.deviations**2 / variance * (z - alpha * self.means)
-        return (torch.softmax(logits, dim=-1) * each).sum(-1).to(x.dtype)
-
-    def relabelled(self, rule: Callable[[Any], Any]) -> GaussianMixture:
-        """Itself: what is exact needs no label."""
-        return self
-
-    def _posterior(self, x: torch.Tensor, t: Time) -> tuple[torch.Tensor, ...]:
-        """α, σ, the log weights of the components given x, their variances at t, and x with an axis for them."""
         alpha, sigma = (torch.as_tensor(f(t)) for f in (self.schedule.alpha, self.schedule.sigma))
         if alpha.ndim:  # a time for each sample
             alpha, sigma = (value.view(-1, *[1] * x.ndim) for value in (alpha, sigma))
         z = x.double().unsqueeze(-1)
         variance = (alpha * self.deviations) ** 2 + sigma**2
         logits = self.weights.log() - 0.5 * variance.log() - 0.5 * (z - alpha * self.means) ** 2 / variance
-        return alpha, sigma, logits, variance, z
+        score = (torch.softmax(logits, dim=-1) * (alpha * self.means - z) / variance).sum(-1)
+        return (-(sigma.squeeze(-1) if sigma.ndim else sigma) * score).to(x.dtype)
+
+    def x0(self, x: torch.Tensor, t: Time) -> torch.Tensor:
+        """E[x_0 | x_t = x], at α = 0 too; counted."""
+        eps, alpha = self(x.double(), t), np.min(self.schedule.alpha(t))
+        if alpha == 0:
+            return torch.full_like(x, float((self.weights * self.means).sum()))
+        return x0_of(x.double(), eps, self.schedule, t).to(x.dtype)
+
+    def relabelled(self, rule: Callable[[Any], Any]) -> GaussianMixture:
+        """Itself: what is exact needs no label."""
+        return self
 
     def with_range(self, x: torch.Tensor, t: Time) -> tuple[torch.Tensor, torch.Tensor]:
         """ε, and a place of the log variance between -1 (β̃) and 1 (β), as a network that learned it gives. Every place

@@ -14,7 +14,7 @@ from .schedule import NoiseSchedule
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["BadNoise", "Denoiser", "Epsilon", "Meter", "Time"]
+__all__ = ["BadNoise", "Denoiser", "Epsilon", "Meter", "Time", "x0_of"]
 
 NO_RANGE = "the network of this model gives no range of variances; use another variance"
 

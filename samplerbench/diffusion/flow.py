@@ -15,22 +15,25 @@ __all__ = ["FlowSchedule"]
 
 @dataclass(frozen=True)
 class FlowSchedule(NoiseSchedule):
-    """λ = ln((1 - t)/t) - ln(shift). Nothing of the data is left at t = 1.
+    """λ = ln((1 - t)/t) - ln(shift). Nothing of the data is left at t = 1; a network that was not trained there has a
+    smaller t_max.
 
     shift: what evenly spaced times are shifted by towards the noisy end: the network's own time is
     shift·t/(1 + (shift - 1)·t) (Esser et al. 2024, §5.3.2). It depends on the resolution in some models.
     """
 
     kind = "flow"
-    t_max = 1.0
 
     shift: float = 1.0
+    t_max: float = 1.0
     t_min: float = 1e-3
 
     def __post_init__(self) -> None:
-        check_numbers("a schedule", shift=self.shift, t_min=self.t_min)
-        if not (self.shift > 0 and 0 < self.t_min < 1):
-            raise UserError(f"a flow needs shift > 0 and 0 < t_min < 1, got {self.shift} and {self.t_min}")
+        check_numbers("a schedule", shift=self.shift, t_max=self.t_max, t_min=self.t_min)
+        if not (self.shift > 0 and 0 < self.t_min < self.t_max <= 1):
+            raise UserError(
+                f"a flow needs shift > 0 and 0 < t_min < t_max <= 1, got {self.shift}, {self.t_min} and {self.t_max}"
+            )
 
     def half_log_snr(self, t: ArrayLike) -> Array:
         t = np.asarray(t, dtype=np.float64)

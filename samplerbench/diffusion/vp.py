@@ -148,6 +148,8 @@ def cosine_schedule(
     check_numbers("a schedule", offset=offset, beta_limit=beta_limit)
     if offset < 0:
         raise UserError(f"offset of a cosine schedule is at least 0, got {offset}")
+    if not 0 < beta_limit < 1:
+        raise UserError(f"beta_limit of a cosine schedule lies between 0 and 1, got {beta_limit}")
     f = np.cos((np.arange(steps + 1) / steps + offset) / (1 + offset) * pi / 2) ** 2
     config = {"kind": "cosine", "steps": steps, "offset": offset, "beta_limit": beta_limit}
     return DiscreteSchedule(np.minimum(1 - f[1:] / f[:-1], beta_limit), zero_terminal_snr, config)

@@ -58,7 +58,8 @@ def model_config(config: Mapping[str, Any]) -> ModelConfig:
     described = _object(config, "schedule")
     label = config.get("label") if version != 1 else _first_label(described)
     schedule = schedule_from_config(described)
-    if (prediction := _required(config, "prediction")) not in PREDICTIONS:
+    prediction = _required(config, "prediction")
+    if not isinstance(prediction, str) or prediction not in PREDICTIONS:
         raise unknown("prediction", prediction, PREDICTIONS)
     said = {"prediction": prediction, "label": label} | {k: config[k] for k in ("input", "sigma_data") if k in config}
     preconditioning = Preconditioning.from_config(said)

@@ -61,7 +61,7 @@ class Label:
     between: str = "interpolate"
 
     def __post_init__(self) -> None:
-        if self.kind not in LABELS:
+        if not isinstance(self.kind, str) or self.kind not in LABELS:
             raise unknown("label", self.kind, LABELS)
         for name in ("factor", "offset"):
             value = getattr(self, name)
@@ -139,9 +139,9 @@ class Preconditioning:
     sigma_data: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.prediction not in PREDICTIONS:
+        if not isinstance(self.prediction, str) or self.prediction not in PREDICTIONS:
             raise unknown("prediction", self.prediction, PREDICTIONS)
-        if self.input not in INPUTS:
+        if not isinstance(self.input, str) or self.input not in INPUTS:
             raise unknown("input", self.input, INPUTS)
         if isinstance(self.sigma_data, bool) or not isinstance(self.sigma_data, int | float) or not self.sigma_data > 0:
             raise UserError(f"sigma_data is a number above 0, got {self.sigma_data!r}")
@@ -171,9 +171,7 @@ class Preconditioning:
         if self.prediction.startswith("velocity") and not flows:
             return "a velocity ε - x_0 belongs to a flow, x_t = (1 - t) x_0 + t ε; this path is none"
         if self.label.kind == "index" and not schedule.discrete:
-            return (
-                "a label of kind 'index' belongs to a discrete schedule; expected time, sigma, log-sigma or flow-time"
-            )
+            return "label 'index' belongs to a discrete schedule; expected time, sigma, log-sigma or flow-time"
         return ""
 
     def config(self) -> dict[str, Any]:

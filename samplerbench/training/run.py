@@ -99,7 +99,6 @@ def _diffusion(
     save_model(
         folder,
         trained.cpu(),
-        {"kind": "unet", **asdict(network.config)},
         recipe.prediction,
         schedule,
         recipe.extractor,

@@ -3,6 +3,7 @@ import pytest
 
 from samplerbench import DiscreteSchedule, UserError, VPSchedule, cosine_schedule, linear_schedule
 from samplerbench.diffusion.paths import schedule_from_config
+from samplerbench.models.preconditioning import Label
 
 SCHEDULES = {"linear": linear_schedule(), "cosine": cosine_schedule(), "vp": VPSchedule()}
 
@@ -45,8 +46,9 @@ def test_time_inverts_half_log_snr_and_alpha_sigma_are_a_unit_vector(schedule):
 
 def test_labels_of_a_discrete_schedule_start_at_zero():
     schedule = linear_schedule()
-    assert schedule.label([1, 2, 1000]).tolist() == [0, 1, 999]
-    assert schedule.label(1.5) == 0.5
+    assert Label()(schedule, [1, 2, 1000]).tolist() == [0, 1, 999]
+    assert Label()(schedule, 1.5) == 0.5
+    assert Label(between="round")(schedule, [1.4, 2.6]).tolist() == [0, 2]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)

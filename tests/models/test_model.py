@@ -7,9 +7,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from samplerbench import UserError, linear_schedule, load_model, sample
-from samplerbench.models.model import model_names, save_model
+from samplerbench.models.formats.own import save_model, shipped_models
 from samplerbench.models.networks.experts import Experts
 from samplerbench.models.networks.unet import UNet, UNetConfig
+from samplerbench.models.preconditioning import Level
 from samplerbench.models.predictor import ModelEpsilon, NoisePredictor
 
 
@@ -73,7 +74,7 @@ def test_experts_serve_the_labels_of_their_range():
     x, labels = torch.zeros(6, 1), [0.0, 10.0, 10.5, 20.0, 20.5, 999.0]
     assert experts(x, torch.tensor(labels)).flatten().tolist() == [1, 1, 2, 2, 3, 3]
     predictor = NoisePredictor(experts, "epsilon")
-    assert [float(predictor(x[:1], label, 1.0, 1.0)) for label in labels] == [1, 1, 2, 2, 3, 3]
+    assert [float(predictor(x[:1], label, Level(1.0, 1.0))) for label in labels] == [1, 1, 2, 2, 3, 3]
     for last in ([10], [20, 10], [10, 10]):
         with pytest.raises(UserError, match="increasing labels, one fewer"):
             Experts([Plus(1), Plus(2), Plus(3)], last)
@@ -147,7 +148,7 @@ def pickled_with_another_ending(folder):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (without_config, r"has no config\.json"),
+        (without_config, "is a folder of no known format; expected a folder with config.json and model.safetensors"),
         (without_weights, r"has no model\.safetensors"),
         (truncated, r"model\.safetensors is truncated or not safetensors"),
         (of_another_shape, r"does not fit config\.json: .* is \[.*\], expected \["),
@@ -282,7 +283,7 @@ CONFIGS = [
     ({"schedule": {"kind": "betas"}}, "schedule 'betas': .*betas"),
     *(
         ({"schedule": {"kind": "betas", "betas": value}}, "schedule 'betas'|betas must be")
-        for value in ([], [[0.1]], ["a"], "ab", 0.5, None, [0.1, 1.0], [0.1, math.nan], [{}])
+        for value in ([], [[0.1]], ["a"], "ab", 0.5, None, [1.0, 0.1], [0.1, math.nan], [{}])
     ),
     ({"schedule": {"kind": "betas", "betas": [0.9999] * 100}}, r"ends at α = exp\(-460.5\), which is 0 in float64"),
     *(
@@ -304,7 +305,7 @@ CONFIGS = [
         ({"mean_squares": {"times": times, "values": values}}, "mean_squares: ")
         for times, values in (([], []), ([1, 2], [1]), ([2, 1], [1, 1]), (["1"], [1]), ([1], [-1]), ([1], [math.nan]))
     ),
-    ({"format": 2}, "format is 1, got 2: another version of samplerbench"),
+    ({"format": 3}, "format is 1 or 2, got 3: another version of samplerbench"),
     ({"expert": [5]}, "unknown key of config.json 'expert'; did you mean 'experts'"),
 ]
 
@@ -324,8 +325,8 @@ def test_unknown_model():
 
 
 def test_the_shipped_model_is_what_its_config_says():
-    assert "fashion-mnist" in model_names()
+    assert "fashion-mnist" in shipped_models()
     model = load_model("fashion-mnist")
     assert model.image_shape == (1, 28, 28)
-    assert model.config["training"]["images_seen"] > 1_000_000
+    assert model.checkpoint.training["images_seen"] > 1_000_000
     assert model.reference is not None

@@ -21,6 +21,7 @@ from samplerbench.check.checks import check_sampler
 from samplerbench.check.mixture import GaussianMixture
 from samplerbench.diffusion.denoiser import Meter
 from samplerbench.drawing import BadSample
+from samplerbench.models.predictor import ModelEpsilon, NoisePredictor
 from samplerbench.plugins import load_plugins
 
 REGISTRY = load_plugins()
@@ -297,12 +298,18 @@ def test_thresholding_keeps_x0_in_range():
 def test_labels_of_type_two_are_scaled():
     asked = []
 
-    def eps(x, t):
-        asked.append(float(LINEAR.label(t)))
-        return x
+    class Network(torch.nn.Module):
+        def forward(self, x, label):
+            asked.append(float(label[0]))
+            return x / 2
 
-    sample("dpm:labels=type-2", eps, LINEAR, x_T(2), times=[1000, 500, 1])
-    assert asked == pytest.approx([999, 0.999 * 500])
+    epsilon = ModelEpsilon(NoisePredictor(Network(), "v"), LINEAR)
+    one = sample("dpm:labels=type-2:final=denoise", epsilon, LINEAR, x_T(2).float(), times=[1000, 500, 1])
+    assert asked == pytest.approx([999, 0.999 * 500, 0.999])
+    # the label alone is another: of a network that ignores it the samples are the same
+    assert torch.equal(one.x0, sample("dpm:final=denoise", epsilon, LINEAR, x_T(2).float(), times=[1000, 500, 1]).x0)
+    with pytest.raises(UserError, match="this ε function takes none"):
+        sample("dpm:labels=type-2", lambda x, t: x, LINEAR, x_T(2), times=[1000, 500, 1])
 
 
 @pytest.mark.parametrize(

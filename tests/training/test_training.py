@@ -56,7 +56,7 @@ def test_a_model_is_trained_and_exported(images, tmp_path):
     assert logged[-1][1] < 0.8 * logged[0][1]
     model = load_model(str(summary["folder"]))
     assert model.image_shape == (1, 8, 8)
-    training = model.config["training"]
+    training = model.checkpoint.training
     assert training["images_seen"] == 120 * 16
     assert training["recipe"]["optimiser"]["ema"] == 0.9
     assert training["data_sha256"] == load_images("npz", images).sha256
@@ -99,7 +99,7 @@ def test_experts_go_on_from_the_shared_network_each_in_its_range(images, tmp_pat
     assert steps == list(range(1, plan.total + 1))
     assert plan.total == 120 + 2 * 30
     model = load_model(str(summary["folder"]))
-    assert model.config["experts"] == [299.0]
+    assert model.predictor.network.last == (299.0,)
     low, high = model.predictor.network.networks
     assert not torch.equal(low.stem.weight, high.stem.weight)
     shared = load_file(tmp_path / "out" / "checkpoint.safetensors")["ema/stem.weight"]

@@ -5,6 +5,7 @@ feature statistics of its training images. Shipped models are such folders insid
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from ...diffusion.schedule import NoiseSchedule
 from ...errors import UserError
 from ...files import load_weights, read_json, save_weights, write_whole
 from ..config import FORMAT, model_config
-from ..networks.build import build_network
+from ..networks.build import architecture_of, build_network
+from ..networks.experts import Experts
 from ..preconditioning import Preconditioning
 from .format import Checkpoint, ModelFormat
 
@@ -77,33 +79,32 @@ class Own(ModelFormat):
 def save_model(
     folder: Path,
     network: nn.Module,
-    architecture: dict[str, Any],
     preconditioning: Preconditioning | str,
     schedule: NoiseSchedule,
     extractor: str | None = None,
-    training: dict[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
     weights: str = "float32",
     mean_squares: dict[str, list[float]] | None = None,
     dataset: str | None = None,
+    architecture: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes a model folder that `Own` reads. architecture: of the network, or of each of its experts. training: what
-    to keep of how it came about. weights: float32 or float16. mean_squares: see `ModelEpsilon`.
+    """Writes a model folder that `Own` reads. preconditioning: the network's convention, or the name of what it
+    predicts. training: what to keep of how it came about. weights: float32 or float16. mean_squares: see
+    `ModelEpsilon`. architecture: of the network, or of each of its experts, where it is not a `UNet`.
     """
-    from ..networks.experts import Experts
-
     if isinstance(preconditioning, str):
         preconditioning = Preconditioning(preconditioning)
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(network, folder / "model.safetensors", weights)
     config = {
         "format": FORMAT,
-        "architecture": architecture,
+        "architecture": architecture_of(network) if architecture is None else dict(architecture),
         **({"experts": list(network.last)} if isinstance(network, Experts) else {}),
         **preconditioning.config(),
         "schedule": schedule.config(),
         "extractor": extractor,
         "dataset": dataset,
-        "training": training or {},
+        "training": dict(training or {}),
         **({"mean_squares": mean_squares} if mean_squares else {}),
     }
     write_whole(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())

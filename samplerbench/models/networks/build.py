@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from torch import nn
@@ -12,7 +12,7 @@ from ...errors import UserError, unknown
 from .experts import Experts
 from .unet import UNet, UNetConfig
 
-__all__ = ["NETWORKS", "build_network"]
+__all__ = ["NETWORKS", "architecture_of", "build_network"]
 
 Shape = tuple[int, int, int]
 
@@ -46,3 +46,11 @@ def build_network(architecture: Mapping[str, Any], last: Sequence[float] = ()) -
     if last:
         network = Experts([network, *(NETWORKS[kind](config)[0] for _ in last)], last)
     return network, shape
+
+
+def architecture_of(network: nn.Module) -> dict[str, Any]:
+    """The `architecture` of a `UNet`, or of the experts that are."""
+    one = network.networks[0] if isinstance(network, Experts) else network
+    if not isinstance(one, UNet):
+        raise UserError(f"how a {type(one).__name__} is built is not known; give its architecture")
+    return {"kind": "unet", **asdict(one.config)}
