@@ -83,7 +83,7 @@ def test_the_decoder_has_the_authors_variance(steps):
     """
     schedule = linear_schedule()
     grid = TimeGrid.make(schedule, steps)
-    denoiser = Denoiser(Meter(WithMeanSquare(epsilon_of(schedule), 0.0), 2))
+    denoiser = Denoiser(Meter(WithMeanSquare(epsilon_of(schedule), 0.0), 2, schedule=schedule))
     x = torch.zeros(2, *SHAPE)
     kept = np.concatenate([[1.0], np.cumprod(1 - schedule.betas)])[np.round(grid.times[::-1]).astype(int)]
     respaced = (1 - kept[2] / kept[1]) * (1 - kept[1]) / (1 - kept[2])
