@@ -76,8 +76,9 @@ def compare(
     A, B … are results.csv files or run folders; each is compared with A. Differences are paired where both were made
     from the same noise, which needs far fewer samples, and unpaired otherwise.
 
-    Of a cell that was measured more than once the newest row counts, and of a file the cells with the most samples; a
-    file with rows of several models, references or other conditions is refused with the choice to make.
+    Of a cell that was measured more than once the newest row counts, of a file the cells with the most samples, and of
+    a sampler the code of its newest row; a file with rows of several models, references or other conditions is refused
+    with the choice to make.
 
     Exits with 1 where nothing could be compared.
     """

@@ -19,7 +19,8 @@ __all__ = ["Matched", "match", "match_baseline"]
 # anything together; and those that are worth knowing.
 VARIED = ("model", "samples", "seed", "dtype")
 DECISIVE = ("samples", "extractor_sha256", "reference_sha256", "quantise")
-OTHERS = ("model_sha256", "seed", "dtype", "device", "torch", "samplerbench", "sampler_sha256")
+OTHERS = ("model_sha256", "seed", "dtype", "device", "torch", "samplerbench")
+SAMPLERS = 8  # that a line names
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,20 @@ def _conditions(names: Sequence[str], sides: Sequence[pd.DataFrame], metric: str
             warnings.append(text)
             if column in DECISIVE and not set(sets[0]) & set(sets[1]):
                 decisive.append(text)
-    return warnings, decisive
+    return [*warnings, *_codes(names, sides)], decisive
+
+
+def _codes(names: Sequence[str], sides: Sequence[pd.DataFrame]) -> list[str]:
+    """The samplers whose code is another in one result than in the other."""
+    if not all("sampler_sha256" in rows.columns for rows in sides):
+        return []
+    base, other = (rows.groupby("sampler")["sampler_sha256"].agg(lambda codes: set(codes.dropna())) for rows in sides)
+    changed = [name for name in base.index.intersection(other.index) if base[name] and other[name] != base[name]]
+    changed = [name for name in changed if other[name]]
+    if not changed:
+        return []
+    listed = ", ".join(changed[:SAMPLERS]) + (f" and {len(changed) - SAMPLERS} more" if len(changed) > SAMPLERS else "")
+    return [f"{listed}: other code in {names[1]} than in {names[0]} (sampler_sha256 says which)"]
 
 
 def _shown(value: object) -> str:

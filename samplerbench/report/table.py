@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["captions", "conditions_line", "markdown_table", "print_run", "print_table", "print_tables"]
 
 CORNERS = {"budget": "network evaluations", "steps": "steps (@ evaluations)", "nfe": "network evaluations"}
+VERSIONS = ("torch", "samplerbench")  # told where rows were drawn with several
 REASONS = 8  # that are told one by one
 
 
-def print_table(files: Sequence[Results], metric: Metric, as_markdown: bool, honest: bool = False) -> None:
+def print_table(
+    files: Sequence[Results], metric: Metric, as_markdown: bool, honest: bool = False, force: bool = False
+) -> None:
     """The table of the rows of files, and under it what its reader has to know."""
     console = plain_console()
-    table = layout(files, metric, honest)
+    table = layout(files, metric, honest, force)
     for note in (*(note for one in files for note in one.notes), *table.notes):
         say(console, note, "yellow")
     if as_markdown:
@@ -176,7 +179,9 @@ def conditions_line(rows: pd.DataFrame) -> str:
         return " and ".join(f"{v:.0f}" if isinstance(v, float) else str(v) for v in known) or "unknown"
 
     reference = f"{of('extractor')} against {of('reference_count')} real images"
-    return f"{of('model')}, {of('samples')} samples, seed {of('seed')}, {reference}, {of('dtype')} on {of('device')}"
+    line = f"{of('model')}, {of('samples')} samples, seed {of('seed')}, {reference}, {of('dtype')} on {of('device')}"
+    several = [name for name in VERSIONS if name in rows.columns and rows[name].nunique() > 1]
+    return line + "".join(f"; drawn with {name} {of(name)}" for name in several)
 
 
 def _print_reasons(console: Console, rows: pd.DataFrame) -> None:

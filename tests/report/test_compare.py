@@ -148,6 +148,15 @@ def test_what_pairs(read, noise, column, value, how):
     assert bool(result.decisive) == (column in ("reference_sha256", "extractor_sha256"))
 
 
+def test_two_versions_of_a_sampler_are_told_in_words(read):
+    def run(code):
+        return [cell("my-ab2", 5, 20.0, sampler_sha256=code, key=code), cell("ddim", 5, 20.0, sampler_sha256="same")]
+
+    (result,) = compare(read(a=run("one"), b=run("two")), Plain())
+    (warning,) = [line for line in result.warnings if "code" in line]
+    assert re.fullmatch(r"my-ab2: other code in .*b than in .*a \(sampler_sha256 says which\)", warning)
+
+
 @pytest.mark.parametrize("column", ["samples", "extractor_sha256", "reference_sha256", "quantise"])
 def test_decisive_conditions_are_refused_unless_forced(command, read, tmp_path, column):
     read(a=[cell("ddim", 5, 20.0)], b=[cell("ddim", 5, 21.0, **{column: 99 if column == "samples" else "x"})])
