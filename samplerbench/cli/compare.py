@@ -87,11 +87,11 @@ def compare(
     from ..report.beside import print_published, print_rankings
     from ..report.choice import Where, choose
     from ..report.compare import compare, compare_with_baseline
-    from ..report.literature import published, rankings
-    from ..report.results import read_results
+    from ..report.literature import published, published_folder, rankings
+    from ..report.results import metric_named, read_results
 
     registry = load_plugins(plugins)
-    chosen = registry.metric(metric)
+    chosen = metric_named(metric, registry, results)
     conditions = [Where.parse(text) for text in where]
     if baseline and against:
         raise UserError("--baseline and --against are two questions; ask one")
@@ -107,8 +107,11 @@ def compare(
         click.echo("\n".join(one.nothing for one in empty))
         return 1
     if against:
-        folder = Path("results") / "published"
+        folder = published_folder()
         frame = published(files[0], folder, registry)
+        if frame.empty:
+            click.echo(f"nothing to compare: the tables in {folder} have no sampler of {results[0]} at its evaluations")
+            return 1
         print_published(frame, markdown)
         print_rankings(rankings(files[0], folder, registry, chosen, family), family, markdown)
         if csv_path:
@@ -122,8 +125,7 @@ def compare(
         if two.decisive and not force:
             why = "; ".join(two.decisive)
             raise UserError(f"{two.base} and {two.other} do not compare: {why}; --force compares them all the same")
-    for two in comparisons:
-        tables.print_comparison(two, markdown)
+    tables.print_comparisons(comparisons, markdown)
     if csv_path:
         import pandas as pd
 

@@ -46,11 +46,11 @@ def table(
     """
     from ..plugins import load_plugins
     from ..report.choice import Where, check_one_table, choose
-    from ..report.results import read_results
+    from ..report.results import metric_named, read_results
     from ..report.table import print_table
 
     registry = load_plugins(plugins)
-    chosen = registry.metric(metric)
+    chosen = metric_named(metric, registry, results)
     read = [read_results(path, metric) for path in results]
     files = choose(read, registry, [Where.parse(text) for text in where], force)
     if not any(len(one.every) for one in files):
