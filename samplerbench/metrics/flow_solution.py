@@ -26,7 +26,7 @@ def solution(drawn: Drawn, start: float) -> dict[str, Tensor]:
         fewest, most = evaluations()
         drawn.notice(
             f"solving the probability-flow ODE from {start:g} for {count} samples, once for model and seed: {fewest:,} "
-            f"to {most:,} evaluations a sample. Whoever stops it loses no samples: a later run takes them from the cache."
+            f"to {most:,} evaluations a sample. Stopping it loses no samples: a later run has them from the cache."
         )
         parts = []
         with torch.no_grad():
