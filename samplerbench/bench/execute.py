@@ -36,6 +36,9 @@ class Listener:
     def finish(self, cell: Planned, record: Record) -> None:
         """A cell has ended, whatever its status."""
 
+    def working(self, text: str) -> None:
+        """How far a long computation of a metric has come, in place of what it said before."""
+
     def notice(self, text: str) -> None:
         """Something the user should know."""
 

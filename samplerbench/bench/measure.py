@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..code import code_sha256
 from ..data import load_images
 from ..diffusion.grid import TimeGrid
 from ..errors import UserError, contained, one_line
@@ -48,7 +49,7 @@ class Measurer:
     """Measures cells.
 
     metrics: with the hash of each one's code. keeper: for what is costly and belongs to the model. data_root: where the
-    files of the model's dataset are.
+    files of the model's dataset are. progress: told how far a long computation has come.
     """
 
     metrics: Sequence[tuple[Metric, str]]
@@ -57,6 +58,7 @@ class Measurer:
     keeper: Keeper
     data_root: Path | None
     notice: Callable[[str], None]
+    progress: Callable[[str], None]
 
     def measure(self, cell: Cell, sampler: Sampler, shards: Sequence[Shard]) -> Measurements:
         """Every metric of a cell, from the shards of its samples 0..n-1. One that fails costs its own column."""
@@ -109,12 +111,20 @@ class Measurer:
             keep=partial(self._keep, cell, code),
             real_images=self._real_images,
             notice=self.notice,
+            progress=self.progress,
         )
 
     def _keep(
-        self, cell: Cell, code: str, name: str, identity: dict[str, Any], compute: Callable[[], dict[str, Tensor]]
+        self,
+        cell: Cell,
+        code: str,
+        name: str,
+        identity: dict[str, Any],
+        compute: Callable[[], dict[str, Tensor]],
+        made_by: str = "",
     ) -> dict[str, Tensor]:
         known = {field: getattr(cell, field) for field in ("model", "dtype", "seed", "device", "core", "torch")}
+        code = code_sha256(made_by) if made_by else code
         return self.keeper(name, known | {"code": code, "identity": identity}, compute)
 
     def _real_images(self) -> Tensor:

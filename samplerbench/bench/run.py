@@ -178,7 +178,7 @@ class BenchmarkRun:
         )
         coded = [(metric, self.registry.metric_entry(metric.name).code_sha256) for metric in self.metrics]
         keeper = Keeper(folder, notice, config.fresh)
-        measurer = Measurer(coded, self.reference, worker, keeper, config.data_root, notice)
+        measurer = Measurer(coded, self.reference, worker, keeper, config.data_root, notice, self.listener.working)
         return Executor(
             config, self.registry, worker, measurer, ShardCache(folder, notice, config.fresh), self.listener
         )

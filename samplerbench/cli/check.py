@@ -21,6 +21,8 @@ def check(samplers: str | None, plugins: tuple[str, ...]) -> int:
 
     registry = load_plugins(plugins)
     specs = split_specs(samplers) if samplers else [r.cls.name for r in registry.samplers if r.level == NAMED]
+    if not specs and plugins:
+        raise UserError(f"{', '.join(plugins)} registers no sampler, and check tests no metrics; run takes them")
     if not specs:
         raise UserError("name samplers to check, or a --plugin; try samplerbench check ddim,dpm-solver")
     chosen = [registry.sampler(spec) for spec in specs]

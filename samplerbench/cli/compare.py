@@ -76,8 +76,9 @@ def compare(
     A, B … are results.csv files or run folders; each is compared with A. Differences are paired where both were made
     from the same noise, which needs far fewer samples, and unpaired otherwise.
 
-    Of a cell that was measured more than once the newest row counts, and of a file the cells with the most samples; a
-    file with rows of several models, references or other conditions is refused with the choice to make.
+    Of a cell that was measured more than once the newest row counts, of a file the cells with the most samples, and of
+    a sampler the code of its newest row; a file with rows of several models, references or other conditions is refused
+    with the choice to make.
 
     Exits with 1 where nothing could be compared.
     """
@@ -86,11 +87,11 @@ def compare(
     from ..report.beside import print_published, print_rankings
     from ..report.choice import Where, choose
     from ..report.compare import compare, compare_with_baseline
-    from ..report.literature import published, rankings
-    from ..report.results import read_results
+    from ..report.literature import published, published_folder, rankings
+    from ..report.results import metric_named, read_results
 
     registry = load_plugins(plugins)
-    chosen = registry.metric(metric)
+    chosen = metric_named(metric, registry, results)
     conditions = [Where.parse(text) for text in where]
     if baseline and against:
         raise UserError("--baseline and --against are two questions; ask one")
@@ -106,8 +107,11 @@ def compare(
         click.echo("\n".join(one.nothing for one in empty))
         return 1
     if against:
-        folder = Path("results") / "published"
+        folder = published_folder()
         frame = published(files[0], folder, registry)
+        if frame.empty:
+            click.echo(f"nothing to compare: the tables in {folder} have no sampler of {results[0]} at its evaluations")
+            return 1
         print_published(frame, markdown)
         print_rankings(rankings(files[0], folder, registry, chosen, family), family, markdown)
         if csv_path:
@@ -121,8 +125,7 @@ def compare(
         if two.decisive and not force:
             why = "; ".join(two.decisive)
             raise UserError(f"{two.base} and {two.other} do not compare: {why}; --force compares them all the same")
-    for two in comparisons:
-        tables.print_comparison(two, markdown)
+    tables.print_comparisons(comparisons, markdown)
     if csv_path:
         import pandas as pd
 

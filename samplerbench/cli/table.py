@@ -40,17 +40,17 @@ def table(
     A, B … are results.csv files or run folders; the rows of all go into one table, so that a sampler of yours stands
     beside those that were run before.
 
-    Of a cell that was measured more than once the newest row counts, and of a file the cells with the most samples;
-    rows of several models, references or other conditions are refused with the choice to make. Exits with 1 where
-    there is nothing to show.
+    Of a cell that was measured more than once the newest row counts, of a file the cells with the most samples, and of
+    a sampler the code of its newest row; rows of several models, references or other conditions are refused with the
+    choice to make. Exits with 1 where there is nothing to show.
     """
     from ..plugins import load_plugins
     from ..report.choice import Where, check_one_table, choose
-    from ..report.results import read_results
+    from ..report.results import metric_named, read_results
     from ..report.table import print_table
 
     registry = load_plugins(plugins)
-    chosen = registry.metric(metric)
+    chosen = metric_named(metric, registry, results)
     read = [read_results(path, metric) for path in results]
     files = choose(read, registry, [Where.parse(text) for text in where], force)
     if not any(len(one.every) for one in files):
@@ -59,5 +59,5 @@ def table(
         return 1
     if not force:
         check_one_table(files)
-    print_table(files, chosen, markdown, honest)
+    print_table(files, chosen, markdown, honest, force)
     return 0

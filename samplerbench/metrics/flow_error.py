@@ -9,19 +9,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from ..diffusion.noise import NoiseSource
-from ..diffusion.ode import solve_flow
 from ..stats.tails import standard_error
+from .flow_solution import solution
 from .measured import Measured, Unmeasurable
 from .metric import Drawn
 
 __all__ = ["flow_error", "start_error"]
-
-BATCH = 128
-TOLERANCE = 1e-3
 
 
 def flow_error(drawn: Drawn) -> Measured:
@@ -34,46 +29,25 @@ def flow_error(drawn: Drawn) -> Measured:
     if end not in (0.0, drawn.grid.schedule.t_min):
         raise Unmeasurable(f"the grid ends at time {end:g}, the ODE's solution is known at 0 and at t_min")
     last = "x_min" if end > 0 and drawn.sampler.final == "none" else "x0"
-    solution = _solution(drawn, drawn.grid.times[0])
-    return _distance(drawn.x0.double(), solution[last], float(solution["error"]))
+    solved = solution(drawn, drawn.grid.times[0])
+    return _distance(drawn.x0.double(), solved[last], float(solved["error"]))
 
 
 def start_error(drawn: Drawn) -> Measured:
     """The root mean square difference a pixel between the ODE's solutions from x_T at the grid's first time and from
-    x_T at t_max, over the first samples of the cell. 0 where the grid starts at t_max.
+    x_T at t_max, over the first samples of the cell. 0 where the grid starts at t_max: then nothing is solved.
     """
-    here, above = (_solution(drawn, start) for start in (drawn.grid.times[0], drawn.grid.schedule.t_max))
+    start, t_max = drawn.grid.times[0], drawn.grid.schedule.first_time(pure_noise=False)
+    if start >= t_max:
+        return Measured(0.0, 0.0, len(drawn.x0), np.zeros(len(drawn.x0)), note="the grid starts at t_max")
+    here, above = solution(drawn, start), solution(drawn, t_max)
     return _distance(here["x0"], above["x0"], max(float(here["error"]), float(above["error"])))
 
 
-def _distance(x: Tensor, solution: Tensor, error: float) -> Measured:
-    squares = (x - solution).square().flatten(1).mean(dim=1).numpy()
+def _distance(x: Tensor, solved: Tensor, error: float) -> Measured:
+    squares = (x - solved).square().flatten(1).mean(dim=1).numpy()
     value = math.sqrt(float(squares.mean()))
     influences = (squares - squares.mean()) / (2 * value) if value else np.zeros(len(squares))
     se, note = standard_error(influences)
     known = f"the ODE is solved to {error:.1e}" + ("; " + note if note else "")
     return Measured(value, se, len(squares), influences, note=known)
-
-
-def _solution(drawn: Drawn, start: float) -> dict[str, Tensor]:
-    """x_min and x0, float64, of the samples that `drawn` has, and their error; solved once and kept."""
-    count, shape = len(drawn.x0), tuple(drawn.x0.shape[1:])
-
-    def solve() -> dict[str, Tensor]:
-        drawn.notice(f"solving the probability-flow ODE from {start:g} for {count} samples, once for model and seed")
-        parts = []
-        with torch.no_grad():
-            for first in range(0, count, BATCH):
-                indices = range(first, min(first + BATCH, count))
-                noise = NoiseSource(drawn.seed, indices, shape, drawn.device, drawn.dtype)
-                parts.append(solve_flow(drawn.epsilon, drawn.grid.schedule, noise.x_T(), TOLERANCE, start=start))
-        error = max(part.error for part in parts)
-        if error > TOLERANCE:
-            drawn.notice(f"the ODE from {start:g} was solved to {error:.1e} only; distances below that say nothing")
-        return {
-            "x_min": torch.cat([part.x_min for part in parts]).cpu(),
-            "x0": torch.cat([part.x0 for part in parts]).cpu(),
-            "error": torch.tensor(error, dtype=torch.float64),
-        }
-
-    return drawn.keep("ode", {"start": start, "count": count, "tolerance": TOLERANCE}, solve)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +30,11 @@ def title(metric: str) -> str:
 
 
 if TYPE_CHECKING:
-    Keep = Callable[[str, dict[str, Any], Callable[[], dict[str, Tensor]]], dict[str, Tensor]]
+
+    class Keep(Protocol):
+        def __call__(
+            self, name: str, identity: dict[str, Any], compute: Callable[[], dict[str, Tensor]], made_by: str = ""
+        ) -> dict[str, Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,10 @@ class Drawn:
         keep: `keep(name, identity, compute)` gives the tensors that `compute()` returns, from an earlier run where it
             can: for what is costly and belongs to the model, not to the cell. Model, seed, precision, device and the
             metric's own code are in its key already; `identity`, plain values, is whatever else it depends on.
+            `made_by`, a module's name, stands in the key in place of the metric's code, for what several metrics share.
         real_images: gives the test images of the model's dataset, uint8 [N, C, H, W]; raises UserError where they
             cannot be had.
-        notice: tells the user a line.
+        notice: tells the user a line. progress: how far a long computation has come, in place of what it said before.
     """
 
     features: Tensor
@@ -67,6 +72,7 @@ class Drawn:
     keep: Keep
     real_images: Callable[[], Tensor]
     notice: Callable[[str], None]
+    progress: Callable[[str], None]
 
 
 class Metric(ABC):

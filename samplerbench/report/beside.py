@@ -39,8 +39,8 @@ def print_published(frame: pd.DataFrame, as_markdown: bool) -> None:
     else:
         for cells in rows:
             cells[0] = "\n".join(folded(cells[0], NARROW))
-            cells[4] = "\n".join(wrap(cells[4], NARROW))
-        boxed(header, rows, console, right=(1, 2, 3, 5))
+            cells[4] = "\n".join(wrap(cells[4], NARROW - 2, break_long_words=False))
+        boxed([name.replace("FID ", "FID\n") for name in header], rows, console, right=(1, 2, 3, 5))
     for place, source in enumerate(sources, 1):
         say(console, f"[{place}] {source}")
 
@@ -48,14 +48,18 @@ def print_published(frame: pd.DataFrame, as_markdown: bool) -> None:
 def print_rankings(rankings: Sequence[Ranking], family: Family, as_markdown: bool) -> None:
     """How many of the literature's rankings hold here, and those that do not."""
     console = plain_console()
+    if not rankings:
+        say(console, "The published tables rank no two of these samplers at equal evaluations.")
+        return
     counts = {word: sum(one.finding == word for one in rankings) for word in ("holds", "reversed", "open")}
     say(
         console,
         f"Of {len(rankings)} rankings of two samplers at equal evaluations {counts['holds']} hold here, "
         f"{counts['reversed']} are reversed, {counts['open']} are within the error.",
     )
-    if rankings:
-        say(console, family_line(family, [one.ours for one in rankings]))
+    say(console, family_line(family, [one.ours for one in rankings]))
+    if unpaired := sum(one.ours.how == "unpaired" for one in rankings):
+        say(console, f"{unpaired} of them are judged unpaired; what pairs two rows lies in the run's folder.")
     shown = [one for one in rankings if one.finding != "holds"]
     header = ["better there", "than", "NFE", "FID there", "ΔFID here", f"{CONFIDENT} at once", "method", ""]
     rows = []

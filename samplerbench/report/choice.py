@@ -3,7 +3,8 @@
 1. `--where COLUMN=VALUE` keeps the rows that have the value.
 2. Of one cell the newest row counts.
 3. Cells with the most samples count; a metric's bias depends on their number.
-4. What is left has one model, extractor, reference, rounding, seed, precision and code of the metric, or is refused
+4. Of each sampler the code of its newest row counts.
+5. What is left has one model, extractor, reference, rounding, seed, precision and code of the metric, or is refused
    with the choice to make.
 """
 
@@ -18,9 +19,10 @@ import pandas as pd
 
 from ..errors import UserError, unknown
 from ..registry import Registry
+from .age import newest, of_older_code
 from .results import Results, measured, pooled
 
-__all__ = ["Where", "axis_of", "canonical", "cells", "check_one_table", "choose", "newest"]
+__all__ = ["Where", "axis_of", "canonical", "cells", "check_one_table", "choose"]
 
 CONFIGURATION = ("sampler", "spacing", "final")
 # the conditions that all rows of a table share, each with the column that names it to people
@@ -78,8 +80,8 @@ def choose(
 ) -> list[Results]:
     """Each file with the rows that count, and notes of what was left out. Samplers are spelled in one way.
 
-    force: neither fewer samples nor other conditions leave a row out. Raises UserError for columns and values that no
-    file has, and where rule 4 is broken.
+    force: neither fewer samples, older code nor other conditions leave a row out. Raises UserError for columns and
+    values that no file has, and where rule 5 is broken.
     """
     spelled = [one.every["sampler"].unique() for one in files]
     names = canonical({str(name) for each in spelled for name in each}, registry)
@@ -89,7 +91,7 @@ def choose(
     files = [_newest(_on_one_axis(one)) for one in files]
     if force:
         return files
-    files = [_with_most_samples(one) for one in files]
+    files = [_of_newest_code(_with_most_samples(one)) for one in files]
     for one in files:
         _refuse(one.name, "holds", conflicts(one.every, one.metric))
     return files
@@ -189,25 +191,6 @@ def _newest(results: Results) -> Results:
     return _noted(results, kept, "more than once; the newest row of each counts")
 
 
-def newest(rows: pd.DataFrame, same: list[str], metric: str) -> pd.Series:
-    """[rows], which of those that are equal in the columns `same` is the newest: by its time, or else the later one.
-    One that was measured with other metrics only gives way to one with this metric.
-    """
-    kept = np.ones(len(rows), dtype=bool)
-    if rows.duplicated(same).any():
-        status = rows["status"].fillna("done") if "status" in rows.columns else pd.Series("done", index=rows.index)
-        finished = rows["finished"] if "finished" in rows.columns else pd.Series(None, index=rows.index, dtype=object)
-        order = pd.DataFrame(
-            {
-                "counts": ((status != "done") | rows[metric].notna()).to_numpy(),
-                "time": pd.to_datetime(finished, errors="coerce", utc=True, format="ISO8601").to_numpy(),
-            }
-        ).sort_values(["counts", "time"], kind="stable", na_position="first")
-        positions = order.index.to_numpy()
-        kept[positions[rows.iloc[positions].duplicated(same, keep="last").to_numpy()]] = False
-    return pd.Series(kept, index=rows.index)
-
-
 def _with_most_samples(results: Results) -> Results:
     rows = results.every
     if "samples" not in rows.columns:
@@ -221,6 +204,12 @@ def _with_most_samples(results: Results) -> Results:
     show = " or ".join(f"--where samples={count:.0f}" for count in others)
     fewer = "fewer" if others[0] < most else "other numbers of"
     return _noted(results, kept, f"with {fewer} samples than {most:.0f} left out ({show} shows them)")
+
+
+def _of_newest_code(results: Results) -> Results:
+    older, lines = of_older_code(results.every, axis_of(results.every), results.metric)
+    notes = (*results.notes, *(f"{results.name}: {line}" for line in lines))
+    return replace(results, every=results.every[~older], notes=notes) if lines else results
 
 
 def conflicts(rows: pd.DataFrame, metric: str, also: Sequence[str] = ()) -> dict[str, list[str]]:

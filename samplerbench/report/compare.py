@@ -92,7 +92,7 @@ class Comparison:
     Attributes:
         axis: the column at whose equal values cells are set against each other.
         family: which differences share the confidence of their intervals.
-        only_base, only_other: names of cells without a counterpart.
+        only_base, only_other: the cells without a counterpart, a text a sampler.
         warnings: conditions that differ, and what files lack; decisive: those among them that make the differences
             meaningless.
     """

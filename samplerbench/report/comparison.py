@@ -10,11 +10,12 @@ from rich.console import Console
 
 from ..errors import UserError
 from ..metrics.metric import title
+from .choice import cells
 from .compare import CONFIDENT, Compared, Comparison, Family, Judged
 from .terminal import plain_console
 from .text import BAD, DIM, GOOD, Style, boxed, folded, markdown, say
 
-__all__ = ["comparison_frame", "family_line", "figures", "print_comparison", "print_notes", "write_csv"]
+__all__ = ["comparison_frame", "family_line", "figures", "print_comparisons", "print_notes", "write_csv"]
 
 WIDE = 120  # characters from which on a difference fits into one line
 NARROW = 22  # characters of a sampler's name where it does not
@@ -54,10 +55,18 @@ def comparison_frame(comparison: Comparison) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def print_comparison(comparison: Comparison, as_markdown: bool) -> None:
-    """The table, with the conditions that differ above it and the cells without a counterpart below."""
+def print_comparisons(comparisons: Sequence[Comparison], as_markdown: bool) -> None:
+    """The tables, each with the conditions that differ above it and the cells without a counterpart below. A line that
+    stood under an earlier one is not said again.
+    """
+    told: set[str] = set()
+    for comparison in comparisons:
+        _print_comparison(comparison, as_markdown, told)
+
+
+def _print_comparison(comparison: Comparison, as_markdown: bool, told: set[str]) -> None:
     console = plain_console()
-    print_notes(comparison.warnings)
+    print_notes([line for line in comparison.warnings if line not in told])
     if comparison.differences:
         sign = "below" if comparison.direction == "lower" else "above"
         what = f"Δ{title(comparison.metric)} of {comparison.other} against {comparison.base}"
@@ -66,19 +75,22 @@ def print_comparison(comparison: Comparison, as_markdown: bool) -> None:
             say(console, f"\n{_markdown(comparison)}\n")
         else:
             _print_table(comparison, console)
-        for line in _captions(comparison):
-            say(console, line)
+        captions = _captions(comparison)
+        for line in captions:
+            if line not in told:
+                say(console, line)
+        told |= {*captions, *comparison.warnings}
     else:
         say(console, f"no cell of {comparison.other} has a counterpart in {comparison.base}: nothing is compared")
     for name, labels in ((comparison.base, comparison.only_base), (comparison.other, comparison.only_other)):
         if labels:
-            say(console, f"only in {name}: {', '.join(labels)}")
+            say(console, f"only in {name}: {'; '.join(labels)}")
 
 
 def print_notes(notes: Sequence[str]) -> None:
     """What is to be told of the files."""
     console = plain_console()
-    for note in notes:
+    for note in dict.fromkeys(notes):
         say(console, note, "yellow")
 
 
@@ -86,22 +98,26 @@ def _captions(comparison: Comparison) -> list[str]:
     """What the reader of the table has to know."""
     name = title(comparison.metric)
     asked = {"budget": "budgets", "steps": "steps", "nfe": "counted evaluations"}[comparison.axis]
-    lines = [f"Cells at equal {asked}. {family_line(comparison.family, [d.judged for d in comparison.differences])}"]
+    family = family_line(comparison.family, [one.judged for one in comparison.differences])
+    lines = [f"Cells are compared at equal {asked}. {family}"]
     hows = {d.judged.how for d in comparison.differences}
     explained = {
-        "same": "same: one result, by its key",
-        "paired": "paired: both from the same noise",
-        "unpaired": "unpaired: from the standard errors of the two",
+        "same": "same: the key says that it is one result",
+        "paired": "paired: both are from the same noise",
+        "unpaired": "unpaired: the error is that of two independent results",
     }
     if told := [text for how, text in explained.items() if how in hows]:
         lines.append("; ".join(told) + ".")
     if comparison.extrapolated:
         lines.append(
-            f"Δ{name}∞: of infinitely many samples, because the bias of {name} at n samples differs between samplers. "
-            "The interval, p and the verdict are its, where it is given."
+            f"Δ{name}∞ is the difference at infinitely many samples. (At n samples {name} has a bias, which differs "
+            f"between samplers.) Where Δ{name}∞ is given, the interval, p and the verdict are about it."
         )
     if drifting := sum(d.judged.tested.difference.drifts for d in comparison.differences):
-        lines.append(f"{DRIFTS} {drifting} of them differ from Δ{name} by more than half an error: there n matters.")
+        lines.append(
+            f"{DRIFTS}: Δ{name}∞ is more than half an error away from Δ{name} ({cells(drifting)}). There the number of "
+            "samples matters."
+        )
     return lines
 
 
@@ -113,7 +129,7 @@ def family_line(family: Family, judged: Sequence[Judged]) -> str:
         return "Nothing differs." if same else "No difference has a standard error to judge it by."
     count = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     where = "all differences shown" if family == "all" else "all differences at one number of evaluations"
-    return f"Intervals hold at once, with {CONFIDENT} confidence, for {where} ({count}); p is adjusted likewise."
+    return f"Intervals hold at once, with {CONFIDENT} confidence, for {where} ({count}). p is adjusted alike."
 
 
 def _header(comparison: Comparison) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ..bench.influences import Kept, influence_path, load_kept
+from ..bench.record import SCHEMA
 from ..files import Damaged
 from ..stats.estimate import Estimate
 from .results import Results
@@ -110,12 +111,12 @@ def _read(table: _Table, files: Sequence[Results], metric: str) -> list[tuple[Es
     """Each row's estimate, and what is wrong with what was kept of it; '' where nothing is, or nothing was promised."""
     needed = ("key", "reference_sha256", f"{metric}_sha256", "samples")
     present = [_names(one.folder / "influences") for one in files]
-    names = ("file", metric, f"{metric}_se", f"{metric}_n", "samples")
+    names = ("file", metric, f"{metric}_se", f"{metric}_n", "samples", "schema")
     read = []
-    for promised, file, value, se, count, samples in zip(
+    for promised, file, value, se, count, samples, schema in zip(
         table.known(*needed), *(table.column(name) for name in names), strict=True
     ):
-        n, kept, trouble = int(count or samples or 1), None, ""
+        n, kept, trouble = int(count or samples or 1), None, _outdated(schema)
         if promised is not None:
             path = influence_path(files[file].folder, dict(zip(needed, promised, strict=True)), metric)
             kept, trouble = _kept(path, value, metric) if path.name in present[file] else (None, _missing(path))
@@ -139,6 +140,13 @@ def _kept(path: Path, value: float, metric: str) -> tuple[Kept | None, str]:
     if not math.isclose(kept.value, value, rel_tol=ROUNDING):
         return None, f"was kept with another {metric}"
     return kept, ""
+
+
+def _outdated(schema: str | None) -> str:
+    """Why a row of an older version of results.csv cannot be paired: its key is of another make, and the code of its
+    metric is not known. '' for a row that says no version, or ours.
+    """
+    return f"is not said by a CSV of schema {schema}" if schema and schema != str(SCHEMA) else ""
 
 
 def _missing(path: Path) -> str:

@@ -12,7 +12,8 @@ import pandas as pd
 from ..metrics.metric import Metric
 from ..stats.best import best_set
 from ..stats.honest import Honest, honest_best
-from .choice import axis_of, cells, newest
+from .age import newest, of_older_code
+from .choice import axis_of, cells
 from .compare import CONFIDENCE
 from .evidence import Evidence, evidence
 from .results import Results, measured, pooled
@@ -72,15 +73,20 @@ class Layout:
     notes: list[str]
 
 
-def layout(files: Sequence[Results], metric: Metric, honest: bool = False) -> Layout:
-    """The rows of files in one table. Of a cell that several of them have the newest row counts.
+def layout(files: Sequence[Results], metric: Metric, honest: bool = False, force: bool = False) -> Layout:
+    """The rows of files in one table. Of a cell that several of them have the newest row counts, of a sampler the code
+    of its newest row.
 
-    honest: whether the best of each column is to be estimated on samples that did not choose it.
+    honest: whether the best of each column is to be estimated on samples that did not choose it. force: rows of older
+    code are shown, too.
     """
     rows = pooled(files)
     axis = axis_of(rows)
     rows = rows[rows[axis].notna()].assign(label=lambda known: _labels(known))
     rows, notes = _once(rows, axis, metric.name)
+    if not force:
+        older, lines = of_older_code(rows, axis, metric.name)
+        rows, notes = rows[~older], [*notes, *lines]
     known = rows[measured(rows, metric.name)]
     proof = evidence(known, files, metric.name)
     columns = sorted(float(column) for column in rows[axis].unique())

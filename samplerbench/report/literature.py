@@ -17,7 +17,7 @@ from .compare import Family, Judged, judge
 from .evidence import evidence
 from .results import Results
 
-__all__ = ["Ranking", "published", "rankings"]
+__all__ = ["Ranking", "published", "published_folder", "rankings"]
 
 SCATTER = 0.03  # published FIDs of one setting differ by so much between implementations: nearer ones are no ranking
 
@@ -41,6 +41,18 @@ class Ranking:
         if self.ours.verdict == "worse":
             return "holds"
         return "reversed" if self.ours.verdict == "better" else "open"
+
+
+def published_folder() -> Path:
+    """Where the literature's tables are: under the current folder, or in the checkout that the package is run from.
+    Raises UserError where they are in neither.
+    """
+    places = [base / "results" / "published" for base in (Path.cwd(), Path(__file__).parents[2])]
+    for place in places:
+        if any(place.glob("*.csv")):
+            return place
+    looked = " and ".join(dict.fromkeys(map(str, places)))
+    raise UserError(f"--against published needs the tables of a checkout of the project; there are none in {looked}")
 
 
 def published(results: Results, folder: Path, registry: Registry) -> pd.DataFrame:
@@ -79,10 +91,7 @@ def rankings(
 
 def _matched(results: Results, folder: Path, registry: Registry) -> pd.DataFrame:
     """Their rows with ours; `row` is the place of ours among those that were measured."""
-    files = sorted(folder.glob("*.csv"))
-    if not files:
-        raise UserError(f"{folder} has no tables; --against published needs a checkout of the project")
-    tables = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
+    tables = pd.concat([pd.read_csv(file) for file in sorted(folder.glob("*.csv"))], ignore_index=True)
     rows = results.rows.reset_index(drop=True)
     ours = rows[["sampler", "nfe", "fid"]].rename(columns={"fid": "our fid"})
     ours["row"] = ours.index

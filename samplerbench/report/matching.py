@@ -19,7 +19,8 @@ __all__ = ["Matched", "match", "match_baseline"]
 # anything together; and those that are worth knowing.
 VARIED = ("model", "samples", "seed", "dtype")
 DECISIVE = ("samples", "extractor_sha256", "reference_sha256", "quantise")
-OTHERS = ("model_sha256", "seed", "dtype", "device", "torch", "samplerbench", "sampler_sha256")
+OTHERS = ("model_sha256", "seed", "dtype", "device", "torch", "samplerbench")
+SAMPLERS = 8  # that a line names
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Matched:
     Attributes:
         base, other: what the user calls the two.
         pairs: the labels in the pool's index of a base row and another.
-        only_base, only_other: names of cells without a counterpart.
+        only_base, only_other: the cells without a counterpart, a text a sampler.
         warnings: conditions that differ, and what is not known; decisive: those among them that make differences
             meaningless.
     """
@@ -79,10 +80,12 @@ def match_baseline(pool: pd.DataFrame, name: str, baseline: str, registry: Regis
 
 
 def _labels(pool: pd.DataFrame, merged: pd.DataFrame, side: str, without: str) -> list[str]:
-    """Of the rows that have no counterpart: sampler, spacing, evaluations."""
+    """The rows that have no counterpart, a text a sampler: sampler, spacing, all evaluations."""
     rows = pool.loc[sorted(merged[side][merged[without].isna()])].reindex(columns=["sampler", "spacing", "nfe"])
-    columns = (rows[name].tolist() for name in rows.columns)
-    return [f"{s}{'' if pd.isna(on) else f' ({on})'} at {nfe:g}" for s, on, nfe in zip(*columns, strict=True)]
+    found: dict[str, list[str]] = {}
+    for sampler, spacing, nfe in zip(*(rows[name].tolist() for name in rows.columns), strict=True):
+        found.setdefault(f"{sampler}{'' if pd.isna(spacing) else f' ({spacing})'}", []).append(f"{nfe:g}")
+    return [f"{name} at {', '.join(dict.fromkeys(counts))}" for name, counts in found.items()]
 
 
 def _once(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -120,7 +123,27 @@ def _conditions(names: Sequence[str], sides: Sequence[pd.DataFrame], metric: str
             warnings.append(text)
             if column in DECISIVE and not set(sets[0]) & set(sets[1]):
                 decisive.append(text)
-    return warnings, decisive
+    return [*warnings, *_codes(names, sides)], decisive
+
+
+def _codes(names: Sequence[str], sides: Sequence[pd.DataFrame]) -> list[str]:
+    """The samplers whose code is another in one result than in the other."""
+    if not all("sampler_sha256" in rows.columns for rows in sides):
+        return []
+    base, other = ({name: set(code) for name, code in _known_codes(rows)} for rows in sides)
+    changed = [name for name in base if name in other and base[name] != other[name]]
+    if not changed:
+        return []
+    listed = ", ".join(changed[:SAMPLERS]) + (f" and {len(changed) - SAMPLERS} more" if len(changed) > SAMPLERS else "")
+    return [f"{listed}: other code in {names[1]} than in {names[0]} (sampler_sha256 says which)"]
+
+
+def _known_codes(rows: pd.DataFrame) -> list[tuple[str, list[str]]]:
+    """Each sampler that says its code, with the hashes of it."""
+    known = rows[rows["sampler_sha256"].notna()]
+    return [
+        (str(name), group.unique().tolist()) for name, group in known.groupby("sampler", sort=False)["sampler_sha256"]
+    ]
 
 
 def _shown(value: object) -> str:

@@ -82,6 +82,9 @@ class RunProgress(Listener):
         else:
             self.progress.console.print(f"{cell.label}: {record.status}: {record.reason}", style="yellow")
 
+    def working(self, text: str) -> None:
+        self.progress.update(self.current, text=text)
+
     def notice(self, text: str) -> None:
         self.progress.console.print(f"Note: {text}", style="yellow")
 

@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError, unknown
+from ..metrics.metric import Metric
+from ..registry import Registry
 from .reading import read_sheet
 
-__all__ = ["Results", "pooled", "read_results"]
+__all__ = ["Results", "metric_named", "pooled", "read_results"]
 
 NEEDED = ("sampler", "nfe")
 WHOLE = ("budget", "steps", "samples")
@@ -67,7 +69,7 @@ def read_results(path: Path, metric: str = "fid") -> Results:
     sheet = read_sheet(file, NEEDED)
     every = sheet.rows
     if metric not in every.columns:
-        raise UserError(f"{file} lacks the column {metric}; it has {', '.join(every.columns)}")
+        raise _not_measured(path, file, list(every.columns), metric)
     notes = [f"{path}: the last line was cut off and is left out"] if sheet.cut else []
     for name in ("nfe", *WHOLE, metric, f"{metric}_se", f"{metric}_n"):
         if name in every.columns:
@@ -82,6 +84,34 @@ def read_results(path: Path, metric: str = "fid") -> Results:
         every.loc[infinite, metric] = math.nan
     _check(file, every, metric)
     return Results(str(path), every, file.parent, metric, tuple(notes))
+
+
+def _not_measured(path: Path, file: Path, columns: list[str], metric: str) -> UserError:
+    """The error for a file without the metric's column."""
+    there = [name for name in columns if f"{name}_se" in columns and f"{name}_n" in columns]
+    if "key" not in columns or not there:  # no run has written it
+        return UserError(f"{file} lacks the column {metric}; it has {', '.join(columns)}")
+    folder, wanted = (path if path.is_dir() else file.parent), ",".join([*there, metric])
+    return UserError(
+        f"{metric} was not measured in {path}; run its command again with --metrics {wanted} --out {folder}: no sample "
+        "that the cache has is drawn again"
+    )
+
+
+def metric_named(name: str, registry: Registry, paths: Sequence[Path]) -> Metric:
+    """The metric of that name. Raises UserError; where a file has its column, it says that a plugin is missing."""
+    try:
+        return registry.metric(name)
+    except UserError:
+        for path in paths:
+            file = path / "results.csv" if path.is_dir() else path
+            columns = set(read_sheet(file, NEEDED).rows.columns) if file.is_file() else set()
+            if {name, f"{name}_se"} <= columns:
+                raise UserError(
+                    f"{path} has the metric '{name}', and no plugin that is loaded registers it: add the --plugin it "
+                    "was measured with"
+                ) from None
+        raise
 
 
 def _numbers(file: Path, column: pd.Series, decimal_comma: bool) -> pd.Series:

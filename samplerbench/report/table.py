@@ -14,7 +14,7 @@ from .compare import CONFIDENT
 from .layout import Cell, HonestBest, Layout, layout
 from .results import Results, measured
 from .terminal import plain_console
-from .text import BAD, BEST, DIM, Style, boxed, folded, markdown, say, width_of
+from .text import BAD, BEST, DIM, Style, boxed, folded, markdown, say, styled, width_of
 
 if TYPE_CHECKING:
     from ..bench.run import BenchmarkRun
@@ -22,22 +22,26 @@ if TYPE_CHECKING:
 __all__ = ["captions", "conditions_line", "markdown_table", "print_run", "print_table", "print_tables"]
 
 CORNERS = {"budget": "network evaluations", "steps": "steps (@ evaluations)", "nfe": "network evaluations"}
+VERSIONS = ("torch", "samplerbench")  # told where rows were drawn with several
+STAR = "*"
 REASONS = 8  # that are told one by one
 
 
-def print_table(files: Sequence[Results], metric: Metric, as_markdown: bool, honest: bool = False) -> None:
+def print_table(
+    files: Sequence[Results], metric: Metric, as_markdown: bool, honest: bool = False, force: bool = False
+) -> None:
     """The table of the rows of files, and under it what its reader has to know."""
     console = plain_console()
-    table = layout(files, metric, honest)
-    for note in (*(note for one in files for note in one.notes), *table.notes):
+    table = layout(files, metric, honest, force)
+    for note in dict.fromkeys([*(note for one in files for note in one.notes), *table.notes]):
         say(console, note, "yellow")
     if as_markdown:
         say(console, f"{markdown_table(table)}\n")
-        lines = [_title(table), *captions(table)]
+        lines = [_title(table), *captions(table, "Bold")]
     else:
         say(console, f"{_title(table)} {_ratios(table)}")
         print_tables(table, console)
-        lines = captions(table)
+        lines = captions(table, _mark(console))
     for line in lines:
         say(console, line)
     rows = table.shown
@@ -47,12 +51,14 @@ def print_table(files: Sequence[Results], metric: Metric, as_markdown: bool, hon
 
 def print_tables(table: Layout, console: Console) -> None:
     """A cell is the metric, its standard error and, in parentheses, the ratio to the best value of its column; cells
-    that may be the best are bold. Where the counted evaluations are not the column's number they are written after an
-    @. Where the console is too narrow, names are folded and columns go into further tables: no figure is ever cut.
+    that may be the best are bold, or have a star where the console shows no bold. Where the counted evaluations are not
+    the column's number they are written after an @. Where the console is too narrow, names are folded and columns go
+    into further tables: no figure is ever cut.
     """
     corner = CORNERS[table.axis]
     headings = [f"{column:g}" for column in table.columns]
-    texts = {label: [_text(cell) for cell in line] for label, line in table.rows.items()}
+    star = "" if styled(console) else STAR
+    texts = {label: [_text(cell, star=star) for cell in line] for label, line in table.rows.items()}
     needed = [
         3
         + max(width_of(part) for text in (heading, *(line[i] for line in texts.values())) for part in text.split("\n"))
@@ -93,10 +99,17 @@ def markdown_table(table: Layout) -> str:
     return markdown(header, rows, right=range(1, len(header)))
 
 
-def _text(cell: Cell, ratios: bool = True) -> str:
+def _mark(console: Console) -> str:
+    """How `print_tables` marks what may be the best."""
+    return "Bold" if styled(console) else STAR
+
+
+def _text(cell: Cell, ratios: bool = True, star: str = "") -> str:
     if cell.value is None:
         return "" if cell.status == "" else cell.status
     figure = f"{cell.value:#.4g}".rstrip(".")  # four significant digits, trailing zeros kept
+    if cell.best:
+        figure = star + figure
     if cell.se is not None:
         figure += f" ±{cell.se:.2g}"
     notes = [f"({cell.ratio:.2f})"] if ratios and cell.ratio is not None else []
@@ -126,8 +139,8 @@ def _extreme(metric: Metric) -> str:
     return "lowest" if metric.direction == "lower" else "highest"
 
 
-def captions(table: Layout) -> list[str]:
-    """What is said under the table: what is bold, and what its errors are."""
+def captions(table: Layout, mark: str) -> list[str]:
+    """What is said under the table: what is marked, by `mark`, and what its errors are."""
     metric = table.metric
     name, extreme = title(metric.name), _extreme(metric)
     values = [cell for line in table.rows.values() for cell in line if cell.value is not None]
@@ -135,19 +148,19 @@ def captions(table: Layout) -> list[str]:
     if not values:
         return lines
     if not table.how:
-        lines.append(f"Bold: the {extreme} of its column. No cell has a standard error, so others may be as good.")
+        lines.append(f"{mark}: the {extreme} of its column. No cell has a standard error, so others may be as good.")
     else:
         errors = {"paired": "paired", "unpaired": "unpaired", "mixed": "partly paired"}[table.how]
         infinite = " at infinitely many samples" if table.extrapolated else ""
         lines.append(
-            f"Bold: all that may be the best of their column{infinite}, with {CONFIDENT} confidence a column "
+            f"{mark}: all that may be the best of their column{infinite}, with {CONFIDENT} confidence a column "
             f"({errors} differences)."
         )
         if missing := sum(cell.se is None for cell in values):
-            lines.append(f"{cells(missing)} without a standard error: bold only where it is the {extreme}.")
+            lines.append(f"{cells(missing)} without a standard error: marked only where it is the {extreme}.")
         if metric.extrapolates:
             count = _samples(table.shown)
-            lines.append(f"± is the error of the {name} of {count}; the {name} of infinitely many is another.")
+            lines.append(f"± is the error of the {name} of {count}. The {name} of infinitely many is another number.")
     return lines + [_honest_line(one, extreme) for one in table.honest]
 
 
@@ -159,12 +172,13 @@ def _samples(rows: pd.DataFrame) -> str:
 def _honest_line(one: HonestBest, extreme: str) -> str:
     """The best of a column without the luck that made it the best."""
     if one.found is None:
-        why = "it takes what one run keeps beside its results.csv, of every cell of the column"
-        return f"{one.column:g}: the best cannot be chosen and estimated on different samples: {why}."
+        why = "That takes what one run keeps beside its results.csv, of every cell of the column."
+        return f"{one.column:g}: the best cannot be chosen and estimated on different samples. {why}"
     found = one.found
     return (
-        f"{one.column:g}: {one.sampler} has the {extreme} on {found.share * 100:.0f} % of the halves; the best of a "
-        f"half comes to {found.value:#.4g} ±{found.se:.2g} on the other half, which did not choose it."
+        f"{one.column:g}: {one.sampler} has the {extreme} on {found.share * 100:.0f} % of the halves. The best of a "
+        f"half comes to {found.value:#.4g} ±{found.se:.2g} on the other half, which did not choose it. This figure is "
+        "extrapolated from half of the samples to all of them."
     )
 
 
@@ -176,7 +190,9 @@ def conditions_line(rows: pd.DataFrame) -> str:
         return " and ".join(f"{v:.0f}" if isinstance(v, float) else str(v) for v in known) or "unknown"
 
     reference = f"{of('extractor')} against {of('reference_count')} real images"
-    return f"{of('model')}, {of('samples')} samples, seed {of('seed')}, {reference}, {of('dtype')} on {of('device')}"
+    line = f"{of('model')}, {of('samples')} samples, seed {of('seed')}, {reference}, {of('dtype')} on {of('device')}"
+    several = [name for name in VERSIONS if name in rows.columns and rows[name].nunique() > 1]
+    return line + "".join(f"; drawn with {name} {of(name)}" for name in several)
 
 
 def _print_reasons(console: Console, rows: pd.DataFrame) -> None:
@@ -227,7 +243,7 @@ def print_run(run: BenchmarkRun) -> None:
                 say(console, note, "yellow")
             say(console, f"{_title(table)} {_ratios(table)}")
             print_tables(table, console)
-            for line in captions(table):
+            for line in captions(table, _mark(console)):
                 say(console, line)
         say(console, conditions_line(rows))
         _print_reasons(console, rows)

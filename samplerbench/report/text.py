@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-__all__ = ["BAD", "BEST", "DIM", "GOOD", "Style", "boxed", "folded", "markdown", "say", "width_of"]
+__all__ = ["BAD", "BEST", "DIM", "GOOD", "Style", "boxed", "folded", "markdown", "say", "styled", "width_of"]
 
 Style: TypeAlias = Mapping[str, Any]  # as click.style has it
 GOOD: Style = {"fg": "green"}
@@ -30,6 +30,11 @@ def say(console: Console, text: str, style: str = "") -> None:
     console.print(Text(text, style), soft_wrap=True)
 
 
+def styled(console: Console) -> bool:
+    """Whether the console shows bold and colours."""
+    return console.is_terminal and not console.no_color and not console.is_dumb_terminal
+
+
 def boxed(
     header: Sequence[str],
     rows: Sequence[Sequence[str]],
@@ -40,7 +45,7 @@ def boxed(
     ruled: bool = False,
 ) -> None:
     """Prints a table. Cells may have several lines, and no character is left out. The first column is broken where the
-    console is too narrow.
+    console is too narrow, before options where that is enough.
 
     right: columns that are set to the right. styles: of each row's cells. ruled: a line between the rows.
     """
@@ -48,14 +53,14 @@ def boxed(
     widths = [max(map(width_of, column)) for column in zip(*lines, strict=True)]
     room = max(console.width - sum(widths[1:]) - 3 * len(widths) - 1, LEAST)
     if widths[0] > room:
-        broken = ["\n".join(part for line in row[0].split("\n") for part in _broken(line, room)) for row in rows]
+        broken = ["\n".join(_narrowed(row[0], room)) for row in rows]
         lines, tall = _lines(header, [[name, *row[1:]] for name, row in zip(broken, rows, strict=True)])
         widths[0] = max(width_of(line[0]) for line in lines)
     columns = [
         [_padded(cell, width, i in right) for cell in column]
         for i, (column, width) in enumerate(zip(zip(*lines, strict=True), widths, strict=True))
     ]
-    coloured = console.is_terminal and not console.no_color
+    coloured = styled(console)
     if coloured and styles:
         plain: Sequence[Style] = [{}] * len(columns)
         of = [each for each, count in zip((plain, *styles), tall, strict=True) for _ in range(count)]
@@ -115,6 +120,12 @@ def width_of(text: str) -> int:
 def _padded(text: str, width: int, right: bool) -> str:
     space = " " * (width - width_of(text))
     return space + text if right else text + space
+
+
+def _narrowed(text: str, width: int) -> list[str]:
+    """Lines that are at most so wide."""
+    parts = [part for line in text.split("\n") for part in folded(line, width)]
+    return [piece for part in parts for piece in _broken(part, width)]
 
 
 def _broken(line: str, width: int) -> list[str]:

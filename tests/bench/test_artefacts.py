@@ -268,15 +268,15 @@ class TestKeptSolutions:
     @pytest.fixture
     def solved(self, monkeypatch):
         calls = []
-        from samplerbench.metrics import flow_error
+        from samplerbench.metrics import flow_solution
 
-        real = flow_error.solve_flow
+        real = flow_solution.solve_flow
 
         def solve(*arguments, **options):
             calls.append(1)
             return real(*arguments, **options | {"most_steps": 20})  # as near as it gets in a moment
 
-        monkeypatch.setattr(flow_error, "solve_flow", solve)
+        monkeypatch.setattr(flow_solution, "solve_flow", solve)
         return calls
 
     def files(self, tmp_path):
@@ -319,10 +319,22 @@ class TestKeptSolutions:
         go(**self.OPTIONS, cache=tmp_path / "cache")
         before = self.files(tmp_path)
         from samplerbench import plugins
+        from samplerbench.bench import measure
 
         monkeypatch.setattr(plugins.Registered, "code_sha256", property(lambda entry: "changed"))
+        go(**self.OPTIONS, cache=tmp_path / "cache", out="metric")
+        assert self.files(tmp_path) == before
+        monkeypatch.setattr(measure, "code_sha256", lambda module: "changed")
         go(**self.OPTIONS, cache=tmp_path / "cache", out="changed")
         assert len(self.files(tmp_path)) == 2 * len(before)
+
+    def test_two_metrics_share_it(self, go, tmp_path, solved):
+        options = self.OPTIONS | {"samplers": "ddim:spacing=logsnr", "metrics": "ode_start,ode_rmse"}
+        rows = go(**options, cache=tmp_path / "cache")
+        assert len(solved) == len(self.files(tmp_path)) == 1  # from t_max
+        assert rows["ode_start"].tolist() == [0]
+        go(**options | {"samplers": "ddim"}, cache=tmp_path / "cache", out="later")
+        assert len(self.files(tmp_path)) == 2  # from 801
 
 
 def test_no_tensor_of_a_cell_is_handed_on_by_reference(go, tmp_path):

@@ -135,7 +135,7 @@ def test_distance_to_the_ode_ranks_solvers(go, monkeypatch):
     double = go("dpm", "double", metrics="ode_rmse", nfe=[20], samples=8, dtype="float64")
     assert double["ode_rmse"][0] == pytest.approx(rows["dpm-solver", 20], rel=0.01)
     # the solution is kept: the second time nobody solves
-    monkeypatch.setattr("samplerbench.metrics.flow_error.solve_flow", None)
+    monkeypatch.setattr("samplerbench.metrics.flow_solution.solve_flow", None)
     again = go("ddim", "other", metrics="ode_rmse", nfe=[10], samples=8)
     assert again["ode_rmse"][0] == rows["ddim", 10]
 

@@ -38,6 +38,44 @@ def test_of_one_cell_the_newest_row_counts(chosen):
     assert values(chosen(cell("ddim", 5, 20, finished=None), cell("ddim", 5, 30, finished=None))) == [30]
 
 
+OLD, NEW = {"sampler_sha256": "0ld0" * 16}, {"sampler_sha256": "beef" * 16, "finished": "2026-03-01T00:00:00+00:00"}
+
+
+def test_of_one_sampler_the_code_of_the_newest_row_counts(chosen, tmp_path, command):
+    cells = [
+        cell("my-ab2", 5, 30, **OLD),
+        cell("my-ab2", 10, 20, **OLD),
+        cell("my-ab2", 20, 19, **OLD),
+        cell("my-ab2", 10, 15, **NEW, key="new"),
+        cell("ddim", 5, 9, **OLD),
+    ]
+    one = chosen(*cells)
+    assert values(one) == [15, 9]
+    line = "my-ab2 at 5, 20: rows of older code of this sampler, or of what it imports, are left out; run them again"
+    assert any(f"{tmp_path}: {line} with the same --out" in note for note in one.notes)
+    assert values(chosen(*cells, where=["sampler_sha256=0ld0"])) == [30, 20, 19, 9]
+    assert values(chosen(*cells, force=True)) == [30, 19, 15, 9]
+    _, out, _ = command("table", tmp_path, "--markdown")
+    assert "| `my-ab2` (uniform) |  | **15.00 ±1** |" in out
+    assert values(chosen(*cells[:3], cell("my-ab2", 50, 9, sampler_sha256=None))) == [30, 20, 19, 9]
+
+
+def test_older_code_of_another_file_does_not_stand_in_one_table(tmp_path, command):
+    old = write_run(tmp_path / "old", [cell("my-ab2", 5, 30, **OLD)])
+    new = write_run(tmp_path / "new", [cell("my-ab2", 10, 15, **NEW)])
+    _, out, _ = command("table", old, new, "--markdown")
+    assert "my-ab2 at 5: rows of older code" in out
+    assert "30.00" not in out
+    _, out, _ = command("table", old, new, "--markdown", "--force")
+    assert "| **30.00 ±1** | **15.00 ±1** |" in out
+
+
+def test_other_versions_of_torch_and_samplerbench_are_said(tmp_path, command):
+    cells = [cell("ddim", 5, 30, torch="2.9", samplerbench="0.1.0"), cell("ddim", 10, 20, torch="2.10")]
+    _, out, _ = command("table", write_run(tmp_path, cells))
+    assert "; drawn with torch 2.9 and 2.10\n" in out
+
+
 def test_newer_rows_of_other_metrics_hide_no_value_and_newer_failures_do(chosen):
     later = "2026-03-01T00:00:00+00:00"
     other = cell("ddim", 5, None, finished=later)

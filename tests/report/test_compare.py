@@ -91,6 +91,27 @@ def test_older_files_without_the_metrics_code_are_one_result_too(read, two, tmp_
     assert command("compare", tmp_path / "old.csv", tmp_path / "old.csv")[1].count("│ same   │ same") == 3
 
 
+def test_files_of_an_older_schema_say_that_they_cannot_be_paired(read, noise):
+    """Their keys are of another make, so that one result cannot be told by them."""
+    new = cell("ddim", 5, 20.0, influences=noise[:, 0], schema=3)
+    old = cell("ddim", 5, 20.00001, key="older", fid_sha256=None, schema=2)
+    (result,) = compare(read(old=[old], new=[new]), Plain())
+    assert [d.judged.how for d in result.differences] == ["unpaired"]
+    assert "what pairs 1 of its rows is not said by a CSV of schema 2: they are compared unp" in result.warnings[-1]
+
+
+def test_cells_without_a_counterpart_are_listed_by_sampler(read):
+    (result,) = compare(read(a=[cell("ddim", n, 20.0) for n in (5, 10, 20)], b=[cell("ddim", 5, 21.0)]), Plain())
+    assert result.only_base == ["ddim (uniform) at 10, 20"]
+
+
+def test_what_holds_for_several_files_is_said_once(read, tmp_path, command):
+    read(a=[cell("ddim", 5, 20.0)], b=[cell("ddim", 5, 21.0, key="b")], c=[cell("ddim", 5, 22.0, key="c")])
+    _, out, _ = command("compare", *(tmp_path / name for name in "abc"))
+    assert out.count("Intervals hold at once") == 1
+    assert out.count("unpaired: the error is") == 1
+
+
 def test_equal_keys_with_other_values_are_said(read, noise):
     a = cell("ddim", 5, 20.0, influences=noise[:, 0])
     rounded, other = {**a, "fid": 20.0 * (1 + 1e-7)}, {**a, "fid": 25.0}
@@ -146,6 +167,15 @@ def test_what_pairs(read, noise, column, value, how):
     assert [d.judged.how for d in result.differences] == [how]
     assert any(warning.startswith(f"{column}: ") for warning in result.warnings)
     assert bool(result.decisive) == (column in ("reference_sha256", "extractor_sha256"))
+
+
+def test_two_versions_of_a_sampler_are_told_in_words(read):
+    def run(code):
+        return [cell("my-ab2", 5, 20.0, sampler_sha256=code, key=code), cell("ddim", 5, 20.0, sampler_sha256="same")]
+
+    (result,) = compare(read(a=run("one"), b=run("two")), Plain())
+    (warning,) = [line for line in result.warnings if "code" in line]
+    assert re.fullmatch(r"my-ab2: other code in .*b than in .*a \(sampler_sha256 says which\)", warning)
 
 
 @pytest.mark.parametrize("column", ["samples", "extractor_sha256", "reference_sha256", "quantise"])
@@ -285,7 +315,7 @@ def test_a_bias_that_differs_is_extrapolated_away(read, registry, noise, tmp_pat
         for flags in ([], ["--markdown"]):
             _, out, _ = command("compare", tmp_path / "a", "--baseline", "ddim", *flags)
             assert all(text in out for text in ("ΔFID∞", "-2", "+4†", "worse"))
-            assert "† 1 of them differ from ΔFID by more than half an error: there n matters." in out
+            assert "†: ΔFID∞ is more than half an error away from ΔFID (1 cell)." in out
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -305,7 +335,7 @@ def test_the_comparison_is_whole_at_any_width(read, registry, command, monkeypat
     assert d.judged.verdict in out
     assert squeezed.count("x") >= 90
     assert "Intervals hold at once, with 95 % confidence, for all differences at one number of evaluations (3)" in out
-    assert "unpaired: from the standard errors of the two." in out
+    assert "unpaired: the error is that of two independent results." in out
 
 
 def test_the_csv_says_what_the_table_says(read, tmp_path, command):

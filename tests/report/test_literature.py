@@ -9,8 +9,9 @@ import pytest
 
 from samplerbench import UserError
 from samplerbench.plugins import load_plugins
+from samplerbench.report import literature
 from samplerbench.report.beside import print_published, print_rankings
-from samplerbench.report.literature import published, rankings
+from samplerbench.report.literature import published, published_folder, rankings
 from samplerbench.report.results import read_results
 
 REGISTRY = load_plugins()
@@ -79,6 +80,28 @@ def test_both_are_printed_whole(ours, capsys, monkeypatch, markdown):
     assert "reversed" in out
 
 
-def test_tables_that_are_not_there(ours, tmp_path):
-    with pytest.raises(UserError, match="has no tables"):
-        published(ours, tmp_path / "nowhere", REGISTRY)
+def test_the_tables_are_found_from_anywhere(ours, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    assert published_folder() == PUBLISHED
+    assert command("compare", tmp_path / "ours.csv", "--against", "published")[0] == 0
+    monkeypatch.setattr(literature, "__file__", str(tmp_path / "elsewhere" / "a" / "b" / "c.py"))
+    with pytest.raises(UserError, match=r"there are none in .*results/published and .*elsewhere/results/published"):
+        published_folder()
+
+
+def test_nothing_to_compare_is_one_line(tmp_path, command):
+    (tmp_path / "mine.csv").write_text("sampler,nfe,fid,fid_se\nmine,5,1,0.1\n")
+    code, out, _ = command("compare", tmp_path / "mine.csv", "--against", "published")
+    assert code == 1
+    assert len(out.splitlines()) == 1
+    assert out.startswith("nothing to compare: the tables in ")
+
+
+def test_no_word_is_broken_at_80_columns(ours, tmp_path, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = command("compare", tmp_path / "ours.csv", "--against", "published")
+    lines = [line for line in out.splitlines() if line[0] in "┃│"]
+    assert max(map(len, lines)) <= 80
+    names = {line[1:].split("│")[0].strip() for line in lines if line[0] == "│"}
+    assert {"deis", "(time-quadratic)", "ddim (quadratic)", ":order=3-published"} & names >= {":order=3-published"}
+    assert not any(name.count("(") != name.count(")") for name in names)

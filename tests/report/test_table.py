@@ -63,6 +63,19 @@ def test_the_best_of_a_column_is_bold_in_its_direction(tmp_path):
     assert higher[2].startswith("| `ddim` (quadratic) | **246.8** |")
 
 
+@pytest.mark.parametrize(("environment", "mark"), [({}, "*"), ({"FORCE_COLOR": "1"}, ""), ({"NO_COLOR": "1"}, "*")])
+def test_a_star_stands_where_there_is_no_bold(tmp_path, command, monkeypatch, environment, mark):
+    for name in ("FORCE_COLOR", "NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    _, out, _ = command("table", write_run(tmp_path, [cell("ddim", 5, 20.0), cell("ddpm", 5, 30.0)]))
+    assert f"\n{mark or 'Bold'}: all that may be the best of their column" in out
+    assert f" {mark}20.00 ±1 " in re.sub(r"\x1b\[\d+m", "", out)
+    assert ("\x1b[1m" in out) == (not mark)
+    assert "*30.00" not in out
+
+
 def test_what_was_not_done_says_so(tmp_path):
     frame = rows(status=["skipped", "failed", *["done"] * 14], fid=[None, None, None, *rows()["fid"][3:]])
     lines = markdown_table(table(frame, tmp_path)).splitlines()
@@ -105,7 +118,7 @@ def test_no_standard_errors_no_promise_of_them(tmp_path, command):
     assert not code
     assert "±" not in out
     assert "FID, lower is better (ratio to the lowest of the column)" in out
-    assert "Bold: the lowest of its column. No cell has a standard error, so others may be as good." in out
+    assert "*: the lowest of its column. No cell has a standard error, so others may be as good." in out
     assert f"1 cell: {reason}" in out
     _, out, _ = command("table", tmp_path, "--markdown")
     assert f"1 cell: {reason}" in out
@@ -126,8 +139,9 @@ def test_an_honest_best(tmp_path, noise, command):
     assert second.found is None
     _, out, _ = command("table", tmp_path, "--honest")
     assert re.search(
-        r"5: \S+ \(uniform\) has the lowest on 50 % of the halves; the best of a half comes to 21.00 ±", out
+        r"5: \S+ \(uniform\) has the lowest on 50 % of the halves. The best of a half comes to 21.00 ±", out
     )
+    assert "This figure is extrapolated from half of the samples to all of them." in out
     assert "10: the best cannot be chosen and estimated on different samples" in out
 
 
@@ -164,3 +178,12 @@ def test_bad_input(command, tmp_path):
     code, _, err = command("table", tmp_path, "--metric", "kid")
     assert code == 2
     assert "lacks the column kid" in err
+    write_run(tmp_path, [cell("ddim", 5, 20.0, contrast=0.1, contrast_se=0.1, contrast_n=9)])
+    for name, text in (
+        ("kid", f"kid was not measured in {tmp_path}; run its command again with --metrics fid,contrast,kid --out"),
+        ("contrast", f"{tmp_path} has the metric 'contrast', and no plugin that is loaded registers it: add the --pl"),
+    ):
+        for arguments in (["table", tmp_path], ["compare", tmp_path, tmp_path]):
+            code, _, err = command(*arguments, "--metric", name)
+            assert code == 2
+            assert text in err
