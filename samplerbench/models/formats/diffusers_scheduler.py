@@ -1,4 +1,4 @@
-"""What a diffusers scheduler_config.json says of a network: path, prediction, label. Its sampler's settings are notes."""
+"""diffusers' scheduler_config.json: the path, prediction and label of a network, and notes on its authors' sampler."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ SAMPLING = (  # settings of their samplers, which do not change what the network
 TOLD = ("timestep_spacing", "steps_offset", "set_alpha_to_one", "clip_sample", "clip_sample_range", "thresholding",
         "variance_type", "algorithm_type", "solver_order", "use_karras_sigmas", "final_sigmas_type")  # fmt: skip
 SPACINGS = {"leading": "uniform", "trailing": "trailing", "linspace": "linspace"}
+VARIANCES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range")
 PREDICTIONS = {"epsilon": "epsilon", "sample": "x0", "v_prediction": "v", "flow_prediction": "velocity"}
 KINDS = {"linear": "linear", "scaled_linear": "scaled-linear", "squaredcos_cap_v2": "cosine", "sigmoid": "sigmoid"}
 
@@ -75,13 +76,16 @@ def _read(config: dict[str, Any]) -> Scheduler:
             raise unknown("field", name, PATH + SAMPLING)
     prediction, notes = _prediction(config, kind)
     variance = config.get("variance_type")
+    if variance not in (None, *VARIANCES):
+        raise unknown("variance_type", variance, VARIANCES)
     if variance == "learned":
         raise UserError("variance_type is 'learned', which outputs the variance itself; only learned_range is read")
     flow = kind in FLOWS or _switch(config, "use_flow_sigmas")
     if flow != (prediction == "velocity"):
         raise UserError(
             f"prediction_type {config.get('prediction_type')!r} contradicts "
-            f"{'use_flow_sigmas' if kind in CHAINS else kind}: a flow's network predicts its velocity, and only a flow's"
+            f"{f'use_flow_sigmas {flow}' if kind in CHAINS else kind}: the network of a flow, and no other, predicts "
+            "its velocity (flow_prediction)"
         )
     if config.get("timestep_type", "discrete") != "discrete":
         raise UserError(f"timestep_type is {config['timestep_type']!r}; only 'discrete' is read")
@@ -94,7 +98,7 @@ def _read(config: dict[str, Any]) -> Scheduler:
         label |= {"kind": "log-sigma", "factor": 0.25}
         prediction = "edm"
     else:
-        schedule = _chain(config, kind)
+        schedule = _chain(config, kind, prediction)
         if schedule["zero_terminal_snr"] and prediction == "epsilon":
             raise UserError(
                 "rescale_betas_zero_snr contradicts prediction_type 'epsilon': where nothing is left of the data, its "
@@ -104,7 +108,7 @@ def _read(config: dict[str, Any]) -> Scheduler:
 
 
 def _prediction(config: Mapping[str, Any], kind: str) -> tuple[str, list[str]]:
-    said, default = config.get("prediction_type"), "flow_prediction" if kind in FLOWS else "epsilon"
+    said = config.get("prediction_type")
     if said is None:
         if not _switch(config, "predict_epsilon", True):
             return "x0", ["prediction: x_0, as predict_epsilon is false"]
@@ -116,20 +120,22 @@ def _prediction(config: Mapping[str, Any], kind: str) -> tuple[str, list[str]]:
     if "predict_epsilon" in config and _switch(config, "predict_epsilon") != (said == "epsilon"):
         raise UserError(f"predict_epsilon {config['predict_epsilon']} contradicts prediction_type {said!r}")
     if kind in EDMS and said != "epsilon":
-        raise UserError(f"{kind} with prediction_type {said!r} is not read, only {default!r}")
+        raise UserError(f"{kind} with prediction_type {said!r} is not read, only 'epsilon'")
     return PREDICTIONS[said], []
 
 
-def _chain(config: Mapping[str, Any], kind: str) -> dict[str, Any]:
+def _chain(config: Mapping[str, Any], kind: str, prediction: str) -> dict[str, Any]:
     zero, betas = _switch(config, "rescale_betas_zero_snr"), config.get("trained_betas")
     if betas is not None:
-        if not isinstance(betas, list) or not betas or not all(_is_number(b) and 0 < b <= 1 for b in betas):
-            raise UserError("trained_betas is a list of numbers in (0, 1]")
+        if not isinstance(betas, list) or not betas or not all(_is_number(b) and 0 < b < 1 for b in betas[:-1]):
+            raise UserError("trained_betas is a list of numbers between 0 and 1")
+        if not (_is_number(betas[-1]) and 0 < betas[-1] <= 1):
+            raise UserError(f"trained_betas end above 0 and at most at 1, got {betas[-1]!r}")
         if "num_train_timesteps" in config and len(betas) != _steps(config):
             raise UserError(
                 f"{len(betas)} trained_betas contradict num_train_timesteps {config['num_train_timesteps']}"
             )
-        if betas[-1] == 1 and _prediction(config, kind)[0] == "epsilon":
+        if betas[-1] == 1 and prediction == "epsilon":
             raise UserError(
                 "trained_betas end at 1, which contradicts prediction_type 'epsilon': nothing of the data is left"
             )

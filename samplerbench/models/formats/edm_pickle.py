@@ -24,8 +24,8 @@ class EDMPickle(ModelFormat):
         if not Path(spec).is_file():
             raise UserError(f"model '{spec}': there is no file {spec}")
         raise UserError(
-            f"model '{spec}': {name} is a pickle with its own source code, which would run when loaded, and is refused; "
-            "where you trust it, take its weights out inside EDM's repository, "
+            f"model '{spec}': {name} is a pickle with its own source code, which would run when loaded, and is "
+            "refused; where you trust it, take its weights out inside EDM's repository, "
             f"safetensors.torch.save_file(pickle.load(open('{name}', 'rb'))['ema'].state_dict(), "
             f"'{Path(spec).stem}.safetensors'), and load them into its network by a plugin of yours"
         )

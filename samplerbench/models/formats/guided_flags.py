@@ -60,8 +60,9 @@ class Flags:
 
 
 def flags_of(given: Mapping[str, Any], what: str) -> Flags:
-    """Flags from a JSON object; those left out have guided-diffusion's defaults. Raises UserError for unknown flags, bad
-    values, and what diffusers' U-Net cannot express. what: the file, in errors.
+    """Flags from a JSON object; those left out have guided-diffusion's defaults. what: the file, in errors.
+
+    Raises UserError for unknown flags, bad values, and what diffusers' U-Net cannot express.
     """
     for name, value in given.items():
         if name not in DEFAULTS:

@@ -73,7 +73,7 @@ def unet2d(config: Mapping[str, Any], state: Mapping[str, Tensor], what: str, ma
 
 
 def attention_as_linear(name: str, value: Tensor) -> Tensor:
-    """Weights of a 1×1 convolution [O, I, 1(, 1)] in attention as those of a linear layer [O, I]; others as they are."""
+    """Weights of a 1×1 convolution in attention, [O, I, 1(, 1)], as a linear layer's, [O, I]; others as they are."""
     if ".attentions." in name and name.endswith(".weight") and value.ndim in (3, 4):
         return value.flatten(1) if value.shape[2:].numel() == 1 else value
     return value

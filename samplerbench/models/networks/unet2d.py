@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -51,7 +51,7 @@ def _made(config: Mapping[str, Any]) -> nn.Module:
             raise UserError(f"only U-Nets without classes are read so far, this one has {name}={config[name]!r}")
     _check(config)
     try:
-        unet: nn.Module = UNet2DModel(**config)
+        unet: nn.Module = cast(Any, UNet2DModel)(**config)
     except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError, RuntimeError) as error:
         raise UserError(f"the U-Net's config makes no UNet2DModel: {one_line(error)}") from None
     return unet
@@ -60,7 +60,7 @@ def _made(config: Mapping[str, Any]) -> nn.Module:
 def _check(config: Mapping[str, Any]) -> None:
     """What diffusers would find out in the middle of an evaluation, or never."""
     size, widths = config.get("sample_size"), config.get("block_out_channels", (224, 448, 672, 896))
-    sides = [size, size] if type(size) is int else size
+    sides: Any = [size, size] if type(size) is int else size
     if not (_whole(sides) and len(sides) == 2):
         raise UserError(f"sample_size of the U-Net's config is a whole number or two, got {size!r}")
     if not (_whole(widths) and widths):

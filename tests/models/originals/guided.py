@@ -18,7 +18,7 @@ def norm(channels: int) -> nn.GroupNorm:
 
 def times(label: Tensor, width: int) -> Tensor:
     angles = label.double()[:, None] * 10000 ** -(torch.arange(width // 2, dtype=torch.float64) / (width // 2))
-    return torch.cat([angles.cos(), angles.sin()], 1).float()
+    return torch.cat([angles.cos(), angles.sin()], 1)
 
 
 def resized(x: Tensor, resize: str) -> Tensor:
@@ -143,7 +143,7 @@ class GuidedUNet(nn.Module):
         self.out = nn.Sequential(norm(width), nn.SiLU(), nn.Conv2d(width, outputs, 3, padding=1))
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        embedding, kept = self.time_embed(times(label, self.channels)), []
+        embedding, kept = self.time_embed(times(label, self.channels).to(x)), []
         for step in self.input_blocks:
             x = step(x, embedding)
             kept.append(x)

@@ -18,7 +18,7 @@ def norm(channels: int) -> nn.GroupNorm:
 def times(label: Tensor, width: int) -> Tensor:
     powers = torch.linspace(0, 1, width // 2, dtype=torch.float64)
     angles = label.double()[:, None] / 10000**powers
-    return torch.cat([angles.sin(), angles.cos()], 1).float()
+    return torch.cat([angles.sin(), angles.cos()], 1)
 
 
 class Block(nn.Module):
@@ -107,7 +107,7 @@ class HoUNet(nn.Module):
         self.norm_out, self.conv_out = norm(width), nn.Conv2d(width, 3, 3, padding=1)
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        embedding = self.temb.dense[1](silu(self.temb.dense[0](times(label, self.ch))))
+        embedding = self.temb.dense[1](silu(self.temb.dense[0](times(label, self.ch).to(x))))
         kept = [self.conv_in(x)]
         for level in self.down:
             for j in range(len(level.block)):
