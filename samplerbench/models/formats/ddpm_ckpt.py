@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ...errors import UserError
 from .format import ModelFormat, Understood
 from .weights import attention_as_linear, dataset_of, flat_state, read_pickle, unet2d
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["DDPMCheckpoint"]
 

@@ -6,11 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ...errors import UserError
 from ...files import read_json
@@ -18,6 +14,9 @@ from .diffusers_scheduler import Scheduler, read_scheduler
 from .format import ModelFormat, Understood
 from .hub import HUB, snapshot
 from .weights import attention_as_linear, dataset_of, flat_state, read_pickle, unet2d
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Diffusers"]
 
@@ -38,7 +37,13 @@ class Diffusers(ModelFormat):
         folder = Path(spec)
         return spec.startswith(HUB) or any(
             (folder / name).is_file()
-            for name in ("model_index.json", "unet/config.json", "scheduler_config.json", "unet_ema/config.json")
+            for name in (
+                "model_index.json",
+                "unet/config.json",
+                "unet_ema/config.json",
+                "scheduler_config.json",
+                *WEIGHTS,
+            )
         )
 
     def load(self, spec: str) -> Understood:
@@ -157,6 +162,9 @@ def _agreed(config: Mapping[str, Any], scheduler: Scheduler, what: str) -> Sched
 
 
 def _weights(folder: Path, what: str) -> tuple[Path, dict[str, Tensor]]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     path = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if path is None:
         found = sorted(p.name for p in folder.iterdir() if p.suffix in (".safetensors", ".bin", ".msgpack"))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ...errors import UserError
 from ...files import read_json
 from .format import ModelFormat, Understood
 from .guided_flags import Flags, flags_of
 from .weights import attention_as_linear, dataset_of, flat_state, read_pickle, unet2d
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["GuidedDiffusion"]
 

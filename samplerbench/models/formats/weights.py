@@ -6,34 +6,37 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ...errors import UserError, one_line
 from ...files import fill
-from ..networks.unet2d import UNet2D
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..networks.unet2d import UNet2D
 
 __all__ = ["attention_as_linear", "dataset_of", "flat_state", "read_pickle", "unet2d"]
 
 DATASETS = {  # by words of a file's or folder's name
-    r"cifar-?10": "cifar10",
+    r"cifar[-_]?10(?!\d)": "cifar10",
     r"bedrooms?": "lsun-bedroom",
     r"church(es)?": "lsun-church",
     r"horses?": "lsun-horse",
     r"cats?": "lsun-cat",
-    r"celeba-?hq": "celeba-hq",
+    r"celeba[-_]?hq": "celeba-hq",
     r"celeba": "celeba",
     r"ffhq": "ffhq",
-    r"imagenet-?(64|128|256|512)?": "imagenet",
-    r"fashion-?mnist": "fashion-mnist",
+    r"imagenet": "imagenet",
+    r"fashion[-_]?mnist": "fashion-mnist",
     r"mnist": "mnist",
 }
 
 
 def read_pickle(path: Path, what: str) -> Any:
     """What `torch.save` wrote, as long as it is tensors, numbers and containers: no code of the file is run."""
+    import torch
+
     if not path.is_file():
         raise UserError(f"{what}: there is no file {path}")
     try:
@@ -53,6 +56,8 @@ def read_pickle(path: Path, what: str) -> Any:
 
 def flat_state(state: object, what: str) -> dict[str, Tensor]:
     """A state dict, without the prefix `module.` that DataParallel gives every name."""
+    from torch import Tensor
+
     if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         held = f"a {type(state).__name__}" if not isinstance(state, Mapping) else "other things than tensors by name"
         raise UserError(f"{what} is a state dict, tensors by name; this one holds {held}")
@@ -66,6 +71,10 @@ def unet2d(config: Mapping[str, Any], state: Mapping[str, Tensor], what: str, ma
 
     what: the file of weights, in errors; made_from: what said `config`.
     """
+    import torch
+
+    from ..networks.unet2d import UNet2D
+
     with torch.device("meta"):  # no memory is taken before the weights are known to have these shapes
         network = UNet2D(config)
     fill(network.unet, state, what, made_from)

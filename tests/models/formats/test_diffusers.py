@@ -227,7 +227,14 @@ def test_averaged_weights_of_a_training_are_taken(save, unet, tmp_path):
 
 @pytest.mark.parametrize(
     ("folder", "dataset"),
-    [("ddpm-ema-cifar10-32", "cifar10"), ("ddpm-church-256", "lsun-church"), ("location", None), ("cats", "lsun-cat")],
+    [
+        ("ddpm-ema-cifar10-32", "cifar10"),
+        ("ddpm-church-256", "lsun-church"),
+        ("location", None),
+        ("cifar100", None),
+        ("lsun-church256", "lsun-church"),
+        ("cats", "lsun-cat"),
+    ],
 )
 def test_the_data_set_is_told_by_name(save, tmp_path, folder, dataset):
     found = understand(str(save(diffusers.DDPMScheduler(), folder=tmp_path / folder)))

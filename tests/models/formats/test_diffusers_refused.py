@@ -119,6 +119,7 @@ def test_missing_files(save, tmp_path):
         (broken / name).unlink()
         refused(broken, expected)
         shutil.rmtree(broken)
+    refused(folder / "unet", "has no scheduler/scheduler_config.json")
     refused(tmp_path / "nowhere", "is of no known format (known: diffusers: ")
 
 
