@@ -137,8 +137,9 @@ def test_what_is_refused(original, tmp_path):
     refused(saved(path, state | {"conv_out.bias": torch.zeros(4)}), "conv_out.bias is [4], expected [3]")
     wide = HoUNet(multipliers=(1, 2), attention=0, layers=1).state_dict()
     refused(saved(path, wide), "channels grow as [1, 2], attention is at levels [0]; known: [1, 2, 2, 2] with")
-    path.write_bytes(b"no checkpoint at all")
-    refused(path, "x.ckpt is damaged")
+    for junk in (b"no checkpoint at all", b"\x80\x02junk", b"<html>"):
+        path.write_bytes(junk)
+        refused(path, "x.ckpt is damaged")
     whole = saved(path, state)
     path.write_bytes(path.read_bytes()[:2000])
     refused(whole, "x.ckpt is damaged")
