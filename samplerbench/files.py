@@ -19,12 +19,13 @@ import numpy as np
 from .errors import UserError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 __all__ = [
     "PART",
     "Damaged",
     "content_key",
+    "fill",
     "load_arrays",
     "load_weights",
     "read_json",
@@ -137,7 +138,6 @@ def load_weights(module: nn.Module, path: Path, what: str) -> None:
     """Fills `module` from a safetensors file, or says what does not fit. Pickled checkpoints are refused. A module on
     device `meta` takes the file's tensors for its own.
     """
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -161,21 +161,29 @@ def load_weights(module: nn.Module, path: Path, what: str) -> None:
                 f"{what}: {path.name} is a pickle with another ending, and is refused; save it as safetensors"
             ) from None
         raise UserError(f"{what}: {path.name} is truncated or not safetensors ({error})") from None
+    fill(module, state, f"{what}: {path.name}", "config.json")
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor], what: str, config: str) -> None:
+    """Fills `module` from tensors by name, all of them and no others; `what` names their file in errors, `config` what
+    the module was made from. A module on device `meta` takes the tensors for its own.
+    """
+    import torch
+
     expected = module.state_dict()
     missing, extra = expected.keys() - state.keys(), state.keys() - expected.keys()
     if missing or extra:
         listed = ", ".join(
             [*(f"lacks {n}" for n in sorted(missing)[:2]), *(f"has unexpected {n}" for n in sorted(extra)[:2])]
         )
-        raise UserError(f"{what}: {path.name} does not fit config.json: it {listed}")
+        raise UserError(f"{what} does not fit {config}: it {listed}")
     for name, value in state.items():
         if value.shape != expected[name].shape:
             raise UserError(
-                f"{what}: {path.name} does not fit config.json: "
-                f"{name} is {list(value.shape)}, expected {list(expected[name].shape)}"
+                f"{what} does not fit {config}: {name} is {list(value.shape)}, expected {list(expected[name].shape)}"
             )
         if value.is_floating_point() != expected[name].is_floating_point() or value.is_complex():
-            raise UserError(f"{what}: {path.name}: {name} is {value.dtype}, expected {expected[name].dtype}")
+            raise UserError(f"{what}: {name} is {value.dtype}, expected {expected[name].dtype}")
         if not torch.isfinite(value).all():
-            raise UserError(f"{what}: {path.name}: {name} has values that are not finite")
+            raise UserError(f"{what}: {name} has values that are not finite")
     module.load_state_dict({name: value.to(expected[name].dtype) for name, value in state.items()}, assign=True)

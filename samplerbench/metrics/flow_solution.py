@@ -19,8 +19,8 @@ TOLERANCE = 1e-3
 
 
 def solution(drawn: Drawn, start: float) -> dict[str, Tensor]:
-    """x_min and x0, float64 [k, C, H, W], of the first samples of a cell from x_T at time `start`, and their error. x_min
-    is in the path's own coordinates, as samples are. Where α = 0 at `start`, it is solved from where α is smallest.
+    """x_min and x0, float64 [k, C, H, W], of a cell's first samples from x_T at time `start`, and their error; x_min
+    is in the path's own coordinates, as samples are. Where α = 0 at `start`, it is solved from the smallest α.
     """
     count, shape, path = len(drawn.x0), tuple(drawn.x0.shape[1:]), drawn.grid.schedule
     start = min(start, path.first_time(pure_noise=False))

@@ -15,15 +15,12 @@ from typing import Any
 from ..diffusion.paths import schedule_from_config
 from ..diffusion.schedule import NoiseSchedule
 from ..errors import UserError, unknown
-from .formats.factory import Factory
+from .formats.builtin import FORMATS
 from .formats.format import Checkpoint, ModelFormat
-from .formats.own import Own, shipped_models
+from .formats.own import shipped_models
 from .predictor import ModelEpsilon, NoisePredictor
 
-__all__ = ["FORMATS", "Model", "load_model"]
-
-FORMATS: list[ModelFormat] = [Own(), Factory()]
-"""The formats that are read; plugins add theirs."""
+__all__ = ["Model", "load_model"]
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,6 @@ import traceback
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from ... import code
 from ...errors import PluginError, UserError, contained, one_line, unknown
 from ...importing import import_file, import_module
@@ -59,6 +57,8 @@ class Factory(ModelFormat):
 
 def _check_output(spec: str, said: Checkpoint) -> None:
     """Raises UserError where the network does not give what it must, asked once with one sample."""
+    import torch
+
     x, channels = torch.zeros(1, *said.sample_shape), said.sample_shape[0]
     try:
         with contained("the network"), torch.no_grad():

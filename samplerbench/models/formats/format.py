@@ -6,12 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...diffusion.schedule import NoiseSchedule
 from ..preconditioning import Preconditioning
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["Checkpoint", "ModelFormat"]
 

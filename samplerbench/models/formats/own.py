@@ -8,19 +8,17 @@ import json
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from ...diffusion.schedule import NoiseSchedule
 from ...errors import UserError
 from ...files import load_weights, read_json, save_weights, write_whole
 from ..config import FORMAT, model_config
-from ..networks.build import architecture_of, build_network
-from ..networks.experts import Experts
 from ..preconditioning import Preconditioning
 from .format import Checkpoint, ModelFormat
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["Own", "save_model", "shipped_models"]
 
@@ -43,13 +41,16 @@ class Own(ModelFormat):
     def recognises(self, spec: str) -> bool:
         if spec in shipped_models():
             return True
-        config = Path(spec) / "config.json"
-        if not config.is_file():
+        folder = Path(spec)
+        if not (folder / "config.json").is_file() or (folder / "scheduler_config.json").exists():
             return False
-        others = ("model_index.json", "scheduler", "unet", "scheduler_config.json")
-        return not any((Path(spec) / other).exists() for other in others)
+        return b'"_class_name"' not in (folder / "config.json").read_bytes()  # diffusers says so of its own
 
     def load(self, spec: str) -> Checkpoint:
+        import torch
+
+        from ..networks.build import build_network
+
         folder, what = _shipped() / spec if spec in shipped_models() else Path(spec), f"model '{spec}'"
         config = read_json(folder / "config.json", what=what)
         try:
@@ -92,6 +93,9 @@ def save_model(
     predicts. training: what to keep of how it came about. weights: float32 or float16. mean_squares: see
     `ModelEpsilon`. architecture: of the network, or of each of its experts, where it is not a `UNet`.
     """
+    from ..networks.build import architecture_of
+    from ..networks.experts import Experts
+
     if isinstance(preconditioning, str):
         preconditioning = Preconditioning(preconditioning)
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from torch import nn
 from ...errors import UserError, unknown
 from .experts import Experts
 from .unet import UNet, UNetConfig
+from .unet2d import UNet2D
 
 __all__ = ["NETWORKS", "architecture_of", "build_network"]
 
@@ -30,7 +31,12 @@ def _unet(config: dict[str, Any]) -> tuple[nn.Module, Shape]:
     return UNet(known), known.image_shape
 
 
-NETWORKS: dict[str, Callable[[dict[str, Any]], tuple[nn.Module, Shape]]] = {"unet": _unet}
+def _unet2d(config: dict[str, Any]) -> tuple[nn.Module, Shape]:
+    network = UNet2D(config)
+    return network, network.sample_shape
+
+
+NETWORKS: dict[str, Callable[[dict[str, Any]], tuple[nn.Module, Shape]]] = {"unet": _unet, "unet2d": _unet2d}
 """What builds a network of each kind, without weights, from its config, and the shape (C, H, W) of what it takes."""
 
 

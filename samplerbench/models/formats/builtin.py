@@ -1,0 +1,15 @@
+"""The formats that come with the package."""
+
+from __future__ import annotations
+
+from .ddpm_ckpt import DDPMCheckpoint
+from .diffusers import Diffusers
+from .edm_pickle import EDMPickle
+from .factory import Factory
+from .format import ModelFormat
+from .guided_diffusion import GuidedDiffusion
+from .own import Own
+
+__all__ = ["FORMATS"]
+
+FORMATS: tuple[ModelFormat, ...] = (Own(), Diffusers(), DDPMCheckpoint(), GuidedDiffusion(), EDMPickle(), Factory())

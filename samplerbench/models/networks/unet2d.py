@@ -1,0 +1,83 @@
+"""diffusers' `UNet2DModel` behind this project's convention."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from ...errors import UserError, one_line, unknown
+
+__all__ = ["UNet2D"]
+
+
+class UNet2D(nn.Module):
+    """The unconditional U-Net of diffusers: of Ho et al. 2020, Dhariwal & Nichol 2021 and others, by its config.
+
+    config: arguments of `diffusers.UNet2DModel` as plain JSON; those left out have its defaults.
+
+    Raises UserError where diffusers is missing, and for a config that makes no unconditional U-Net.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.unet = _made(config)
+        size = config["sample_size"]
+        height, width = (size, size) if isinstance(size, int) else size
+        self.sample_shape: tuple[int, int, int] = (config.get("in_channels", 3), height, width)
+        self.learned_times = config.get("time_embedding_type") == "learned"
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        """x [B, C, H, W], label [B] -> [B, C, H, W], or [B, 2C, H, W]. A table of learned times takes whole labels."""
+        if self.learned_times:
+            label = label.round().long()
+        output: Tensor = self.unet(x, label, return_dict=False)[0]
+        return output
+
+
+def _made(config: Mapping[str, Any]) -> nn.Module:
+    try:
+        from diffusers import UNet2DModel
+    except ImportError:
+        raise UserError("a unet2d network needs diffusers: pip install 'samplerbench[diffusers]'") from None
+    known = [name for name in inspect.signature(UNet2DModel.__init__).parameters if name != "self"]
+    for name in config:
+        if name not in known:
+            raise unknown("field of the U-Net's config", name, known)
+    for name in ("class_embed_type", "num_class_embeds"):
+        if config.get(name) is not None:
+            raise UserError(f"only U-Nets without classes are read so far, this one has {name}={config[name]!r}")
+    _check(config)
+    try:
+        unet: nn.Module = cast(Any, UNet2DModel)(**config)
+    except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError, RuntimeError) as error:
+        raise UserError(f"the U-Net's config makes no UNet2DModel: {one_line(error)}") from None
+    return unet
+
+
+def _check(config: Mapping[str, Any]) -> None:
+    """What diffusers would find out in the middle of an evaluation, or never."""
+    size, widths = config.get("sample_size"), config.get("block_out_channels", (224, 448, 672, 896))
+    sides: Any = [size, size] if type(size) is int else size
+    if not (_whole(sides) and len(sides) == 2):
+        raise UserError(f"sample_size of the U-Net's config is a whole number or two, got {size!r}")
+    if not (_whole(widths) and widths):
+        raise UserError(f"block_out_channels of the U-Net's config are whole numbers, got {widths!r}")
+    for name in ("in_channels", "out_channels"):
+        if not _whole([config.get(name, 3)]):
+            raise UserError(f"{name} of the U-Net's config is a whole number, got {config[name]!r}")
+    halvings = 2 ** (len(widths) - 1)
+    if any(side % halvings for side in sides):
+        raise UserError(f"sample_size {size} is not divisible by {halvings}, which {len(widths)} levels need")
+    heads = config.get("attention_head_dim", 8)
+    if heads is not None and not _whole([heads]):
+        raise UserError(f"attention_head_dim of the U-Net's config is a whole number or null, got {heads!r}")
+    embedding, choices = config.get("time_embedding_type", "positional"), ["positional", "fourier", "learned"]
+    if embedding not in choices:
+        raise unknown("time_embedding_type", embedding, choices)
+
+
+def _whole(values: Any) -> bool:
+    return isinstance(values, list | tuple) and all(type(value) is int and value > 0 for value in values)
