@@ -36,6 +36,8 @@ class Diffusers(ModelFormat):
 
     def recognises(self, spec: str) -> bool:
         folder = Path(spec)
+        if (folder / "config.json").is_file() and b'"_class_name"' in (folder / "config.json").read_bytes():
+            return True
         return spec.startswith(HUB) or any(
             (folder / name).is_file()
             for name in (
