@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .errors import UserError, one_line, unknown
 
-__all__ = ["Images", "image_files", "load_images", "read_batches"]
+__all__ = ["Images", "dataset_names", "image_files", "is_dataset", "load_images", "read_batches"]
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,8 @@ def load_images(dataset: str, root: Path | None, train: bool = True) -> Images:
         return _from_npz(root, "" if train else "test_")
     from torchvision import datasets
 
-    names = [
-        name
-        for name in datasets.__all__
-        if hasattr(getattr(datasets, name), "url") or hasattr(getattr(datasets, name), "mirrors")
-    ]
-    if dataset not in datasets.__all__:
-        raise unknown("dataset", dataset, [*names, "npz"])
+    if not is_dataset(dataset):
+        raise unknown("dataset", dataset, [*dataset_names(), "npz"])
     folder = Path(root) if root else Path.home() / ".cache" / "samplerbench" / "data"
     if root and not folder.is_dir():
         raise UserError(f"--data-root {folder} is not a folder")
@@ -64,6 +59,21 @@ def load_images(dataset: str, root: Path | None, train: bool = True) -> Images:
     images = torch.as_tensor(np.asarray(source.data))
     labels = torch.as_tensor(np.asarray(source.targets), dtype=torch.int64)
     return _images(images, labels)
+
+
+def is_dataset(name: str) -> bool:
+    """Whether torchvision has a dataset of that name, small or not."""
+    from torchvision import datasets
+
+    return name in datasets.__all__
+
+
+def dataset_names() -> list[str]:
+    """torchvision's datasets that can be downloaded, by name."""
+    from torchvision import datasets
+
+    classes = {name: getattr(datasets, name) for name in datasets.__all__}
+    return [name for name, one in classes.items() if hasattr(one, "url") or hasattr(one, "mirrors")]
 
 
 def _images(images: Tensor, labels: Tensor | None) -> Images:

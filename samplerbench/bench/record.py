@@ -131,7 +131,8 @@ COLUMNS = {
     "model": "name of the model",
     "sampler": "the sampler as on the command line, options that differ from their defaults only",
     "spacing": "how the grid's times are spaced",
-    "final": "where the last step ends: zero (the data) or none (the schedule's smallest time)",
+    "final": "where the last step ends: zero (the data), none (the schedule's smallest time), or denoise (as none, and "
+    "one evaluation more predicts the data)",
     "budget": "network evaluations allowed (empty with --steps)",
     "steps": "steps of the grid",
     "nfe": "evaluations of ε a sample, counted",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import UserError
+from ..errors import UserError, unknown
 
 
 @click.command()
@@ -32,7 +32,7 @@ def reference(
     import hashlib
 
     from ..bench.worker import resolve_device
-    from ..data import image_files, load_images, read_batches
+    from ..data import dataset_names, image_files, is_dataset, load_images, read_batches
     from ..metrics.extractors import load_extractor
     from ..metrics.names import EXTRACTORS
     from ..metrics.reference import Provenance, make_reference, save_reference
@@ -44,6 +44,8 @@ def reference(
         raise UserError(f"--data-root goes with a torchvision dataset, not with --data {data}")
     if path.suffix in (".csv", ".npz") and not path.exists():
         raise UserError(f"--data {path}: no such file")
+    if not path.exists() and not is_dataset(data):
+        raise UserError(f"--data {data}: no such file or folder, and {unknown('dataset', data, dataset_names())}")
     ready = load_extractor(extractor, extractor_weights, place)
     if path.is_dir() or path.suffix == ".csv":
         files = image_files(path)

@@ -61,7 +61,11 @@ from ..errors import UserError
     help="Where a dataset's files are, for metrics of real images.",
 )
 @click.option("--fresh", is_flag=True, help="Compute everything anew, whatever --out and the cache hold.")
-@click.option("--cache", type=click.Path(path_type=Path), help="Folder of finished work.  [default: the user's cache]")
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="Folder of finished work.  [default: $SAMPLERBENCH_CACHE, or ~/.cache/samplerbench/shards]",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of a table.")
 def run(

@@ -125,8 +125,9 @@ def family_line(family: Family, judged: Sequence[Judged]) -> str:
     """What intervals and p are."""
     sizes = sorted({one.size for one in judged if one.size})
     if not sizes:
-        same = any(one.how == "same" for one in judged)
-        return "Nothing differs." if same else "No difference has a standard error to judge it by."
+        if judged and all(one.how == "same" for one in judged):
+            return "Nothing differs."
+        return "No difference has a standard error to judge it by."
     count = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     where = "all differences shown" if family == "all" else "all differences at one number of evaluations"
     return f"Intervals hold at once, with {CONFIDENT} confidence, for {where} ({count}). p is adjusted alike."

@@ -1,8 +1,8 @@
 """The value of the best without winner's curse.
 
-Whoever is best among many was also lucky: of 20 equal samplers the best looks 1.9 errors better than it is, and its
-interval holds the truth 60 % of the time. Here the best is chosen on one half of the samples and its value taken from
-the other half, over the common halvings and in both directions.
+Whoever is best among many was also lucky: of 20 equal samplers the best looks 2 errors better than it is, and its
+interval holds the truth half of the time (docs/statistics.md). Here the best is chosen on one half of the samples and
+its value taken from the other half, over the common halvings and in both directions.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def honest_best(
 
     Its error is the mean of the chosen ones' own errors on all n samples: every sample gives values and makes choices.
     (Tried: the error of the chosen ones' influences, each on the half that its value is taken from, the choices taken
-    as given. It covers 87 to 96 %, because what chooses in one halving is a value in another; this covers 95 to 98 %.)
+    as given. It covers 87 to 96 %, because what chooses in one halving is a value in another; this covers 95 to 99 %.)
     """
     if not estimates or any(one.se is None or one.halves is None for one in estimates):
         return None

@@ -182,6 +182,8 @@ class TestReference:
 
         out = ["--out", tmp_path / "ref.npz"]
         (tmp_path / "empty").mkdir()
+        message = error("--data", "nofolder", *out)
+        assert "--data nofolder: no such file or folder, and unknown dataset 'nofolder' (known: CIFAR10" in message
         assert "has no images" in error("--data", tmp_path / "empty", *out)
         mixed = self.pictures(tmp_path / "mixed", 2)
         Image.new("L", (30, 28)).save(mixed / "z.png")
@@ -206,6 +208,19 @@ class TestReference:
         assert "is the name of an npz file" in error("--data", mixed, "--out", tmp_path / "ref.txt")
         assert "takes uint8 images" in error("--data", self.pictures(tmp_path / "large", 2, (32, 32)), *out)
         assert not (tmp_path / "ref.npz").exists()
+
+
+def test_check_of_metrics_alone_says_what_it_tests(command, tmp_path):
+    path = tmp_path / "metrics.py"
+    path.write_text(
+        "from samplerbench import Measured, Metric, hookimpl\n"
+        "class One(Metric):\n    name = 'one'\n"
+        "    def measure(self, drawn):\n        return Measured(1.0)\n"
+        "@hookimpl\ndef samplerbench_metrics(register):\n    register(One)\n"
+    )
+    code, _, err = command("check", "--plugin", path)
+    assert code == 2
+    assert "metrics.py registers no sampler, and check tests no metrics; run takes them" in err
 
 
 def test_check(command, tmp_path):

@@ -358,6 +358,16 @@ def test_what_cannot_be_judged_says_what_it_takes(read, tmp_path, command):
     assert "no standard errors" in out
 
 
+def test_nothing_differs_where_nothing_does(read, tmp_path, command):
+    same = cell("ddim", 5, 20.0)
+    unknown = [cell("heun", 5, value, fid_se=None, key=str(value)) for value in (20.0, 30.0)]
+    read(a=[same, unknown[0]], b=[same, unknown[1]], c=[same])
+    assert "Nothing differs." in command("compare", tmp_path / "a", tmp_path / "c")[1]
+    _, out, _ = command("compare", tmp_path / "a", tmp_path / "b")
+    assert "Nothing differs." not in out
+    assert "No difference has a standard error to judge it by." in out
+
+
 def test_exit_codes_of_comparisons(read, tmp_path, command):
     """1 where nothing is compared, or with --fail-on-regression where something is worse in any file."""
     read(a=[cell("ddim", 5, 20.0)], b=[cell("ddim", 5, 30.0, key="b")], c=[cell("heun", 5, 20.0)])
