@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .diffusion.schedule import DiscreteSchedule, NoiseSchedule, VPSchedule, cosine_schedule, linear_schedule
     from .errors import BudgetExceeded, TooFewEvaluations, UserError
     from .hookspecs import hookimpl
+    from .metrics.extractor import Extractor
     from .metrics.measured import Measured, Unmeasurable
     from .metrics.metric import Drawn, Metric
     from .models.model import load_model
@@ -30,6 +31,7 @@ _HOME = {
     "Denoiser": "diffusion.denoiser",
     "DiscreteSchedule": "diffusion.schedule",
     "Drawn": "metrics.metric",
+    "Extractor": "metrics.extractor",
     "Measured": "metrics.measured",
     "Metric": "metrics.metric",
     "NoiseSchedule": "diffusion.schedule",
@@ -53,6 +55,7 @@ __all__ = [
     "Denoiser",
     "DiscreteSchedule",
     "Drawn",
+    "Extractor",
     "Measured",
     "Metric",
     "NoiseSchedule",

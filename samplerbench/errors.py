@@ -13,6 +13,7 @@ __all__ = [
     "BudgetExceeded",
     "Escaped",
     "Miscounted",
+    "PluginError",
     "TooFewEvaluations",
     "UserError",
     "contained",
@@ -24,6 +25,14 @@ __all__ = [
 
 class UserError(Exception):
     """Bad input. The command line prints the message without a traceback and exits with 2."""
+
+
+class PluginError(UserError):
+    """A plugin that could not be loaded, or is not what it claims to be; `details` is its traceback."""
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.details = details
 
 
 class TooFewEvaluations(UserError):

@@ -9,7 +9,6 @@ import pandas as pd
 from rich.console import Console
 
 from ..errors import UserError
-from ..metrics.metric import title
 from .compare import CONFIDENT, Compared, Comparison, Family, Judged
 from .terminal import plain_console
 from .text import BAD, DIM, GOOD, Style, boxed, folded, markdown, say
@@ -60,7 +59,7 @@ def print_comparison(comparison: Comparison, as_markdown: bool) -> None:
     print_notes(comparison.warnings)
     if comparison.differences:
         sign = "below" if comparison.direction == "lower" else "above"
-        what = f"Δ{title(comparison.metric)} of {comparison.other} against {comparison.base}"
+        what = f"Δ{comparison.title} of {comparison.other} against {comparison.base}"
         say(console, f"{what}; {sign} 0 is better")
         if as_markdown:
             say(console, f"\n{_markdown(comparison)}\n")
@@ -84,7 +83,7 @@ def print_notes(notes: Sequence[str]) -> None:
 
 def _captions(comparison: Comparison) -> list[str]:
     """What the reader of the table has to know."""
-    name = title(comparison.metric)
+    name = comparison.title
     asked = {"budget": "budgets", "steps": "steps", "nfe": "counted evaluations"}[comparison.axis]
     lines = [f"Cells at equal {asked}. {family_line(comparison.family, [d.judged for d in comparison.differences])}"]
     hows = {d.judged.how for d in comparison.differences}
@@ -117,7 +116,7 @@ def family_line(family: Family, judged: Sequence[Judged]) -> str:
 
 
 def _header(comparison: Comparison) -> list[str]:
-    name = title(comparison.metric)
+    name = comparison.title
     infinite = [f"Δ{name}∞"] if comparison.extrapolated else []
     return [
         "sampler",
