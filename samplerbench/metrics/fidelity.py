@@ -6,6 +6,7 @@ Images are resized inside them as TensorFlow 1 did, bilinearly and without antia
 from __future__ import annotations
 
 import io
+import textwrap
 import warnings
 from functools import cached_property
 from pathlib import Path
@@ -52,13 +53,11 @@ class TorchFidelity(Extractor):
         except UserError:
             raise
         except Exception as error:
+            why = textwrap.shorten(one_line(error), 200, placeholder=" …")  # torch lists every key that is missing
             if weights is not None:
-                raise UserError(
-                    f"extractor '{self.name}': no usable weights in {weights} ({one_line(error)})"
-                ) from None
-            raise UserError(
-                f"extractor '{self.name}': its weights could not be downloaded ({one_line(error)}); {self.expected()}"
-            ) from None
+                raise UserError(f"extractor '{self.name}': no usable weights in {weights} ({why})") from None
+            what = f"extractor '{self.name}': its weights could not be loaded or downloaded ({why})"
+            raise UserError(f"{what}; {self.expected()}") from None
         self.network: Any = network.to(device)
 
     def source(self, weights: Path | None) -> object:

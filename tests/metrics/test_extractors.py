@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -270,6 +271,13 @@ class TestAnAuthors:
         described = json.loads((tmp_path / "out" / "run.json").read_text())["extractor"]
         assert described["distribution"] == plugin
         assert described["sha256"] == frame["extractor_sha256"][0]
+
+    def test_the_one_of_the_docs(self, tmp_path):
+        page = (Path(__file__).parents[2] / "docs" / "extractors.md").read_text()
+        (tmp_path / "bins.py").write_text(page.split("```python\n")[1].split("```")[0])
+        images = pictures(5, 3, 0)
+        ours = self.loaded(self.plugin(tmp_path), shape=(3, 28, 28))
+        assert torch.allclose(self.loaded(str(tmp_path / "bins.py"), shape=(3, 28, 28))(images), ours(images))
 
     def test_it_is_known_by_code_weights_and_options(self, tmp_path):
         more = ("torch\nfrom", "torch\nfrom dataclasses import dataclass\nfrom")
