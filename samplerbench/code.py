@@ -28,7 +28,8 @@ from .files import content_key
 __all__ = ["NAMED", "CodeChanged", "code_of", "code_sha256", "loose_modules", "syntax_sha256"]
 
 OWN = frozenset({"samplerbench", "samplerbench_plugins"})
-ABSENT = "absent"  # of a module that is imported and not there: it may be one day
+UNKNOWN = "unknown"  # the version of what lies among installed distributions and is of none
+ABSENT = "absent"  # before the name of a module that is imported and not there: it may be one day
 
 
 class CodeChanged(UserError):
@@ -61,9 +62,9 @@ def loose_modules() -> frozenset[str]:
 def _is_loose(name: str, module: object) -> bool:
     file = getattr(module, "__file__", None)
     top = name.partition(".")[0]
-    if not isinstance(file, str) or top in sys.stdlib_module_names or top in OWN or name == "__main__":
+    if not isinstance(file, str) or top in OWN or name == "__main__":
         return False
-    return not _installed(Path(file))
+    return not _standard(file) and not _installed(Path(file))
 
 
 @dataclass
@@ -72,28 +73,30 @@ class _Graph:
 
     own: frozenset[str]
     found: dict[str, str] = field(default_factory=dict)
+    visited: set[str] = field(default_factory=set)
 
     def add(self, name: str, only: str | None = None) -> None:
         """A module by its full name, the packages it is in, and all that they import."""
         top = name.partition(".")[0]
-        if top in sys.stdlib_module_names or name == "samplerbench" or name in self.found:
+        if name == "samplerbench" or name in self.visited or _is_standard(top):
             return  # samplerbench/__init__ only says where its names are; each is followed to its module
+        self.visited.add(name)
         parent = name.rpartition(".")[0]
         if parent:
             self.add(parent)
         spec = _spec(name)
         if spec is None:
             if not parent:  # else it is a name inside a module
-                self.found[name] = ABSENT
+                self.found[f"{ABSENT} {name}"] = ""
             return
-        if top not in self.own and spec.origin and _installed(Path(spec.origin)):
+        if top not in self.own and spec.origin and _installed(Path(spec.origin)) and _version(top) != UNKNOWN:
             self.found[f"{_distribution(top)}"] = _version(top)
             return
         if spec.origin in (None, "built-in", "frozen", "namespace"):
             return
         path = Path(str(spec.origin))
         # a file that was named has a module name with its path in it, and is the same code elsewhere
-        label = name if name.rpartition(".")[2] in (path.stem, path.parent.name) else path.stem
+        label = name if name.rpartition(".")[2] in (path.stem, path.parent.name) else f"file {path.stem}"
         if path.suffix != ".py":
             self.found[label] = hashlib.sha256(_read(path)).hexdigest()
             return
@@ -113,17 +116,35 @@ def _spec(name: str) -> ModuleSpec | None:
     """Where a module's file is, without importing anything."""
     module = sys.modules.get(name)
     known = getattr(module, "__spec__", None)
-    if known is not None:
-        return known if isinstance(known, ModuleSpec) else None
+    if isinstance(known, ModuleSpec):
+        return known
     parent = name.rpartition(".")[0]
     try:
-        if not parent:
-            return importlib.util.find_spec(name)
+        if not parent:  # a module that put another object in its own place has a file still
+            return importlib.util.find_spec(name) if module is None else PathFinder.find_spec(name)
         above = _spec(parent)
         places = None if above is None else above.submodule_search_locations
         return None if places is None else PathFinder.find_spec(name, list(places))
     except (ImportError, ValueError, AttributeError):
         return None
+
+
+def _is_standard(top: str) -> bool:
+    """Whether a top-level module is the standard library's, and not another's of the same name that comes before it."""
+    if top not in sys.stdlib_module_names:
+        return False
+    spec = _spec(top)
+    return spec is None or spec.origin in (None, "built-in", "frozen") or _standard(str(spec.origin))
+
+
+@cache
+def _standard(file: str) -> bool:
+    return str(Path(file).resolve()).startswith(_standard_folders()) and not _installed(Path(file))
+
+
+@cache
+def _standard_folders() -> tuple[str, ...]:
+    return tuple(f"{Path(sysconfig.get_path(name)).resolve()}{os.sep}" for name in ("stdlib", "platstdlib"))
 
 
 @cache
@@ -162,7 +183,7 @@ def _version(top: str) -> str:
     try:
         return metadata.version(_distribution(top))
     except metadata.PackageNotFoundError:
-        return "unknown"
+        return UNKNOWN
 
 
 def _read(path: Path) -> bytes:

@@ -112,11 +112,16 @@ def _from_npz(path: Path | None, prefix: str) -> Images:
 
 
 def _idx_in_torchvision_layout(folder: Path, dataset: str) -> Path:
-    """Copies idx files into NAME/raw under the cache, unpacked, where torchvision looks for them."""
-    home = Path.home() / ".cache" / "samplerbench" / "data"
+    """Copies idx files into NAME/raw under the cache, unpacked, where torchvision looks for them: a folder for what
+    they hold, so that other files are never taken for them.
+    """
+    files, digest = sorted(folder.glob("*-ubyte*")), hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
+    home = Path.home() / ".cache" / "samplerbench" / "data" / digest.hexdigest()[:16]
     raw = home / dataset / "raw"
     raw.mkdir(parents=True, exist_ok=True)
-    for file in sorted(folder.glob("*-ubyte*")):
+    for file in files:
         target = raw / file.name.removesuffix(".gz")
         part = target.with_suffix(".part")
         if not target.exists():
@@ -164,7 +169,7 @@ def read_batches(files: Sequence[Path], channels: int | None, batch_size: int) -
             with Image.open(file) as image:
                 channels = channels or (1 if image.mode in ("1", "L", "LA", "I", "I;16", "F") else 3)
                 pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-        except (OSError, UnidentifiedImageError) as error:
+        except (OSError, ValueError, UnidentifiedImageError) as error:
             raise UserError(f"{file} is not an image: {one_line(error)}") from None
         shape = shape or pixels.shape
         if pixels.shape != shape:

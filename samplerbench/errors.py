@@ -63,8 +63,12 @@ def contained(what: str) -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's type and message without line breaks."""
-    message = " ".join(str(error).split())
+    """An exception's type and message without line breaks, and with what does not print escaped."""
+    try:
+        text = str(error)
+    except BaseException:  # a plugin's exception may fail to say what it is
+        text = "its message cannot be had"
+    message = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 

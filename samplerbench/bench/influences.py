@@ -47,13 +47,15 @@ def save_kept(path: Path, kept: Kept) -> None:
         arrays["influences"] = kept.influences.astype(np.float32)
     if kept.halves is not None:
         arrays["halves"] = kept.halves.astype(np.float64)
-    save_arrays(path, arrays, {"value": kept.value})
+    save_arrays(path, arrays, {"name": path.name, "value": kept.value})
 
 
 def load_kept(path: Path) -> Kept:
     """What `save_kept` wrote. Raises FileNotFoundError, and Damaged."""
     arrays, about = load_arrays(path)
     try:
+        if about.get("name", path.name) != path.name:  # runs of before did not say it
+            raise Damaged("it is another's")
         influences, halves = (arrays[name].astype(np.float64) if name in arrays else None for name in NAMES)
         return Kept(float(about["value"]), influences, halves)
     except (KeyError, TypeError, ValueError) as error:

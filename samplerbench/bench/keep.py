@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ class Keeper:
         path = self.root / name / f"{content_key(identity)}.safetensors"
         if path in self._ours or not self.fresh:
             try:
-                arrays, _ = load_arrays(path)
+                arrays, about = load_arrays(path)
+                if about.get("identity") != json.loads(json.dumps(identity)):
+                    raise Damaged("it is another's")
                 return {key: torch.from_numpy(array) for key, array in arrays.items()}
             except FileNotFoundError:
                 pass

@@ -99,10 +99,10 @@ class Measurer:
             features=whole.features,
             logits=whole.logits if whole.logits.shape[1] else None,
             x0=x0,
-            reference=self.reference,
+            reference=copy.deepcopy(self.reference),  # so that no metric changes it for the next
             sampler=sampler,
             grid=TimeGrid(copy.deepcopy(worker.model.schedule), cell.times),
-            epsilon=worker.epsilon,
+            epsilon=worker.model.epsilon(worker.dtype),
             seed=cell.seed,
             device=worker.device,
             dtype=worker.state_dtype,

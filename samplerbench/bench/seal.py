@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ class Seal:
     weights: dict[str, str]
     modules: tuple[tuple[Any, ...], ...]
     schedule: bytes
+    config: str
     settings: dict[str, Any]
 
     @classmethod
@@ -37,6 +40,7 @@ class Seal:
             {name: digest(tensor) for name, tensor in state.items()},
             tuple(_module(name, module) for name, module in network.named_modules()),
             _curve(model.schedule),
+            json.dumps(model.config, sort_keys=True),
             {name: read() for name, (read, _) in SETTINGS.items()},
         )
 
@@ -50,9 +54,11 @@ class Seal:
             )
             changed.append(f"the weights of the network ({names[0]})")
         if now.modules != self.modules:
-            changed.append("the modules of the network, or their mode or hooks")
+            changed.append("the modules of the network, or their mode, hooks or numbers")
         if now.schedule != self.schedule:
             changed.append("the noise schedule")
+        if now.config != self.config:
+            changed.append("the model's config")
         for name, value in self.settings.items():
             if now.settings[name] != value:
                 changed.append(f"torch's {name}")
@@ -70,8 +76,12 @@ def digest(*tensors: Tensor) -> str:
 
 
 def _module(name: str, module: nn.Module) -> tuple[Any, ...]:
-    hooks = len(module._forward_hooks), len(module._forward_pre_hooks)
-    return name, type(module), module.training, hooks, "forward" in vars(module)
+    hooks = tuple(id(hook) for table in (module._forward_hooks, module._forward_pre_hooks) for hook in table.values())
+    numbers = tuple((key, value) for key, value in vars(module).items() if isinstance(value, PLAIN))
+    return name, type(module), hooks, "forward" in vars(module), repr(numbers)
+
+
+PLAIN = (bool, int, float, str, tuple, type(None))
 
 
 def _curve(schedule: NoiseSchedule) -> bytes:
@@ -80,10 +90,21 @@ def _curve(schedule: NoiseSchedule) -> bytes:
     return b"".join(np.asarray(curve).tobytes() for curve in curves)
 
 
+AUTOCAST = ("cpu", "cuda")
 SETTINGS: dict[str, tuple[Any, Any]] = {
     "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
     "gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled),
     "number of threads": (torch.get_num_threads, torch.set_num_threads),
     "deterministic mode": (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
-    "rounding of small numbers": (lambda: not (torch.ones(1).float() * 1e-40).any(), torch.set_flush_denormal),
+    "default device": (torch.get_default_device, torch.set_default_device),
+    "precision of float32 products": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    "autocast": (
+        lambda: [torch.is_autocast_enabled(kind) for kind in AUTOCAST],
+        lambda before: [torch.set_autocast_enabled(*pair) for pair in zip(AUTOCAST, before, strict=True)],
+    ),
+    "use of MKL-DNN": (lambda: torch.backends.mkldnn.enabled, partial(setattr, torch.backends.mkldnn, "enabled")),
+    "rounding of small numbers": (
+        lambda: not (torch.ones(1, dtype=torch.float32, device="cpu") * 1e-40).any(),
+        torch.set_flush_denormal,
+    ),
 }

@@ -60,7 +60,7 @@ class Store:
                 part.unlink(missing_ok=True)
         try:
             return self._read() if self.csv.exists() else []
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
             self.close()
             what = f"is not of schema {SCHEMA}: it is of another version of samplerbench, or was edited"
             raise UserError(f"{self.csv} {what} ({error}); name another --out") from None
@@ -84,7 +84,7 @@ class Store:
         """
         self.metrics = list(dict.fromkeys([*metrics, *(name for record in records for name in record.metrics)]))
         lines = [columns_of(self.metrics), *(self._values(record) for record in records)]
-        self._write(self.csv, lambda: write_whole(self.csv, "".join(map(_line, lines)).encode()))
+        self._write(self.csv, lambda: write_whole(self.csv, b"".join(map(_line, lines))))
 
     def append(self, record: Record) -> None:
         """Adds a row. Raises UserError where the disk is full or gone; the rows before it stand."""
@@ -92,7 +92,7 @@ class Store:
             with self.csv.open("ab") as file:
                 before = file.tell()
                 try:
-                    file.write(_line(self._values(record)).encode())
+                    file.write(_line(self._values(record)))
                     file.flush()
                     os.fsync(file.fileno())
                 except OSError:
@@ -157,14 +157,14 @@ class Store:
 FOLDERS = ("samples", "influences", "errors")
 
 
-def _line(values: list[Any]) -> str:
+def _line(values: list[Any]) -> bytes:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerow(values)
-    return buffer.getvalue()
+    return buffer.getvalue().encode(errors="backslashreplace")  # a plugin's words may be no UTF-8
 
 
 def _file_name(label: str) -> str:
     """A cell's label as the start of a file name: 'ddim:eta=0.5 nfe=10' -> 'ddim_eta=0.5_nfe=10'. What follows it tells
     apart those that come out alike.
     """
-    return re.sub(r"[^\w.=+-]+", "_", label)[:100]
+    return re.sub(r"[^\w.=+-]+", "_", label).encode()[:100].decode(errors="ignore")  # a name is at most 255 bytes

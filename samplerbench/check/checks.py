@@ -141,8 +141,8 @@ def _noise(sampler: Sampler) -> str:
 
 
 def _images(sampler: Sampler) -> str:
-    """Images of one and of three channels, not square: each number becomes what it becomes in a row of numbers."""
-    truth, grid, shapes = GaussianMixture(DISCRETE), some_grid(sampler), ((1, 6, 10), (3, 8, 4))
+    """Images of one to three channels, square and not: each number becomes what it becomes in a row of numbers."""
+    truth, grid, shapes = GaussianMixture(DISCRETE), some_grid(sampler), ((1, 6, 10), (3, 8, 4), (2, 5, 5))
     for shape in shapes:
         images = run(sampler, truth, grid, noise_of(2, shape)).x0
         row = run(sampler, truth, grid, noise_of(2, (math.prod(shape),))).x0

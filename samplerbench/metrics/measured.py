@@ -31,7 +31,8 @@ class Measured:
             computed: by them a difference is extrapolated to infinitely many samples, or paired without influences.
         note: why there is no error, or which it is, where that is not the usual one; shown beside the row.
 
-    Raises ValueError for what no metric may give: a value, influences or halves that are not finite, an se below 0.
+    Raises ValueError for what no metric may give: a value, influences or halves that are not finite, an se below 0, a
+    count below 1.
     """
 
     value: float
@@ -48,6 +49,10 @@ class Measured:
             raise ValueError(f"the value is not finite: {self.value}")
         if self.se is not None and not 0 <= self.se < math.inf:
             raise ValueError(f"a standard error is a finite number of at least 0, got {self.se}")
+        if self.count is not None and (type(self.count) is not int or self.count < 1):
+            raise ValueError(f"a count is a whole number from 1 up, got {self.count!r}")
+        if not isinstance(self.note, str):
+            raise ValueError(f"a note is text, got {self.note!r}")
         for name, array, dimensions in (("influences", self.influences, 1), ("halves", self.halves, 2)):
             if array is not None and array.ndim != dimensions:
                 raise ValueError(f"expected {name} of {dimensions} dimension(s), got shape {list(array.shape)}")

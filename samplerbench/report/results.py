@@ -102,7 +102,7 @@ def _check(file: Path, every: pd.DataFrame, metric: str) -> None:
                 raise UserError(f"{file}, line {line}: {unknown('status', status, STATUSES)}")
     finite = np.isfinite(every["nfe"].to_numpy(float))
     _refuse(file, every["nfe"], measured(every, metric) & ~(finite & (every["nfe"] > 0)), "a number above 0")
-    for name in WHOLE:
+    for name in (*WHOLE, f"{metric}_n"):
         if name in every.columns:
             values = every[name]
             _refuse(file, values, values.notna() & ~((values >= 1) & (values % 1 == 0)), "a whole number from 1 up")

@@ -16,9 +16,9 @@ import samplerbench
 from samplerbench import NoiseSource, UserError, linear_schedule
 from samplerbench.bench import execute, worker
 from samplerbench.bench.execute import Listener
-from samplerbench.bench.influences import influence_path, load_kept
+from samplerbench.bench.influences import Kept, influence_path, load_kept, save_kept
 from samplerbench.bench.shards import Batch, Shard
-from samplerbench.bench.store import Store
+from samplerbench.bench.store import Store, _file_name
 from samplerbench.check.mixture import GaussianMixture
 from samplerbench.drawing import draw
 from samplerbench.files import Damaged, load_arrays, save_arrays, write_whole
@@ -250,6 +250,18 @@ class TestArtefacts:
         assert len(set(pictures)) == 2
 
 
+def test_a_file_has_a_name_that_a_disk_takes():
+    assert len(_file_name("漢" * 200).encode()) <= 100
+    assert _file_name("ddim:eta=0.5 nfe=10") == "ddim_eta=0.5_nfe=10"
+
+
+def test_influences_in_the_place_of_others_are_damaged(tmp_path):
+    save_kept(tmp_path / "one", Kept(0.5, np.array([1.0, -1.0])))
+    (tmp_path / "one").rename(tmp_path / "other")
+    with pytest.raises(Damaged, match="it is another's"):
+        load_kept(tmp_path / "other")
+
+
 class TestKeptSolutions:
     OPTIONS = {"samplers": "ddim", "metrics": "ode_rmse", "samples": 4, "nfe": [4]}  # noqa: RUF012
 
@@ -284,6 +296,18 @@ class TestKeptSolutions:
         assert len(solved) == 2 * count
         assert any("is damaged (its checksum is wrong) and is made again" in text for text in listener.texts)
         assert again["ode_rmse"].tolist() == first["ode_rmse"].tolist()
+
+    def test_a_solution_in_the_place_of_another_is_damaged(self, go, tmp_path, solved):
+        first = go(**self.OPTIONS | {"metrics": "ode_start"}, cache=tmp_path / "cache")
+        one, other = self.files(tmp_path)
+        data = one.read_bytes()
+        one.write_bytes(other.read_bytes())
+        other.write_bytes(data)
+        listener = Notices()
+        options = self.OPTIONS | {"metrics": "ode_start", "cache": tmp_path / "cache", "out": "again"}
+        again = go(**options, listener=listener)
+        assert sum("is damaged (it is another's) and is made again" in text for text in listener.texts) == 2
+        assert again["ode_start"].tolist() == first["ode_start"].tolist()
 
     def test_fresh_reads_none_and_solves_once(self, go, tmp_path, solved):
         go(**self.OPTIONS, cache=tmp_path / "cache")

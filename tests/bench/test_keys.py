@@ -172,6 +172,35 @@ class TestPluginCode:
         helper.write_text('"""Half."""\n' + self.HELPER + "# no change\n")
         assert hashed(plugin) == before
 
+    @pytest.mark.parametrize("name", ["calendar", "this", "mine"])
+    def test_a_helper_counts_that_has_the_name_of_another_module(self, folder, tmp_path, anew, monkeypatch, name):
+        """Of one of the standard library's, which it comes before, or of the plugin's own file."""
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        plugin = write(tmp_path / "plugin", imports=f"from {name} import scale")
+        helper = folder / f"{name}.py"
+        helper.write_text(self.HELPER)
+        before = hashed(plugin)
+        anew(name)
+        helper.write_text(self.HELPER.replace("0.5", "0.4"))
+        assert hashed(plugin) != before
+        anew(name)
+
+    def test_a_helper_counts_that_puts_another_object_in_its_place(self, folder, tmp_path, anew):
+        plugin = write(tmp_path / "plugin", imports="import helper_of_mine")
+        text = "import sys\nclass It:\n    k = 0.5\nsys.modules[__name__] = It()\n"
+        (folder / "helper_of_mine.py").write_text(text)
+        before = hashed(plugin)
+        anew("helper_of_mine")
+        (folder / "helper_of_mine.py").write_text(text.replace("0.5", "0.4"))
+        assert hashed(plugin) != before
+
+    def test_a_module_that_was_not_there_is_not_part_of_the_code(self, tmp_path, anew, go):
+        (tmp_path / "late").mkdir()
+        (tmp_path / "late" / "late_of_mine.py").write_text(self.HELPER)
+        first = f"import sys; sys.path.insert(0, {str(tmp_path / 'late')!r}); import late_of_mine; sys.path.pop(0)"
+        frame = go("mine", plugins=[write(tmp_path / "plugin", first=first)])
+        assert "loaded the module late_of_mine while it sampled" in frame["reason"][0]
+
     def test_a_base_class_in_another_module_of_a_package_counts(self, folder, tmp_path, anew):
         package = folder / "package_of_mine"
         package.mkdir()

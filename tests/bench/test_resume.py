@@ -186,6 +186,17 @@ def test_a_row_cut_off_by_a_kill_is_done_again(go, log, tmp_path):
     assert log.drawn == 0  # its shards are there
 
 
+@pytest.mark.parametrize("end", ['"' + "x" * 200_000, "x" * 200_000 + "\n"])
+def test_a_field_too_long_for_csv_is_one_line(go, tmp_path, end):
+    go("ddim")
+    with (tmp_path / "out" / "results.csv").open("a") as file:
+        file.write(f"{end}\n")
+    before = (tmp_path / "out" / "results.csv").read_bytes()
+    with pytest.raises(UserError, match=r"results\.csv is not of schema .* \(field larger than"):
+        go("ddim")
+    assert (tmp_path / "out" / "results.csv").read_bytes() == before
+
+
 class TestDamage:
     def files(self, tmp_path):
         return sorted((tmp_path / "cache").rglob("*.safetensors"))

@@ -94,6 +94,28 @@ def shares_rows(eps, grid, x):
 def leaves(eps, grid, x):
     sys.exit(0)
 
+def other_device(eps, grid, x):
+    torch.set_default_device("meta")
+
+def autocasts(eps, grid, x):
+    torch.autocast("cpu", torch.bfloat16).__enter__()
+
+def no_mkldnn(eps, grid, x):
+    torch.backends.mkldnn.enabled = False
+
+def products(eps, grid, x):
+    torch.set_float32_matmul_precision("medium")
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise SystemExit(0)
+
+def unspeakable(eps, grid, x):
+    raise Unspeakable
+
+def surrogates(eps, grid, x):
+    raise ValueError("\\ud800 \\x1b[31m")
+
 class Ends(BaseException):
     pass
 
@@ -122,9 +144,20 @@ def sorts(drawn):
 def exits(drawn):
     sys.exit(0)
 
+def numbers(drawn):
+    drawn.epsilon.predictor.prediction = "epsilon"
+
+def reference(drawn):
+    drawn.reference.statistics.mu[:] += 1
+    drawn.reference.statistics.sigma[:] *= 2
+    drawn.reference.features.zero_()
+
+def epsilon(drawn):
+    drawn.epsilon.lowered = torch.bfloat16
+
 SAMPLERS = (scale_weights, one_weight, swap_weights, then_fail, train_mode, new_forward, default_dtype, write_betas,
     new_nodes, shorter, asks_below, resets, sets_budget, sets_rows, shares_rows, leaves, ends, end_of_file,
-    needs_gradient)
+    needs_gradient, other_device, autocasts, no_mkldnn, products, unspeakable, surrogates)
 
 @hookimpl
 def samplerbench_samplers(register):
@@ -133,7 +166,7 @@ def samplerbench_samplers(register):
 
 @hookimpl
 def samplerbench_metrics(register):
-    for body in (zeroes, sorts, exits):
+    for body in (zeroes, sorts, exits, numbers, reference, epsilon):
         register(measuring(body.__name__, body))
 '''
 
@@ -159,9 +192,15 @@ REASONS = {
     "one-weight": "Tampered: one-weight changed the weights of the network",
     "swap-weights": "Tampered: swap-weights changed the weights of the network",
     "then-fail": "ValueError: after the deed",
-    "train-mode": "Tampered: train-mode changed the modules of the network, or their mode or hooks",
-    "new-forward": "Tampered: new-forward changed the modules of the network, or their mode or hooks",
+    "train-mode": "Tampered: train-mode changed the modules of the network, or their mode, hooks or numbers",
+    "new-forward": "Tampered: new-forward changed the modules of the network, or their mode, hooks or numbers",
     "default-dtype": "Tampered: default-dtype changed torch's default dtype",
+    "other-device": "Tampered: other-device changed torch's default device",
+    "autocasts": "Tampered: autocasts changed torch's autocast",
+    "no-mkldnn": "Tampered: no-mkldnn changed torch's use of MKL-DNN",
+    "products": "Tampered: products changed torch's precision of float32 products",
+    "unspeakable": "Unspeakable: its message cannot be had",
+    "surrogates": "ValueError: \\ud800 \\x1b[31m",
     "asks-below": "Miscounted: asks-below had the network run on 80 rows, and was counted 0",
     "resets": "Miscounted: resets had the network run on 80 rows, and was counted 0",
     "sets-budget": "AttributeError: ",
@@ -204,6 +243,14 @@ def test_metrics_that_spoil_what_others_are_measured_from(go, plugin):
         assert frame["fid"].tolist() == expected["fid"].tolist()
         assert frame[metric].isna().all()
         assert (frame["reason"] == reason).all() or frame["reason"][0].endswith(reason)
+
+
+def test_what_a_metric_does_to_reference_and_epsilon_harms_nobody(go, plugin):
+    expected = go("ddim,ddpm", "clean", metrics="fid,kid")
+    for metric in ("reference", "epsilon", "numbers"):
+        frame = go("ddim,ddpm", metric, plugins=[plugin], metrics=f"{metric},fid,kid", fresh=True)
+        assert frame[["fid", "kid"]].equals(expected[["fid", "kid"]])
+        assert frame[metric].isna().all() == (metric == "numbers")
 
 
 @pytest.mark.parametrize("end", ["SystemExit(0)", "KeyError('x')", "BaseException('all')", "GeneratorExit()"])

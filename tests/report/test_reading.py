@@ -64,6 +64,7 @@ def test_what_is_read(tmp_path, data):
         (b"sampler,nfe,fid\nddim,-2,3\n", "line 2: nfe is a number above 0, got '-2.0'"),
         (b"sampler,nfe,fid\nddim,inf,3\n", "line 2: nfe is a number above 0, got 'inf'"),
         (b"sampler,nfe,fid,samples\nddim,2,3,1.5\n", "samples is a whole number from 1 up, got '1.5'"),
+        (b"sampler,nfe,fid,fid_n\nddim,2,3,-3\n", "fid_n is a whole number from 1 up, got '-3.0'"),
         (b"sampler,nfe,fid,fid_se\nddim,2,3,-1\n", "fid_se is a number from 0 up, or empty, got '-1.0'"),
         (b"sampler,nfe,fid,fid_se\nddim,2,3,inf\n", "fid_se is a number from 0 up, or empty, got 'inf'"),
         (b"sampler,nfe,fid,status\nddim,2,3,don\n", "line 2: unknown status 'don'; did you mean 'done'"),

@@ -231,11 +231,11 @@ def test_bad_recipes(tmp_path, text, message):
 
 
 class TestData:
-    def idx(self, folder, packed):
+    def idx(self, folder, packed, value=0):
         """The four files of an MNIST-like dataset, of two images each."""
         for split in ("train", "t10k"):
             for kind, magic, body in (
-                ("images-idx3", struct.pack(">iiii", 2051, 2, 28, 28), bytes(2 * 784)),
+                ("images-idx3", struct.pack(">iiii", 2051, 2, 28, 28), bytes([value]) * (2 * 784)),
                 ("labels-idx1", struct.pack(">ii", 2049, 2), b"\x03\x07"),
             ):
                 data = magic + body
@@ -253,6 +253,13 @@ class TestData:
         data = load_images("FashionMNIST", tmp_path / "files")
         assert data.images.shape == (2, 1, 28, 28)
         assert data.labels.tolist() == [3, 7]
+
+    def test_idx_files_of_another_folder_are_not_taken_for_them(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        for value in (1, 2):
+            (tmp_path / str(value)).mkdir()
+            self.idx(tmp_path / str(value), packed=False, value=value)
+        assert [int(load_images("FashionMNIST", tmp_path / str(v)).images.max()) for v in (1, 2, 1)] == [1, 2, 1]
 
     def test_npz(self, images):
         data = load_images("npz", images)
