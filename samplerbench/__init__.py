@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from .errors import BudgetExceeded, TooFewEvaluations, UserError
     from .hookspecs import hookimpl
+    from .metrics.extractor import Extractor
     from .metrics.measured import Measured, Unmeasurable
     from .metrics.metric import Drawn, Metric
     from .models.formats.format import Checkpoint, ModelFormat
@@ -50,6 +51,7 @@ _HOME = {
     "Epsilon": "diffusion.denoiser",
     "FlowSchedule": "diffusion.flow",
     "Label": "models.preconditioning",
+    "Extractor": "metrics.extractor",
     "Measured": "metrics.measured",
     "Metric": "metrics.metric",
     "ModelFormat": "models.formats.format",
@@ -84,6 +86,7 @@ __all__ = [
     "Drawn",
     "EDMSchedule",
     "Epsilon",
+    "Extractor",
     "FlowSchedule",
     "Label",
     "Measured",

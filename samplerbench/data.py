@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .errors import UserError, one_line, unknown
 
-__all__ = ["Images", "dataset_names", "image_files", "is_dataset", "load_images", "read_batches"]
+__all__ = ["Images", "dataset_name", "image_files", "load_images", "read_batches"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ def load_images(dataset: str, root: Path | None, train: bool = True) -> Images:
 
     dataset: the name of a class in torchvision.datasets; or `npz`, and `root` is a file with the arrays `images`, and
         for classifiers `labels`, `test_images` and `test_labels`.
+        ADM's `arr_0` is read as `images`.
     root: where the files are: a folder in torchvision's layout, or one that holds the MNIST-like idx files themselves,
         gzipped or not. What is not there is downloaded by torchvision, by default into ~/.cache/samplerbench/data.
     """
@@ -40,8 +41,8 @@ def load_images(dataset: str, root: Path | None, train: bool = True) -> Images:
         return _from_npz(root, "" if train else "test_")
     from torchvision import datasets
 
-    if not is_dataset(dataset):
-        raise unknown("dataset", dataset, [*dataset_names(), "npz"])
+    if dataset not in datasets.__all__:
+        raise unknown("dataset", dataset, [*_datasets(), "npz"])
     folder = Path(root) if root else Path.home() / ".cache" / "samplerbench" / "data"
     if root and not folder.is_dir():
         raise UserError(f"--data-root {folder} is not a folder")
@@ -61,19 +62,24 @@ def load_images(dataset: str, root: Path | None, train: bool = True) -> Images:
     return _images(images, labels)
 
 
-def is_dataset(name: str) -> bool:
-    """Whether torchvision has a dataset of that name, small or not."""
-    from torchvision import datasets
-
-    return name in datasets.__all__
-
-
-def dataset_names() -> list[str]:
-    """torchvision's datasets that can be downloaded, by name."""
+def _datasets() -> list[str]:
+    """The classes of torchvision.datasets that download themselves."""
     from torchvision import datasets
 
     classes = {name: getattr(datasets, name) for name in datasets.__all__}
-    return [name for name, one in classes.items() if hasattr(one, "url") or hasattr(one, "mirrors")]
+    return [name for name, cls in classes.items() if hasattr(cls, "url") or hasattr(cls, "mirrors")]
+
+
+def dataset_name(text: str) -> str:
+    """The dataset that a name means, whatever its capitals and dashes: 'cifar10' -> 'CIFAR10'. Raises UserError."""
+
+    def plain(name: str) -> str:
+        return name.lower().replace("-", "").replace("_", "")
+
+    known = {plain(name): name for name in _datasets()}
+    if plain(text) not in known:
+        raise unknown("dataset", text, known)
+    return known[plain(text)]
 
 
 def _images(images: Tensor, labels: Tensor | None) -> Images:
@@ -90,9 +96,10 @@ def _from_npz(path: Path | None, prefix: str) -> Images:
         raise UserError(f"dataset 'npz' needs --data-root to name an npz file, got {path}")
     try:
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            if f"{prefix}images" not in arrays:
-                raise UserError(f"{path} has no array '{prefix}images' (it has {', '.join(arrays)})")
-            images = torch.from_numpy(arrays[f"{prefix}images"])
+            where = "arr_0" if not prefix and "images" not in arrays and "arr_0" in arrays else f"{prefix}images"
+            if where not in arrays:
+                raise UserError(f"{path} has no array '{where}' (it has {', '.join(arrays)})")
+            images = torch.from_numpy(arrays[where])
             name = f"{prefix}labels"
             labels = torch.from_numpy(arrays[name].astype(np.int64)) if name in arrays else None
     except UserError:
@@ -149,8 +156,10 @@ def image_files(path: Path) -> list[Path]:
     return files
 
 
-def read_batches(files: Sequence[Path], channels: int, batch_size: int) -> Iterator[Tensor]:
-    """Image files as uint8 batches [B, C, H, W]; grey or RGB as `channels` says, all of one size."""
+def read_batches(files: Sequence[Path], channels: int | None, batch_size: int) -> Iterator[Tensor]:
+    """Image files as uint8 batches [B, C, H, W]; grey or RGB as `channels` says, or as the first of them is where it is
+    None; all of one size.
+    """
     from PIL import Image, UnidentifiedImageError
 
     shape: tuple[int, ...] | None = None
@@ -158,6 +167,7 @@ def read_batches(files: Sequence[Path], channels: int, batch_size: int) -> Itera
     for file in files:
         try:
             with Image.open(file) as image:
+                channels = channels or (1 if image.mode in ("1", "L", "LA", "I", "I;16", "F") else 3)
                 pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
         except (OSError, ValueError, UnidentifiedImageError) as error:
             raise UserError(f"{file} is not an image: {one_line(error)}") from None

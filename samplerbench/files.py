@@ -32,6 +32,7 @@ __all__ = [
     "save_arrays",
     "save_weights",
     "sha256",
+    "sha256_of_all",
     "write_whole",
 ]
 
@@ -107,6 +108,12 @@ def _checksum(arrays: Mapping[str, np.ndarray], about: dict[str, Any]) -> str:
 def sha256(path: Path) -> str:
     """The hash of a file's bytes."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def sha256_of_all(path: Path) -> dict[str, str]:
+    """The hashes of all files in a folder, by their paths below it; of a file its own, named '.'. Raises OSError."""
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    return {file.relative_to(path).as_posix(): sha256(file) for file in files}
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from .metrics.extractor import Extractor
     from .metrics.metric import Metric
     from .sampler import Sampler
 
@@ -27,3 +28,8 @@ def samplerbench_samplers(register: Callable[[type[Sampler]], None]) -> None:
 @hookspec
 def samplerbench_metrics(register: Callable[[type[Metric]], None]) -> None:
     """Call `register(cls)` for every `Metric` class of the plugin."""
+
+
+@hookspec
+def samplerbench_extractors(register: Callable[[type[Extractor]], None]) -> None:
+    """Call `register(cls)` for every `Extractor` class of the plugin."""

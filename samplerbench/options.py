@@ -1,15 +1,20 @@
-"""How an option of a sampler is typed, written and read: `name:key=value:key=value`."""
+"""How an option of a plugin's class is typed, written and read: `name:key=value:key=value`. The class is a dataclass,
+its options are the fields.
+"""
 
 from __future__ import annotations
 
+import inspect
 import operator
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, fields
 from math import isnan
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from types import MemberDescriptorType
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from .errors import UserError, one_line, unknown
 
-if TYPE_CHECKING:
-    from .sampler import Sampler
+Made = TypeVar("Made")
 
 PLAIN = "int, float, bool, str, Literal of strings, or one of these | None"
 
@@ -76,12 +81,54 @@ def reads_back(part: str, value: Any, kind: Any) -> bool:
         return False
 
 
-def kinds_of(cls: type[Sampler]) -> dict[str, Any]:
+def kinds_of(cls: type) -> dict[str, Any]:
     """The types of all that is annotated in a class and in those above it."""
     try:
         return get_type_hints(cls)
     except Exception as error:
         raise TypeError(f"the types of {cls.__name__}'s options cannot be read: {one_line(error)}") from None
+
+
+def make(cls: type[Made], options: Mapping[str, Any]) -> Made:
+    """An object of the plugin's class `cls` with `options`: values of the right type, or text that is read as such.
+    Raises UserError.
+    """
+    name: str = getattr(cls, "name", cls.__name__)
+    kinds = kinds_of(cls)
+    names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    values = {}
+    for key, value in options.items():
+        if key not in names:
+            raise unknown(f"option of {name}", key, names)
+        values[key] = parse_option(f"{name}:{key}", value, kinds[key])
+    return cls(**values)
+
+
+def check_fields(cls: type, base: type) -> None:
+    """Raises TypeError, in one line that names the field, where an option of `cls`, a dataclass under `base`, is not
+    plain: its type is another than int, float, bool, str, Literal of strings or one of these | None; it is no argument
+    of the class, or does not count in comparisons; it takes the name of something that every `base` has; or it looks
+    like an option and is none, because `@dataclass` or its annotation is missing.
+    """
+    kind, decorator = base.__name__.lower(), "@dataclass(kw_only=True)"
+    if base.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        decorator = "@dataclass(frozen=True, kw_only=True)"
+    reserved = {name for name, value in kinds_of(base).items() if ClassVar in (value, get_origin(value))}
+    kinds, options = kinds_of(cls), {f.name: f for f in fields(cls)}
+    for name, field in options.items():
+        where = f"{cls.__name__}.{name}"
+        if not is_plain(kinds[name]):
+            raise TypeError(f"{where} is of type {shown(kinds[name])}; an option is {PLAIN}")
+        if name in reserved or callable(getattr(base, name, None)):
+            raise TypeError(f"{where} cannot be an option: {name} is something that every {kind} has")
+        if not (field.init and field.compare and field.hash is not False):
+            raise TypeError(f"{where} has init, compare or hash switched off; every field of a {kind} is an option")
+        value = inspect.getattr_static(cls, name, field.default)
+        if value is not field.default and not isinstance(value, MemberDescriptorType):  # slots=True leaves those
+            raise TypeError(f"{where} has a value without a type; write {name}: {shown(kinds[name])} = {value!r}")
+    for name, annotated in kinds.items():
+        if name not in options and ClassVar not in (annotated, get_origin(annotated)) and annotated is not KW_ONLY:
+            raise TypeError(f"{cls.__name__}.{name} is no option yet; decorate the class with {decorator}")
 
 
 def is_plain(kind: Any) -> bool:

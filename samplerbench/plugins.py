@@ -19,9 +19,11 @@ from . import code, hookspecs
 from .bench.record import COLUMNS
 from .errors import PluginError, contained, one_line
 from .importing import import_file, import_module
+from .metrics.extractor import Extractor
 from .metrics.metric import Metric
-from .registry import INSTALLED, NAMED, OWN, Registered, Registry, paths_of
-from .sampler import Sampler, check_options, make_sampler
+from .options import check_fields
+from .registry import INSTALLED, KINDS, NAMED, OWN, Registered, Registry, paths_of
+from .sampler import Sampler, check_options
 
 __all__ = ["load_plugins"]
 
@@ -102,35 +104,34 @@ def _register(
         if manager.is_registered(module):
             manager.unregister(module)
         raise PluginError(f"{distribution}: {one_line(error)}") from None
-    samplers: list[Registered] = []
-    metrics: list[Registered] = []
+    found: dict[str, list[Registered]] = {kind: [] for kind in KINDS}
     others = [plugin for plugin in manager.get_plugins() if plugin is not module]
 
-    def checked(cls: Any, base: type) -> Registered:
-        _check(cls, base, distribution)
+    def register(kind: str, cls: Any) -> None:
+        _check(cls, KINDS[kind], distribution)
         roots = dict.fromkeys([cls.__module__, module.__name__, *sorted(brought)])
-        return Registered(cls, distribution, level, tuple(roots), own)
+        found[kind].append(Registered(cls, distribution, level, tuple(roots), own))
 
     try:
         with contained("registering"):
-            manager.subset_hook_caller("samplerbench_samplers", others)(
-                register=lambda cls: samplers.append(checked(cls, Sampler))
-            )
-            manager.subset_hook_caller("samplerbench_metrics", others)(
-                register=lambda cls: metrics.append(checked(cls, Metric))
-            )
+            for kind in KINDS:
+                manager.subset_hook_caller(_hook(kind), others)(register=partial(register, kind))
     except PluginError:
         raise
     except Exception as error:
         raise PluginError(f"{distribution}: registering failed: {one_line(error)}", traceback.format_exc()) from None
-    if not samplers and not metrics:
-        hooks = [name for name in ("samplerbench_samplers", "samplerbench_metrics") if hasattr(module, name)]
+    if not any(found.values()):
+        hooks = [_hook(kind) for kind in KINDS if hasattr(module, _hook(kind))]
         undecorated = hooks and not manager.get_hookcallers(module)
         why = "lacks @hookimpl" if undecorated else "is missing, or never calls register(cls)"
-        name = hooks[0] if hooks else "samplerbench_samplers"
+        name = hooks[0] if hooks else _hook("samplers")
         raise PluginError(f"{distribution} registers nothing: its function {name} {why}")
-    registry.samplers += samplers
-    registry.metrics += metrics
+    for kind, classes in found.items():
+        getattr(registry, kind).extend(classes)
+
+
+def _hook(kind: str) -> str:
+    return f"samplerbench_{kind}"
 
 
 def _check(cls: Any, base: type, distribution: str) -> None:
@@ -143,16 +144,15 @@ def _check(cls: Any, base: type, distribution: str) -> None:
     if inspect.isabstract(cls):
         missing = ", ".join(sorted(cls.__abstractmethods__))
         raise PluginError(f"{distribution}: {cls.__name__} does not define {missing}")
-    if base is Metric:
-        _check_metric(cls, distribution)
     try:
-        if issubclass(cls, Sampler):
-            check_options(cls)
-    except TypeError as error:
+        CHECKS[base](cls)
+    except (TypeError, ValueError) as error:
         raise PluginError(f"{distribution}: {error}") from None
     try:
         with contained(cls.__name__):
-            Sampler.spec(make_sampler(cls, {})) if issubclass(cls, Sampler) else cls()
+            made = cls()
+            if isinstance(made, Sampler):
+                Sampler.spec(made)
     except Exception as error:
         raise PluginError(
             f"{distribution}: {cls.__name__}() with default options fails: {one_line(error)}", traceback.format_exc()
@@ -166,11 +166,35 @@ def _is_subclass(cls: object, base: type) -> bool:
     return isinstance(cls, type) and issubclass(cls, base)
 
 
-def _check_metric(cls: type[Metric], distribution: str) -> None:
+def _check_metric(cls: type[Metric]) -> None:
     if cls.direction not in ("lower", "higher"):
-        raise PluginError(f"{distribution}: {cls.__name__}.direction is 'lower' or 'higher', got {cls.direction!r}")
+        raise ValueError(f"{cls.__name__}.direction is 'lower' or 'higher', got {cls.direction!r}")
     if cls.name in COLUMNS or cls.name.endswith(("_se", "_n")):
-        raise PluginError(f"{distribution}: {cls.__name__}.name '{cls.name}' is another column's of results.csv")
+        raise ValueError(f"{cls.__name__}.name '{cls.name}' is another column's of results.csv")
+
+
+def _check_extractor(cls: type[Extractor]) -> None:
+    check_fields(cls, Extractor)
+    sides = cls.takes
+    if (
+        not isinstance(sides, tuple)
+        or len(sides) != 3
+        or not all(s is None or (type(s) is int and s > 0) for s in sides)
+    ):
+        raise ValueError(f"{cls.__name__}.takes is (C, H, W), None where any number will do, got {sides!r}")
+    layers = cls.layers
+    if not isinstance(layers, tuple) or not layers or not all(isinstance(name, str) and name for name in layers):
+        raise ValueError(f"{cls.__name__}.layers is a tuple of names, ('a', 'b') or ('a',), got {layers!r}")
+    dimension = vars(cls).get("dimension", 1)
+    if not isinstance(dimension, property) and (type(dimension) is not int or dimension < 1):
+        raise ValueError(f"{cls.__name__}.dimension is how many features an image has, got {dimension!r}")
+
+
+CHECKS: dict[type, Callable[[Any], None]] = {
+    Sampler: check_options,
+    Metric: _check_metric,
+    Extractor: _check_extractor,
+}
 
 
 def _named(name: str) -> list[tuple[Callable[[], ModuleType], str]]:

@@ -8,27 +8,34 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import code
 from .errors import PluginError, UserError, unknown
-from .files import content_key, sha256
+from .files import content_key, sha256_of_all
+from .metrics.extractor import Extractor
 from .metrics.metric import Metric
-from .options import parse_spec
-from .sampler import Sampler, make_sampler
+from .options import make, parse_spec
+from .sampler import Sampler
 
-__all__ = ["INSTALLED", "NAMED", "OWN", "Registered", "Registry", "paths_of"]
+if TYPE_CHECKING:
+    from .metrics.extractors import LoadedExtractor
+
+__all__ = ["INSTALLED", "KINDS", "NAMED", "OWN", "Registered", "Registry", "paths_of"]
 
 OWN, INSTALLED, NAMED = 0, 1, 2  # levels of precedence
+
+# What a plugin may register: the base class by the name of its list in the `Registry`, which also ends its hook's name.
+KINDS: dict[str, type] = {"samplers": Sampler, "metrics": Metric, "extractors": Extractor}
 
 
 @dataclass(frozen=True)
 class Registered:
-    """A sampler or metric class and where it came from.
+    """A class that a plugin registered and where it came from.
 
     distribution: 'name version', or the file of a `--plugin`. roots: the modules that its code starts from. own: the
     top-level names of its distribution, whose files count as its code although they are installed.
@@ -62,39 +69,34 @@ class Registered:
 
 @dataclass
 class Registry:
-    """What plugins registered. `problems` are those that were skipped; `notices` say which name replaced which."""
+    """What plugins registered: a list a kind (see `KINDS`). `problems` are the plugins that were skipped; `notices` say
+    which name replaced which.
+    """
 
     samplers: list[Registered] = field(default_factory=list)
     metrics: list[Registered] = field(default_factory=list)
+    extractors: list[Registered] = field(default_factory=list)
     problems: list[PluginError] = field(default_factory=list)
 
-    def entry(self, name: str) -> Registered:
-        """The sampler of that name or alias at the highest level of precedence."""
-        found = [r for r in self.samplers if name == r.cls.name] or [r for r in self.samplers if name in r.cls.aliases]
+    def find(self, kind: str, name: str) -> Registered:
+        """What a name, or an alias where the kind has those, stands for: that of the highest level of precedence."""
+        registered: list[Registered] = getattr(self, kind)
+        found = [r for r in registered if name == r.cls.name] or [r for r in registered if name in _aliases(r)]
         if not found:
-            raise unknown("sampler", name, {n for r in self.samplers for n in (r.cls.name, *r.cls.aliases)})
-        return _highest("sampler", name, found)
+            raise unknown(kind[:-1], name, {n for r in registered for n in (r.cls.name, *_aliases(r))})
+        top = max(r.level for r in found)
+        best = [r for r in found if r.level == top]
+        if len(best) > 1:
+            origins = " and ".join(r.distribution for r in best)
+            raise UserError(f"{kind[:-1]} '{name}' is registered by {origins}; uninstall one, or choose with --plugin")
+        return best[0]
 
-    def metric_entry(self, name: str) -> Registered:
-        """The metric of that name at the highest level of precedence."""
-        found = [r for r in self.metrics if name == r.cls.name]
-        if not found:
-            raise unknown("metric", name, {r.cls.name for r in self.metrics})
-        return _highest("metric", name, found)
-
-    def current(self) -> list[Registered]:
-        """The sampler that each name stands for, by name; names that clash are left out."""
-        return self._without_clashes({r.cls.name for r in self.samplers}, self.entry)
-
-    def current_metrics(self) -> list[Registered]:
-        """The metric that each name stands for, by name; names that clash are left out."""
-        return self._without_clashes({r.cls.name for r in self.metrics}, self.metric_entry)
-
-    def _without_clashes(self, names: set[str], entry: Callable[[str], Registered]) -> list[Registered]:
+    def all(self, kind: str) -> list[Registered]:
+        """What each name of a kind stands for, by name; names that clash are left out, and are problems."""
         chosen = []
-        for name in sorted(names):
+        for name in sorted({r.cls.name for r in getattr(self, kind)}):
             try:
-                chosen.append(entry(name))
+                chosen.append(self.find(kind, name))
             except UserError as clash:
                 self.problems.append(PluginError(str(clash)))
         return chosen
@@ -102,32 +104,79 @@ class Registry:
     def notices(self) -> list[str]:
         """Which registered names are hidden by others of higher precedence."""
         hidden = []
-        for kind, registered in (("sampler", self.samplers), ("metric", self.metrics)):
+        for kind in KINDS:
+            registered: list[Registered] = getattr(self, kind)
             for r in registered:
                 winners = [w for w in registered if w.cls.name == r.cls.name and w.level > r.level]
                 if winners:
                     winner = winners[-1].distribution
-                    hidden.append(f"{kind} '{r.cls.name}' of {winner} replaces that of {r.distribution}")
+                    hidden.append(f"{kind[:-1]} '{r.cls.name}' of {winner} replaces that of {r.distribution}")
         return hidden
+
+    def entry(self, name: str) -> Registered:
+        """The sampler of that name or alias."""
+        return self.find("samplers", name)
+
+    def metric_entry(self, name: str) -> Registered:
+        """The metric of that name."""
+        return self.find("metrics", name)
+
+    def current(self) -> list[Registered]:
+        """The sampler that each name stands for."""
+        return self.all("samplers")
+
+    def current_metrics(self) -> list[Registered]:
+        """The metric that each name stands for."""
+        return self.all("metrics")
+
+    def make(self, kind: str, spec: str) -> Any:
+        """The object that 'name:key=value:…' describes."""
+        name, options = parse_spec(spec)
+        return make(self.find(kind, name).cls, options)
 
     def sampler(self, spec: str) -> Sampler:
         """The sampler that 'name:key=value:…' describes."""
-        name, options = parse_spec(spec)
-        return make_sampler(self.entry(name).cls, options)
+        sampler: Sampler = self.make("samplers", spec)
+        return sampler
 
     def metric(self, name: str) -> Metric:
         """The metric of that name."""
         metric: Metric = self.metric_entry(name).cls()
         return metric
 
+    def extractor(
+        self,
+        spec: str,
+        weights: Path | None = None,
+        device: str = "cpu",
+        image_shape: Sequence[int] | None = None,
+    ) -> LoadedExtractor:
+        """The extractor that 'name:key=value:…' describes, ready to run.
 
-def _highest(kind: str, name: str, found: list[Registered]) -> Registered:
-    top = max(r.level for r in found)
-    best = [r for r in found if r.level == top]
-    if len(best) > 1:
-        origins = " and ".join(r.distribution for r in best)
-        raise UserError(f"{kind} '{name}' is registered by {origins}; uninstall one, or choose with --plugin")
-    return best[0]
+        weights: a file or folder; None for those that it has or downloads. image_shape: of the images that it is wanted
+        for, (C, H, W); checked before anything is downloaded.
+
+        Raises UserError for an unknown name or option, images that it does not take, and weights that cannot be had;
+        PluginError where it fails or is not what it claims to be.
+        """
+        from .metrics.extractors import load_extractor
+
+        extractor: Extractor = self.make("extractors", spec)
+        entry = self.find("extractors", extractor.name)
+        if image_shape is not None and weights is None and (refusal := extractor.refusal(image_shape)):
+            raise UserError(refusal + self._that_take(image_shape))
+        own = entry.level == OWN
+        return load_extractor(extractor, entry.code_sha256, own, weights, device, image_shape, entry.accounts_for)
+
+    def _that_take(self, image_shape: Sequence[int]) -> str:
+        """The extractors that take images of a shape as they are, for the end of a line."""
+        fitting = [r.cls.name for r in self.all("extractors") if not r.cls().refusal(image_shape)]
+        return f"; as they are, {', '.join(fitting)} take them" if fitting else ""
+
+
+def _aliases(registered: Registered) -> tuple[str, ...]:
+    aliases: tuple[str, ...] = getattr(registered.cls, "aliases", ())
+    return aliases
 
 
 def paths_of(cls: type) -> list[str]:
@@ -141,9 +190,9 @@ def _files(cls: type) -> dict[str, str]:
     """The hashes of those files, and of all in those folders."""
     found: dict[str, str] = {}
     for path in map(Path, paths_of(cls)):
-        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
         try:
-            found |= {f"file {file.relative_to(path.parent).as_posix()}": sha256(file) for file in files}
+            files = sha256_of_all(path)
         except OSError as error:
             raise UserError(f"{path}, which {cls.__name__} depends on, cannot be read: {error.strerror}") from None
+        found |= {f"file {(Path(path.name) / name).as_posix()}": digest for name, digest in files.items()}
     return found

@@ -6,16 +6,14 @@ Subclass `Sampler`, decorate with `@dataclass(frozen=True, kw_only=True)`, and r
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, Field, dataclass, fields
+from dataclasses import Field, dataclass, fields
 from math import inf, isfinite
-from types import MemberDescriptorType
-from typing import TYPE_CHECKING, Any, ClassVar, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .errors import TooFewEvaluations, UserError, unknown
-from .options import PLAIN, is_plain, kinds_of, parse_option, reads_back, shown, whole_number
+from .options import check_fields, kinds_of, make, parse_option, reads_back, whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -198,32 +196,14 @@ class Sampler(ABC):
 
 
 def check_options(cls: type[Sampler]) -> None:
-    """Raises TypeError, in one line that names the field, where an option of `cls` is not plain: its type is another
-    than int, float, bool, str, Literal of strings or one of these | None; it is no argument of the class, or does not
-    count in comparisons; it takes the name of something every sampler has; or it looks like an option and is none,
-    because `@dataclass` or its annotation is missing. The same where `paper` or `aliases` is not what it must be.
+    """Raises TypeError, in one line that names the field, where `paper` or `aliases` is not what it must be, or an
+    option is not plain (see `options.check_fields`).
     """
     if not isinstance(cls.paper, str):
         raise TypeError(f"{cls.__name__}.paper is text, got {cls.paper!r}")
     if not isinstance(cls.aliases, tuple) or not all(isinstance(a, str) and a for a in cls.aliases):
         raise TypeError(f"{cls.__name__}.aliases is a tuple of names, ('a', 'b') or ('a',), got {cls.aliases!r}")
-    kinds, options = kinds_of(cls), {f.name: f for f in fields(cls)}
-    for name, field in options.items():
-        where = f"{cls.__name__}.{name}"
-        if not is_plain(kinds[name]):
-            raise TypeError(f"{where} is of type {shown(kinds[name])}; an option is {PLAIN}")
-        if name in ("name", "aliases", "paper", "depends_on") or callable(getattr(Sampler, name, None)):
-            raise TypeError(f"{where} cannot be an option: {name} is something that every sampler has")
-        if not (field.init and field.compare and field.hash is not False):
-            raise TypeError(f"{where} has init, compare or hash switched off; every field of a sampler is an option")
-        value = inspect.getattr_static(cls, name, field.default)
-        if value is not field.default and not isinstance(value, MemberDescriptorType):  # slots=True leaves those
-            raise TypeError(f"{where} has a value without a type; write {name}: {shown(kinds[name])} = {value!r}")
-    for name, kind in kinds.items():
-        if name not in options and ClassVar not in (kind, get_origin(kind)) and kind is not KW_ONLY:
-            raise TypeError(
-                f"{cls.__name__}.{name} is no option yet; decorate the class with @dataclass(frozen=True, kw_only=True)"
-            )
+    check_fields(cls, Sampler)
 
 
 def options_of(cls: type[Sampler]) -> list[Field[Any]]:
@@ -234,11 +214,4 @@ def options_of(cls: type[Sampler]) -> list[Field[Any]]:
 
 def make_sampler(cls: type[Sampler], options: Mapping[str, Any]) -> Sampler:
     """The sampler of class `cls` with `options`: values of the right type, or text that is read as the field's type."""
-    kinds = kinds_of(cls)
-    names = [f.name for f in fields(cls)]
-    values = {}
-    for key, value in options.items():
-        if key not in names:
-            raise unknown(f"option of {cls.name}", key, names)
-        values[key] = parse_option(f"{cls.name}:{key}", value, kinds[key])
-    return cls(**values)
+    return make(cls, options)

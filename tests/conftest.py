@@ -10,11 +10,10 @@ import pytest
 import torch
 
 from samplerbench.cli import main
-from samplerbench.metrics.extractors import load_extractor
-from samplerbench.metrics.names import SHIPPED
-from samplerbench.metrics.reference import Provenance, make_reference, save_reference
+from samplerbench.metrics.reference import make_reference, provenance_of, save_reference
 from samplerbench.models.formats.own import save_model
 from samplerbench.models.networks.unet import UNet, UNetConfig
+from samplerbench.plugins import load_plugins
 
 os.environ["COLUMNS"] = "160"
 torch.set_num_threads(1)  # the tensors are small; more threads only get in each other's way
@@ -34,10 +33,10 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     torch.manual_seed(0)
     network = UNet(UNetConfig(image_shape=(1, 28, 28), patch=4, channels=(8,), blocks=1))
-    save_model(folder, network, "v", linear_schedule(), SHIPPED, training={})
+    save_model(folder, network, "v", linear_schedule(), "fashion-mnist-cnn", training={})
     images = torch.randint(0, 256, (300, 1, 28, 28), dtype=torch.uint8)
-    extractor = load_extractor(SHIPPED)
-    provenance = Provenance(extractor.name, extractor.layer, extractor.sha256, "random pixels", "none")
+    extractor = load_plugins().extractor("fashion-mnist-cnn")
+    provenance = provenance_of(extractor, "random pixels", "none", (1, 28, 28))
     save_reference(folder / "reference.npz", *make_reference(images.split(256), extractor), provenance)
     return folder
 

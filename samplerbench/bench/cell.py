@@ -30,7 +30,7 @@ class Cell:
         times: those of the grid; None where no grid could be planned.
         seed: of x_T and every later draw.
         dtype: precision of the network. device: cpu or cuda.
-        extractor: name, layer, hash of the weights.
+        extractor: its spec, its layer, the hash of its weights, the hash of its code.
         core: hash of samplerbench's own code that a sample and its features go through, and the versions of the
             distributions below it.
         torch: its version, the build included.
@@ -46,7 +46,7 @@ class Cell:
     seed: int
     dtype: str
     device: str
-    extractor: tuple[str, str, str]
+    extractor: tuple[str, str, str, str]
     core: str
     torch: str
 

@@ -89,7 +89,7 @@ class Executor:
     def _shards(self, planned: Planned, record: Record) -> list[Shard]:
         """The shards of a cell's samples; what they took goes into the record."""
         cell, shards, record.cached = planned.cell, [], 0
-        known = self.registry.entry(planned.sampler.name).accounts_for
+        sampler, extractor = self.registry.entry(planned.sampler.name), self.worker.extractor
         for start in range(0, self.config.samples, SHARD):
             wanted = range(start, min(start + SHARD, self.config.samples))
             shard = self.cache.load(cell.key, start // SHARD)
@@ -99,7 +99,10 @@ class Executor:
                 self.listener.advance(planned, there)
             if there < len(wanted):
                 new = self.worker.draw(
-                    cell, wanted[there:], known, lambda samples: self.listener.advance(planned, samples)
+                    cell,
+                    wanted[there:],
+                    lambda module: sampler.accounts_for(module) or extractor.accounts_for(module),
+                    lambda samples: self.listener.advance(planned, samples),
                 )
                 shard = new if shard is None else Shard.joined([shard, new])
                 self.cache.save(cell.key, start // SHARD, shard)

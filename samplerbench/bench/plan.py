@@ -13,7 +13,7 @@ from ..code import code_sha256
 from ..diffusion.grid import MOST_STEPS, TimeGrid
 from ..diffusion.spacing import explicit_times
 from ..errors import UserError, contained, one_line, unknown
-from ..metrics.extractors import Extractor
+from ..metrics.extractors import LoadedExtractor
 from ..models.model import Model
 from ..registry import Registered, Registry
 from ..sampler import Sampler
@@ -36,7 +36,8 @@ class RunConfig:
         samples: how many samples a cell draws, with indices 0..samples-1.
         batch_size: None picks 128 on a CPU, 512 on a GPU.
         metrics: names of what is measured; the first is what the table shows first.
-        data_root: where the files of the model's dataset are, for metrics that need real images.
+        reference: a file of statistics or images, or the name of a dataset; None for the model's own.
+        data_root: where the files of a dataset are, for such a reference and for metrics that need real images.
         cache: folder of finished shards; None is $SAMPLERBENCH_CACHE or a folder under the user's cache.
         fresh: compute everything anew, whatever is in the cache and the output folder.
     """
@@ -52,7 +53,7 @@ class RunConfig:
     dtype: str = "float32"
     extractor: str | None = None
     extractor_weights: Path | None = None
-    reference: Path | None = None
+    reference: str | None = None
     plugins: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ("fid",)
     data_root: Path | None = None
@@ -102,7 +103,9 @@ class Planned:
         return self.cell.label
 
 
-def plan_cells(config: RunConfig, registry: Registry, model: Model, extractor: Extractor, device: str) -> list[Planned]:
+def plan_cells(
+    config: RunConfig, registry: Registry, model: Model, extractor: LoadedExtractor, device: str
+) -> list[Planned]:
     """Every sampler on every budget, in the order asked for, duplicates left out. Raises UserError for a sampler that
     there is not, and for listed times that no budget makes a grid.
     """
@@ -132,7 +135,7 @@ def plan_cells(config: RunConfig, registry: Registry, model: Model, extractor: E
                 seed=config.seed,
                 dtype=config.dtype,
                 device=device.partition(":")[0],
-                extractor=(extractor.name, extractor.layer, extractor.sha256),
+                extractor=(extractor.spec, extractor.layer, extractor.sha256, extractor.code),
                 core=core,
                 torch=torch.__version__,
             )

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, unknown
 from ..images import sample_grid
-from ..metrics.extractors import load_extractor
-from ..metrics.reference import load_reference
 from ..models.model import load_model
 from ..options import split_specs
 from ..plugins import load_plugins
@@ -25,6 +23,7 @@ from .keep import Keeper
 from .measure import Measurer
 from .plan import Planned, RunConfig, plan_cells, split_values
 from .record import COLUMNS, SCHEMA, Record, columns_of
+from .references import find_reference
 from .shards import ShardCache, default_cache
 from .store import Store
 from .worker import Worker, resolve_device
@@ -55,7 +54,7 @@ def run(
         out: folder for results.csv, run.json and samples; by default a new one under results/. A run that was stopped
             goes on when its folder is named again.
         metrics: 'fid,kid' or a list of names; see `samplerbench list metrics`.
-        plugins: FILE.py, FOLDER or module names with samplers and metrics of your own.
+        plugins: FILE.py, FOLDER or module names with samplers, metrics and extractors of your own.
         listener: told of progress.
         options: the other fields of `RunConfig`: model, samples, seed, batch_size, device, dtype, extractor,
             extractor_weights, reference, data_root, cache, fresh.
@@ -72,9 +71,11 @@ def run(
     for name in options:
         if name not in known:
             raise unknown("option of run", name, [*known, "nfe", "steps", "out", "metrics", "plugins", "listener"])
-    for name in ("cache", "extractor_weights", "reference", "data_root"):
+    for name in ("cache", "extractor_weights", "data_root"):
         if options.get(name) is not None:
             options[name] = Path(options[name])
+    if options.get("reference") is not None:
+        options["reference"] = str(options["reference"])
     config = RunConfig(
         samplers=tuple(names),
         plugins=tuple(plugins),
@@ -143,13 +144,11 @@ class BenchmarkRun:
         name = self.model.extractor if config.extractor is None else config.extractor
         if name is None:
             raise UserError(f"model '{self.model.name}' names no feature extractor; choose one with --extractor")
-        self.extractor = load_extractor(name, config.extractor_weights, self.device, self.model.image_shape[0])
-        path = config.reference or self.model.reference
-        if path is None:
-            raise UserError(f"model '{self.model.name}' has no reference statistics; give a file with --reference")
-        self.reference = load_reference(path, self.extractor, self.model.image_shape)
-        if self.reference.unknowns:
-            listener.notice(f"{path} does not say its {', '.join(self.reference.unknowns)}: shown as unknown")
+        self.extractor = self.registry.extractor(name, config.extractor_weights, self.device, self.model.image_shape)
+        for metric in self.metrics:
+            if metric.needs_classes and not self.extractor.classes:
+                raise UserError(f"{metric.name} needs classes, and extractor '{self.extractor.spec}' has no classifier")
+        self.reference = find_reference(config, self.model, self.extractor, self.device, listener.notice)
         self.cells = plan_cells(config, self.registry, self.model, self.extractor, self.device)
 
     def execute(self) -> None:
@@ -245,6 +244,7 @@ class BenchmarkRun:
     def _description(self, status: str) -> dict[str, Any]:
         used = {cell.sampler.name: self.registry.entry(cell.sampler.name) for cell in self.cells}
         metrics = {metric.name: (metric, self.registry.metric_entry(metric.name)) for metric in self.metrics}
+        extractor = self.registry.find("extractors", self.extractor.extractor.name)
         return {
             "status": status,
             "command": sys.argv,
@@ -255,7 +255,13 @@ class BenchmarkRun:
                 name: {"distribution": r.distribution, "sha256": r.code_sha256, "code": r.code}
                 for name, r in used.items()
             },
-            "extractor": {"name": self.extractor.name, "layer": self.extractor.layer, "sha256": self.extractor.sha256},
+            "extractor": {
+                "name": self.extractor.spec,
+                "layer": self.extractor.layer,
+                "sha256": self.extractor.sha256,
+                "distribution": extractor.distribution,
+                "code": extractor.code,
+            },
             "reference": {
                 "sha256": self.reference.sha256,
                 "count": self.reference.statistics.count,

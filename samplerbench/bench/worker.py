@@ -17,7 +17,7 @@ from ..diffusion.noise import NoiseSource
 from ..drawing import draw
 from ..errors import UserError
 from ..images import quantise
-from ..metrics.extractors import Extractor
+from ..metrics.extractors import LoadedExtractor
 from ..models.model import Model
 from ..models.networks.experts import networks_of
 from ..sampler import Sampler
@@ -51,7 +51,7 @@ class Worker:
         self,
         model: Model,
         reload: Callable[[], Model],
-        extractor: Extractor,
+        extractor: LoadedExtractor,
         make: Callable[[str], Sampler],
         device: str,
         dtype: str,

@@ -20,6 +20,7 @@ def info() -> None:
         "cache": str(default_cache()),
         "samplers": {r.cls.name: r.distribution for r in registry.current()},
         "metrics": {r.cls.name: r.distribution for r in registry.current_metrics()},
+        "extractors": {r.cls.name: r.distribution for r in registry.all("extractors")},
         "problems": [str(problem) for problem in registry.problems],
     }
     click.echo(json.dumps(report, indent=2))

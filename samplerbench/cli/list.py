@@ -16,7 +16,7 @@ KINDS = ("samplers", "metrics", "models", "extractors", "recipes")
     "plugins",
     multiple=True,
     metavar="FILE.py|FOLDER|MODULE",
-    help="Samplers and metrics of your own, listed with the rest.",
+    help="Samplers, metrics and extractors of your own, listed with the rest.",
 )
 def list_(kind: str, plugins: tuple[str, ...]) -> int:
     """Tell what is there, and where it comes from."""
@@ -28,5 +28,7 @@ def list_(kind: str, plugins: tuple[str, ...]) -> int:
         return listing.print_samplers(plugins)
     if kind == "metrics":
         return listing.print_metrics(plugins)
-    {"models": listing.print_models, "extractors": listing.print_extractors, "recipes": listing.print_recipes}[kind]()
+    if kind == "extractors":
+        return listing.print_extractors(plugins)
+    {"models": listing.print_models, "recipes": listing.print_recipes}[kind]()
     return 0

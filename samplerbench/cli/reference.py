@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import UserError, unknown
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @click.command()
@@ -15,15 +20,27 @@ from ..errors import UserError, unknown
 )
 @click.option("--data-root", type=click.Path(path_type=Path, exists=True), help="Where a dataset's files are.")
 @click.option(
-    "--extractor", required=True, metavar="NAME", help="Feature extractor, see `samplerbench list extractors`."
+    "--extractor",
+    required=True,
+    metavar="NAME[:key=value]…",
+    help="Feature extractor, see `samplerbench list extractors`.",
 )
 @click.option(
     "--extractor-weights", type=click.Path(path_type=Path), help="Its weights, where they are not to be downloaded."
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The npz file to write.")
+@click.option(
+    "--plugin", "plugins", multiple=True, metavar="FILE.py|FOLDER|MODULE", help="Feature extractors of your own."
+)
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda")
 def reference(
-    data: str, data_root: Path | None, extractor: str, extractor_weights: Path | None, out: Path, device: str
+    data: str,
+    data_root: Path | None,
+    extractor: str,
+    extractor_weights: Path | None,
+    out: Path,
+    plugins: tuple[str, ...],
+    device: str,
 ) -> None:
     """Make a reference file: the statistics of real images that samples are compared with.
 
@@ -32,10 +49,9 @@ def reference(
     import hashlib
 
     from ..bench.worker import resolve_device
-    from ..data import dataset_names, image_files, is_dataset, load_images, read_batches
-    from ..metrics.extractors import load_extractor
-    from ..metrics.names import EXTRACTORS
-    from ..metrics.reference import Provenance, make_reference, save_reference
+    from ..data import dataset_name, image_files, load_images, read_batches
+    from ..metrics.reference import make_reference, provenance_of, save_reference
+    from ..plugins import load_plugins
 
     if out.suffix != ".npz":
         raise UserError(f"--out is the name of an npz file, got {out}")
@@ -44,23 +60,35 @@ def reference(
         raise UserError(f"--data-root goes with a torchvision dataset, not with --data {data}")
     if path.suffix in (".csv", ".npz") and not path.exists():
         raise UserError(f"--data {path}: no such file")
-    if not path.exists() and not is_dataset(data):
-        raise UserError(f"--data {data}: no such file or folder, and {unknown('dataset', data, dataset_names())}")
-    ready = load_extractor(extractor, extractor_weights, place)
+    if not (path.is_dir() or path.suffix in (".csv", ".npz")):
+        try:
+            dataset = dataset_name(data)
+        except UserError as error:
+            raise UserError(f"--data {data}: no folder, CSV or npz, and {error}") from None
+    registry = load_plugins(plugins)
+    ready = registry.extractor(extractor, extractor_weights, place)
+    shape: tuple[int, ...] = ()
     if path.is_dir() or path.suffix == ".csv":
         files = image_files(path)
         digest = hashlib.sha256()
         for file in files:
             digest.update(file.read_bytes() if file.is_file() else b"")
-        batches, sha256 = read_batches(files, EXTRACTORS[extractor].channels, 64), digest.hexdigest()
+        channels = 1 if ready.extractor.channels == "repeat" else ready.extractor.takes[0]
+        batches, sha256 = read_batches(files, channels, 64), digest.hexdigest()
     else:
-        images = load_images("npz", path) if path.suffix == ".npz" else load_images(data, data_root)
+        images = load_images("npz", path) if path.suffix == ".npz" else load_images(dataset, data_root)
         batches, sha256 = iter(images.images.split(64)), images.sha256
-    statistics, features = make_reference((batch.to(place) for batch in batches), ready)
-    provenance = Provenance(ready.name, ready.layer, ready.sha256, data, sha256)
+
+    def placed() -> Iterator[Tensor]:
+        nonlocal shape
+        for batch in batches:
+            shape = tuple(batch.shape[1:])
+            yield batch.to(place)
+
+    statistics, features = make_reference(placed(), ready)
+    provenance = provenance_of(ready, data, sha256, shape)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         save_reference(out, statistics, features, provenance)
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror or error}") from None
-    click.echo(f"{out}: {statistics.count} images, {len(statistics.mu)} features of {ready.name}")
+    click.echo(f"{out}: {statistics.count} images, {len(statistics.mu)} features of {ready.spec}")

@@ -32,7 +32,11 @@ from ..errors import UserError
 @click.option(
     "--dtype", default="float32", metavar="float32|float64|bfloat16|float16", help="Precision of the network."
 )
-@click.option("--extractor", metavar="NAME", help="Feature extractor of the FID.  [default: the model's own]")
+@click.option(
+    "--extractor",
+    metavar="NAME[:key=value]…",
+    help="Feature extractor of the FID; see `samplerbench list extractors`.  [default: the model's own]",
+)
 @click.option(
     "--extractor-weights",
     type=click.Path(path_type=Path),
@@ -40,8 +44,8 @@ from ..errors import UserError
 )
 @click.option(
     "--reference",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Reference statistics.  [default: the model's own]",
+    metavar="FILE|DATASET",
+    help="Real images: a file of statistics or of images, or a dataset's name.  [default: the model's own]",
 )
 @click.option(
     "--out",
@@ -53,12 +57,12 @@ from ..errors import UserError
     "plugins",
     multiple=True,
     metavar="FILE.py|FOLDER|MODULE",
-    help="Samplers and metrics of your own; may be given several times.",
+    help="Samplers, metrics and extractors of your own; may be given several times.",
 )
 @click.option(
     "--data-root",
     type=click.Path(path_type=Path, exists=True),
-    help="Where a dataset's files are, for metrics of real images.",
+    help="Where a dataset's files are, for a reference and for metrics of real images.",
 )
 @click.option("--fresh", is_flag=True, help="Compute everything anew, whatever --out and the cache hold.")
 @click.option(
@@ -94,6 +98,7 @@ def run(
     config = RunConfig(names, **axis_of(nfe, steps), metrics=split_names(metrics), plugins=plugins, **options)
     with RunProgress(quiet) as progress:
         benchmark = BenchmarkRun(config, out or default_out(), progress)
+        progress.titles = {metric.name: metric.title for metric in benchmark.metrics}
         stopped: BaseException | None = None
         try:
             benchmark.execute()

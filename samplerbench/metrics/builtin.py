@@ -9,6 +9,7 @@ from .metric import Drawn, Metric
 
 class FID(Metric):
     name = "fid"
+    title = "FID"
     about = "Fréchet distance of Gaussians fitted to the features of samples and of real images; falls with n"
     paper = "Heusel et al. 2017, arXiv:1706.08500"
 
@@ -36,6 +37,7 @@ class FIDInfinity(Metric):
 
 class KID(Metric):
     name = "kid"
+    title = "KID"
     about = "kernel distance of the features of samples and of real images; unbiased"
     paper = "Bińkowski et al. 2018, arXiv:1801.01401"
 
@@ -71,6 +73,8 @@ class Recall(Metric):
 
 class InceptionScore(Metric):
     name = "isc"
+    title = "Inception Score"
+    needs_classes = True
     direction = "higher"
     about = "Inception Score by the extractor's own classes, over all samples"
     paper = "Salimans et al. 2016, arXiv:1606.03498"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..errors import UserError, whole_numbers
+from ..errors import UserError, one_line, whole_numbers
+from ..files import load_weights, read_json
 
-__all__ = ["ClassifierConfig", "FeatureClassifier"]
+__all__ = ["ClassifierConfig", "FeatureClassifier", "load_classifier"]
 
 
 @dataclass(frozen=True)
@@ -112,3 +114,19 @@ class FeatureClassifier(nn.Module):
         raw = torch.cat([torch.cat(self._stages(part), dim=1).double().cpu() for part in images.split(500)])
         self.feature_mean.copy_(raw.mean(dim=0))
         self.feature_scale.copy_(raw.std(dim=0).clamp(min=1e-6))
+
+
+def load_classifier(folder: Path, what: str) -> FeatureClassifier:
+    """The classifier in a folder with config.json and model.safetensors, for use alone. `what` names it in errors.
+
+    Raises UserError where there is none.
+    """
+    try:
+        config = ClassifierConfig(**read_json(folder / "config.json", what)["architecture"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{what}: config.json in {folder} is not a classifier's: {one_line(error)}") from None
+    with torch.device("meta"):  # no memory is taken before the file of weights is known to have these shapes
+        network = FeatureClassifier(config)
+    load_weights(network, folder / "model.safetensors", what)
+    network.to(memory_format=torch.channels_last)
+    return network.eval().requires_grad_(False)

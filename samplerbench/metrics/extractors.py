@@ -1,147 +1,182 @@
-"""Feature extractors, all inside torch-fidelity's interface: our own small one, and torch-fidelity's Inception."""
+"""A feature extractor made ready: loaded, tried on two images, and identified by its code, weights and options."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib import resources
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch_fidelity import FeatureExtractorBase, register_feature_extractor
-from torch_fidelity.utils import create_feature_extractor
 
-from ..errors import UserError, one_line, unknown
-from ..files import load_weights, read_json
-from .cnn import ClassifierConfig, FeatureClassifier
-from .names import EXTRACTORS, SHIPPED
+from ..errors import PluginError, UserError, contained, one_line
+from ..files import content_key, sha256_of_all
+from .extractor import Extractor, shape_text
 
-__all__ = ["Extractor", "FashionMNISTFeatures", "load_extractor"]
+__all__ = ["LoadedExtractor", "load_extractor"]
 
-
-class FashionMNISTFeatures(FeatureExtractorBase):  # type: ignore[misc]
-    """A classifier of Fashion-MNIST for torch-fidelity: layer `features` for FID, KID and PRC, `logits` for ISC.
-
-    `forward(images)`: uint8 [N, 1, 28, 28] -> a tuple in the order of `features_list`.
-    """
-
-    def __init__(
-        self, name: str, features_list: list[str], feature_extractor_weights_path: str | None = None, **kwargs: Any
-    ) -> None:
-        super().__init__(name, features_list)
-        folder = Path(
-            feature_extractor_weights_path or str(resources.files(__package__).joinpath("shipped").joinpath(SHIPPED))
-        )
-        what = f"extractor '{name}'"
-        try:
-            config = ClassifierConfig(**read_json(folder / "config.json", what)["architecture"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{what}: config.json in {folder} is not a classifier's: {one_line(error)}") from None
-        with torch.device("meta"):  # no memory is taken before the file of weights is known to have these shapes
-            self.network = FeatureClassifier(config)
-        load_weights(self.network, folder / "model.safetensors", what)
-        self.network.to(memory_format=torch.channels_last)
-        self.eval().requires_grad_(False)
-
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        return "features", "logits"
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        return "logits" if metric == "isc" else "features"
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        return False
-
-    @staticmethod
-    def get_dummy_input_for_compile() -> Tensor:
-        return torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        features, logits = self.network(images)
-        layers = {"features": features, "logits": logits}
-        return tuple(layers[name] for name in self.features_list)
+ALIKE = 1e-2  # of the largest feature: what batches of other sizes may change, TF32 included
 
 
-register_feature_extractor(SHIPPED, FashionMNISTFeatures)
-
-
-@dataclass(frozen=True)
-class Extractor:
-    """A feature extractor ready to run: `extractor(images)`, uint8 [N, C, H, W] -> features [N, D].
+@dataclass(frozen=True, eq=False)
+class LoadedExtractor:
+    """An extractor ready to run: `extractor(images)`, uint8 [B, C, H, W] -> features, float32 [B, D].
 
     Attributes:
-        layer: which of the network's layers FID is measured in.
-        sha256: hash of its weights.
+        sha256: hash of its weights; of its options too where they are not the defaults, and of its code where it is not
+            samplerbench's own. Two with the same hash give the same features, so references go by it.
+        code: hash of its code. accounts_for: whether a loaded module is part of that.
+        classes: K, how many classes its logits have; 0 where it has none, None where it was not tried.
     """
 
-    name: str
-    layer: str
+    extractor: Extractor
     sha256: str
-    network: nn.Module
+    code: str
+    accounts_for: Callable[[str], bool] = lambda module: False
+    classes: int | None = None
 
-    @torch.no_grad()
-    def with_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [N, D] and the logits of its classes [N, K]."""
-        features, logits = self.network(images)
-        return features, logits
+    @property
+    def spec(self) -> str:
+        return self.extractor.spec
 
-    def dimension(self, image_shape: Sequence[int]) -> int:
-        """D, of images [C, H, W]."""
-        device = next(self.network.parameters()).device
-        return self(torch.zeros(1, *image_shape, dtype=torch.uint8, device=device)).shape[1]
+    @property
+    def layer(self) -> str:
+        return self.extractor.layer
+
+    @property
+    def dimension(self) -> int:
+        return self.extractor.dimension
 
     def __call__(self, images: Tensor) -> Tensor:
         return self.with_logits(images)[0]
 
+    @torch.no_grad()
+    def with_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [B, D] and logits [B, K], K = 0 where it has no classes. Raises UserError for images that it does
+        not take, TypeError or ValueError where it gives something else.
+        """
+        own = self.extractor
+        if images.dtype != torch.uint8 or images.ndim != 4:
+            got = f"{images.dtype} {list(images.shape)}"
+            raise UserError(f"extractor '{own.name}' takes uint8 images [B, {_axes(own)}], got {got}")
+        if refusal := own.refusal(images.shape[1:]):
+            raise UserError(refusal)
+        if own.channels == "repeat":
+            images = images.expand(-1, own.takes[0] or 1, -1, -1)
+        with contained(own.name):
+            features, logits = own.with_logits(images)
+        expected = (len(images), own.dimension)
+        if not isinstance(features, Tensor) or features.dtype != torch.float32 or tuple(features.shape) != expected:
+            got = (
+                f"{features.dtype} {list(features.shape)}" if isinstance(features, Tensor) else type(features).__name__
+            )
+            raise TypeError(f"extractor '{own.name}' gave {got}, expected features, float32 {list(expected)}")
+        if logits is None:
+            return features, features.new_empty(len(images), 0)
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
+            raise TypeError(f"extractor '{own.name}' gave logits that are not [{len(images)}, K]")
+        return features, logits
+
+
+def _axes(extractor: Extractor) -> str:
+    return ", ".join(shape_text(extractor.takes).split("×"))
+
 
 def load_extractor(
-    name: str, weights: Path | None = None, device: str = "cpu", channels: int | None = None
-) -> Extractor:
-    """The extractor of that name.
+    extractor: Extractor,
+    code: str,
+    own: bool,
+    weights: Path | None = None,
+    device: str = "cpu",
+    image_shape: Sequence[int] | None = None,
+    accounts_for: Callable[[str], bool] = lambda module: False,
+) -> LoadedExtractor:
+    """Loads an extractor, and tries it on images of `image_shape` where that is given.
 
-    weights: a file of Inception's, or a folder of a trained classifier; None for the usual ones.
-    channels: of the images it is wanted for; checked before anything is loaded or downloaded.
+    code: hash of its code. own: whether it is samplerbench's own: what it gives is then known by its weights alone.
+    weights: a file or folder; None for the usual ones.
 
-    Raises UserError for an unknown name, images it does not take, and weights that cannot be had.
+    Raises UserError for weights that cannot be had and images that it does not take; PluginError, with the traceback,
+    for what else it raises, and where it is not what it claims to be.
     """
-    if name not in EXTRACTORS:
-        raise unknown("extractor", name, EXTRACTORS)
-    info = EXTRACTORS[name]
-    if channels is not None and channels != info.channels:
-        fitting = [other for other, i in EXTRACTORS.items() if i.channels == channels]
-        hint = f"; for these there is {' or '.join(fitting)}" if fitting else ""
-        raise UserError(f"extractor '{name}' takes {info.channels}-channel images, not {channels}-channel ones{hint}")
     if weights is not None and not weights.exists():
         raise UserError(f"--extractor-weights {weights}: no such file or folder")
+    spec = extractor.spec
     try:
-        network = create_feature_extractor(
-            name,
-            [info.layer, info.logits],
-            cuda=False,
-            verbose=False,
-            feature_extractor_weights_path=None if weights is None else str(weights),
-        )
+        with contained(extractor.name):
+            extractor.load(weights, device)
     except UserError:
         raise
     except Exception as error:
-        where = f"in {weights}" if weights else "and they could not be downloaded; give a file with --extractor-weights"
-        raise UserError(f"extractor '{name}': no usable weights {where} ({one_line(error)})") from None
-    sha256 = _state_sha256(network)
-    if isinstance(network, FashionMNISTFeatures):
-        network.network.fuse()
-    network.eval().requires_grad_(False).to(device)
-    return Extractor(name, info.layer, sha256, network)
+        where = f" from {weights}" if weights else ""
+        raise PluginError(
+            f"extractor '{spec}' cannot be loaded{where}: {one_line(error)}", traceback.format_exc()
+        ) from None
+    for value in vars(extractor).values():
+        if isinstance(value, nn.Module):
+            value.eval().requires_grad_(False)
+    beside: dict[str, str | dict[str, str]] = {} if spec == extractor.name else {"options": spec}
+    if not own:
+        beside |= {"code": code, "files": sha256_of_all(weights) if weights else {}}
+    held = _state_sha256(extractor)
+    sha256 = content_key(beside | {"weights": held}) if beside else held
+    loaded = LoadedExtractor(extractor, sha256, code, accounts_for)
+    if image_shape is None:
+        return loaded
+    classes = _tried(loaded, image_shape, device)
+    return LoadedExtractor(extractor, sha256, code, accounts_for, classes)
 
 
-def _state_sha256(network: nn.Module) -> str:
+def _tried(loaded: LoadedExtractor, image_shape: Sequence[int], device: str) -> int:
+    """How many classes it has. Raises PluginError where it fails on two images, or mixes them."""
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (2, *image_shape), dtype=torch.uint8, generator=draw).to(device)
+    try:
+        features, logits = loaded.with_logits(images)
+        alone = loaded(images[:1])
+    except UserError:
+        raise
+    except Exception as error:
+        line = f"extractor '{loaded.spec}' fails on images of {shape_text(image_shape)}: {one_line(error)}"
+        raise PluginError(line, traceback.format_exc()) from None
+    if not torch.isfinite(features).all():
+        raise PluginError(f"extractor '{loaded.spec}': the features of two images of noise are not finite")
+    if float((features[:1] - alone).abs().max()) > ALIKE * float(features.abs().max()):
+        raise PluginError(
+            f"extractor '{loaded.spec}': the features of an image depend on the others of its batch, so they would "
+            "depend on the batch size"
+        )
+    return logits.shape[1]
+
+
+def _state_sha256(extractor: Extractor) -> str:
+    """The hash of what `load` put on an extractor."""
     digest = hashlib.sha256()
-    for key, value in sorted(network.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(value.cpu().contiguous().numpy().tobytes())
+    options = {field.name for field in fields(extractor)}
+    for name, value in sorted(vars(extractor).items()):
+        if name in options:
+            continue
+        if isinstance(value, nn.Module):
+            held = {f"{name}.{key}": part for key, part in value.state_dict().items()}
+        else:
+            held = {name: value}
+        for key, part in sorted(held.items()):
+            data = _bytes(part)
+            if data is not None:
+                digest.update(key.encode())
+                digest.update(data)
     return digest.hexdigest()
+
+
+def _bytes(value: object) -> bytes | None:
+    """A tensor, an array or a plain value as bytes; None for anything else."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    if isinstance(value, np.ndarray):
+        return np.ascontiguousarray(value).tobytes()
+    if isinstance(value, bool | int | float | str | bytes | tuple):
+        return repr(value).encode()
+    return None

@@ -21,12 +21,7 @@ if TYPE_CHECKING:
     from .measured import Measured
     from .reference import Reference
 
-__all__ = ["Drawn", "Metric", "title"]
-
-
-def title(metric: str) -> str:
-    """A metric's name as people write it."""
-    return {"fid": "FID", "kid": "KID", "isc": "Inception Score"}.get(metric, metric)
+__all__ = ["Drawn", "Metric"]
 
 
 if TYPE_CHECKING:
@@ -80,20 +75,29 @@ class Metric(ABC):
 
     Class attributes:
         name: its column in results.csv and what `--metrics` calls it.
+        title: how people write it; the name unless it says otherwise.
         direction: whether `lower` or `higher` is better.
         extrapolates: whether its bias falls as 1/n and differs between samplers, so that two cells are compared by what
             it would be of infinitely many samples (`stats.difference`).
+        needs_classes: whether it is computed from the extractor's logits, so that there must be some.
         about: what it measures, in a line.
         paper: its source.
         depends_on: as that of a `Sampler`.
     """
 
     name: ClassVar[str]
+    title: ClassVar[str] = ""
     direction: ClassVar[Literal["lower", "higher"]] = "lower"
     extrapolates: ClassVar[bool] = False
+    needs_classes: ClassVar[bool] = False
     about: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     depends_on: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "name" in vars(cls) and "title" not in vars(cls):
+            cls.title = cls.name
 
     @abstractmethod
     def measure(self, drawn: Drawn) -> Measured:

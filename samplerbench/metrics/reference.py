@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import operator
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,16 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError, one_line
-from ..files import sha256
-from .extractors import Extractor
+from ..files import sha256, write_whole
+from .extractor import shape_text
+from .extractors import LoadedExtractor
 from .frechet import Moments, Statistics
 from .measured import Unmeasurable
 
-__all__ = ["UNKNOWN", "Provenance", "Reference", "load_reference", "make_reference", "save_reference"]
+__all__ = ["UNKNOWN", "Provenance", "Reference", "load_reference", "make_reference", "provenance_of", "save_reference"]
 
 FEATURES = 4096  # kept of a reference, at random
+ARRAYS = ("mu", "sigma", "count", "features", "provenance")
 UNKNOWN = "unknown"
 ROUNDING = (
     1e-5  # of the largest entry or eigenvalue. A covariance of 2,048 features made in float32 has eigenvalues down
@@ -39,18 +42,27 @@ class Provenance:
     extractor_sha256: str = UNKNOWN
     data: str = UNKNOWN
     data_sha256: str = UNKNOWN
+    image_shape: str = UNKNOWN  # '3×32×32'
+
+
+def provenance_of(extractor: LoadedExtractor, data: str, data_sha256: str, image_shape: Sequence[int]) -> Provenance:
+    """That of statistics of images of (C, H, W); `data` says in words what they are, the hash in bytes."""
+    shape = shape_text(image_shape)
+    return Provenance(extractor.spec, extractor.layer, extractor.sha256, data, data_sha256, shape)
 
 
 @dataclass(frozen=True)
 class Reference:
     """Statistics of real images, where they come from, the hash of the file they were read from, and the features of
-    some of the images, [m, D], for metrics that need more than two moments; None where the file has none.
+    some of the images, [m, D], for metrics that need more than two moments; None where the file has none. `unused`
+    names what else the file holds.
     """
 
     statistics: Statistics
     provenance: Provenance
     sha256: str
     features: Tensor | None = None
+    unused: tuple[str, ...] = ()
 
     def some_features(self, metric: str) -> Tensor:
         """The features. Raises Unmeasurable where there are none."""
@@ -65,7 +77,7 @@ class Reference:
         return [name for name, value in said.items() if value == UNKNOWN]
 
 
-def make_reference(batches: Iterable[Tensor], extractor: Extractor) -> tuple[Statistics, Tensor]:
+def make_reference(batches: Iterable[Tensor], extractor: LoadedExtractor) -> tuple[Statistics, Tensor]:
     """Statistics of real images in batches, uint8 [B, C, H, W], and the features of at most 4,096 of them, float16,
     chosen at random with a fixed seed.
     """
@@ -87,21 +99,26 @@ def make_reference(batches: Iterable[Tensor], extractor: Extractor) -> tuple[Sta
 
 
 def save_reference(path: Path, statistics: Statistics, features: Tensor, provenance: Provenance) -> None:
-    """Writes mu, sigma, count, features and the provenance."""
+    """Writes mu, sigma, count, features and the provenance, whole or not at all. Raises OSError."""
+    file = io.BytesIO()
     np.savez_compressed(
-        path,
+        file,
         mu=statistics.mu,
         sigma=statistics.sigma,
         count=np.int64(statistics.count or 0),
         features=features.half().numpy(),
         provenance=np.array(json.dumps(asdict(provenance))),
     )
+    write_whole(path, file.getvalue())
 
 
-def load_reference(path: Path, extractor: Extractor, image_shape: Sequence[int]) -> Reference:
-    """The reference at `path`. A file of another project's (mu and sigma alone: EDM, DDIM, pytorch-fid) is read with
-    the rest unknown. Raises UserError where it is none, was made with another extractor, or holds what no statistics of
-    images are: values that are complex or not finite, a sigma that is 0, asymmetric or indefinite beyond rounding.
+def load_reference(path: Path, extractor: LoadedExtractor, image_shape: Sequence[int]) -> Reference:
+    """The reference at `path`. A file of another project's (mu and sigma: EDM, DDIM, pytorch-fid, ADM with spatial
+    statistics beside them, which are left unused) is read with the rest unknown.
+
+    Raises UserError where it is none, was made with another extractor or of images of another shape, or holds what no
+    statistics of images are: values that are complex or not finite, a sigma that is 0, asymmetric or indefinite beyond
+    rounding.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -109,27 +126,32 @@ def load_reference(path: Path, extractor: Extractor, image_shape: Sequence[int])
             count = operator.index(arrays["count"][()]) if "count" in arrays else None
             provenance = Provenance(**(json.loads(str(arrays["provenance"])) if "provenance" in arrays else {}))
             features = arrays.get("features")
+            unused = tuple(name for name in arrays if name not in ARRAYS)
     except Exception as error:  # whatever a damaged archive makes zipfile, zlib and numpy say
         raise UserError(f"{path} is not a reference statistics file: {one_line(error)}") from None
     if not all(isinstance(value, str) for value in asdict(provenance).values()):
         raise UserError(f"{path}: expected a provenance of texts, got {asdict(provenance)}")
     said = (provenance.extractor, provenance.extractor_sha256)
-    if UNKNOWN not in said and said != (extractor.name, extractor.sha256):
+    if UNKNOWN not in said and said != (extractor.spec, extractor.sha256):
         raise UserError(
             f"{path} was made with extractor '{provenance.extractor}' ({provenance.extractor_sha256[:12]}), "
-            f"not with '{extractor.name}' ({extractor.sha256[:12]}); a distance between the two would mean nothing"
+            f"not with '{extractor.spec}' ({extractor.sha256[:12]}); a distance between the two would mean nothing"
         )
+    if provenance.image_shape == UNKNOWN and None not in extractor.extractor.takes:
+        provenance = replace(provenance, image_shape=shape_text(extractor.extractor.takes))  # it takes no others
+    if provenance.image_shape not in (UNKNOWN, shape_text(image_shape)):
+        raise UserError(f"{path} is of images of {provenance.image_shape}, the model's are {shape_text(image_shape)}")
     if mu.ndim != 1 or not len(mu) or sigma.shape != (len(mu), len(mu)) or (count is not None and count < 2):
         shapes = f"{list(mu.shape)}, {list(sigma.shape)} and {count}"
         raise UserError(f"{path}: expected mu [D], sigma [D, D] and count >= 2, got {shapes}")
-    dimension = extractor.dimension(image_shape) if UNKNOWN in said else len(mu)
-    if len(mu) != dimension:
-        raise UserError(f"{path} has {len(mu)} features, extractor '{extractor.name}' {dimension}: it is of another")
+    if len(mu) != extractor.dimension:
+        what = f"{path} has {len(mu)} features, extractor '{extractor.spec}' {extractor.dimension}"
+        raise UserError(f"{what}: it is of another")
     if features is not None and (features.ndim != 2 or not len(features) or features.shape[1] != len(mu)):
         raise UserError(f"{path}: expected features [m, {len(mu)}], got {list(features.shape)}")
     statistics = Statistics(_numbers(path, "mu", mu), _covariance(path, _numbers(path, "sigma", sigma)), count)
     some = None if features is None else torch.from_numpy(_numbers(path, "features", features)).float()
-    return Reference(statistics, provenance, sha256(path), some)
+    return Reference(statistics, provenance, sha256(path), some, unused)
 
 
 def _numbers(path: Path, name: str, array: np.ndarray) -> np.ndarray:

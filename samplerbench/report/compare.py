@@ -100,6 +100,7 @@ class Comparison:
     base: str
     other: str
     metric: str
+    title: str
     direction: Literal["lower", "higher"]
     axis: str
     family: Family
@@ -201,6 +202,7 @@ def _comparisons(
                 one.base,
                 one.other,
                 metric.name,
+                metric.title,
                 metric.direction,
                 axis,
                 family,

@@ -9,7 +9,6 @@ import pandas as pd
 from rich.console import Console
 
 from ..errors import UserError
-from ..metrics.metric import title
 from .choice import cells
 from .compare import CONFIDENT, Compared, Comparison, Family, Judged
 from .terminal import plain_console
@@ -69,7 +68,7 @@ def _print_comparison(comparison: Comparison, as_markdown: bool, told: set[str])
     print_notes([line for line in comparison.warnings if line not in told])
     if comparison.differences:
         sign = "below" if comparison.direction == "lower" else "above"
-        what = f"Δ{title(comparison.metric)} of {comparison.other} against {comparison.base}"
+        what = f"Δ{comparison.title} of {comparison.other} against {comparison.base}"
         say(console, f"{what}; {sign} 0 is better")
         if as_markdown:
             say(console, f"\n{_markdown(comparison)}\n")
@@ -96,7 +95,7 @@ def print_notes(notes: Sequence[str]) -> None:
 
 def _captions(comparison: Comparison) -> list[str]:
     """What the reader of the table has to know."""
-    name = title(comparison.metric)
+    name = comparison.title
     asked = {"budget": "budgets", "steps": "steps", "nfe": "counted evaluations"}[comparison.axis]
     family = family_line(comparison.family, [one.judged for one in comparison.differences])
     lines = [f"Cells are compared at equal {asked}. {family}"]
@@ -134,7 +133,7 @@ def family_line(family: Family, judged: Sequence[Judged]) -> str:
 
 
 def _header(comparison: Comparison) -> list[str]:
-    name = title(comparison.metric)
+    name = comparison.title
     infinite = [f"Δ{name}∞"] if comparison.extrapolated else []
     return [
         "sampler",

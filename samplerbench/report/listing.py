@@ -12,7 +12,7 @@ from rich.text import Text
 from ..diffusion.grid import FINALS
 from ..diffusion.spacing import SPACINGS
 from ..errors import PluginError, contained, one_line
-from ..metrics.names import EXTRACTORS
+from ..metrics.extractor import shape_text
 from ..plugins import load_plugins
 from ..registry import Registry
 from ..sampler import Sampler, options_of
@@ -125,12 +125,25 @@ def print_models() -> None:
             console.print(f"  {key:<10}", Text(text), soft_wrap=True)
 
 
-def print_extractors() -> None:
-    """A row a feature extractor."""
-    table = Table("extractor", "what it is")
-    for name, info in EXTRACTORS.items():
-        table.add_row(name, info.about)
-    plain_console().print(table)
+def print_extractors(plugins: Sequence[str]) -> int:
+    """A block a feature extractor: what it gives, images, layers, paper, distribution. Returns 1 where a plugin was
+    skipped.
+    """
+    registry = load_plugins(plugins)
+    console = plain_console()
+    for registered in registry.all("extractors"):
+        cls = registered.cls
+        console.print(Text.assemble((cls.name, "bold"), f"  {cls.about}"), soft_wrap=True)
+        facts = [
+            ("images", shape_text(cls.takes)),
+            ("layers", ", ".join(cls.layers) if len(cls.layers) > 1 else ""),
+            ("paper", cls.paper),
+            ("from", registered.distribution),
+        ]
+        for key, text in facts:
+            if text:
+                console.print(f"  {key:<7}", Text(text), soft_wrap=True)
+    return _tell_problems(registry)
 
 
 def print_recipes() -> None:

@@ -12,7 +12,6 @@ from ..bench.execute import Listener
 from ..bench.plan import Planned
 from ..bench.record import Record
 from ..bench.worker import resolve_device
-from ..metrics.metric import title
 from ..training.recipe import Recipe
 from .terminal import error_console
 
@@ -23,7 +22,7 @@ class RunProgress(Listener):
     """A line a finished cell, and bars for the running one and for the whole run, on standard error.
 
     The whole run is measured in planned network evaluations, so that its ETA knows that fifty steps take longer than
-    five.
+    five. `titles`: what metrics are called here, by name.
     """
 
     def __init__(self, quiet: bool) -> None:
@@ -39,6 +38,7 @@ class RunProgress(Listener):
             transient=True,
         )
         self.samples = self.done = 0
+        self.titles: dict[str, str] = {}
 
     def __enter__(self) -> RunProgress:
         return self
@@ -75,7 +75,9 @@ class RunProgress(Listener):
             took = "was there already" if self.done == 0 else f"{record.seconds:.1f} s"
             found = f" ({record.cached} samples from the cache)" if self.done and record.cached else ""
             values = ", ".join(
-                f"{title(name)} {value.value:.4g}" for name, value in record.metrics.items() if value.value is not None
+                f"{self.titles.get(name, name)} {value.value:.4g}"
+                for name, value in record.metrics.items()
+                if value.value is not None
             )
             text = f"{cell.label}: {values or 'nothing measured'} in {record.nfe:g} evaluations, {took}{found}"
             self.progress.console.print(text)

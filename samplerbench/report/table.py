@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from rich.console import Console
 
-from ..metrics.metric import Metric, title
+from ..metrics.metric import Metric
 from .choice import cells
 from .compare import CONFIDENT
 from .layout import Cell, HonestBest, Layout, layout
@@ -128,7 +128,7 @@ def _title(table: Layout) -> str:
     metric = table.metric
     with_error = any(cell.se is not None for line in table.rows.values() for cell in line)
     error = " ± standard error" if with_error else ""
-    return f"{title(metric.name)}{error}, {metric.direction} is better"
+    return f"{metric.title}{error}, {metric.direction} is better"
 
 
 def _ratios(table: Layout) -> str:
@@ -142,7 +142,7 @@ def _extreme(metric: Metric) -> str:
 def captions(table: Layout, mark: str) -> list[str]:
     """What is said under the table: what is marked, by `mark`, and what its errors are."""
     metric = table.metric
-    name, extreme = title(metric.name), _extreme(metric)
+    name, extreme = metric.title, _extreme(metric)
     values = [cell for line in table.rows.values() for cell in line if cell.value is not None]
     lines: list[str] = []
     if not values:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, one_line, unknown
-from ..metrics.names import EXTRACTORS
+from ..plugins import load_plugins
 
 __all__ = ["DataConfig", "ExpertsConfig", "OptimiserConfig", "Recipe", "find_recipe", "recipe_names"]
 
@@ -138,8 +138,8 @@ class Recipe:
         ):
             if value not in choices:
                 raise unknown(kind, value, choices)
-        if self.extractor is not None and self.extractor not in EXTRACTORS:
-            raise unknown("extractor", self.extractor, EXTRACTORS)
+        if self.extractor is not None:
+            load_plugins().make("extractors", self.extractor)
 
     @property
     def total(self) -> int:

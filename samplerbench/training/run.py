@@ -22,13 +22,14 @@ from ..errors import UserError
 from ..files import save_weights
 from ..images import quantise, sample_grid
 from ..metrics.cnn import ClassifierConfig, FeatureClassifier
-from ..metrics.extractors import Extractor, load_extractor
-from ..metrics.reference import Provenance, make_reference, save_reference
+from ..metrics.extractors import LoadedExtractor
+from ..metrics.reference import make_reference, provenance_of, save_reference
 from ..models.formats.own import save_model
 from ..models.networks.experts import Experts
 from ..models.networks.unet import UNet, UNetConfig
 from ..models.preconditioning import Label
 from ..models.predictor import ModelEpsilon, NoisePredictor
+from ..plugins import load_plugins
 from ..sampling import sample
 from .classifier import ClassifierLoss, accuracy
 from .diffusion import DiffusionLoss
@@ -76,6 +77,7 @@ def _diffusion(
     if not isinstance(schedule, DiscreteSchedule):
         raise UserError("training needs a discrete schedule: linear or cosine")
     shape = (data.images.shape[1], data.images.shape[2], data.images.shape[3])
+    extractor = recipe.extractor and load_plugins().extractor(recipe.extractor, image_shape=shape)
     try:
         network = UNet(UNetConfig(image_shape=shape, **recipe.network))
     except (TypeError, ValueError) as error:
@@ -107,8 +109,8 @@ def _diffusion(
         constants,
         recipe.data.dataset,
     )
-    if recipe.extractor:
-        write_reference(folder / "reference.npz", load_extractor(recipe.extractor), data, recipe.data.dataset)
+    if extractor:
+        write_reference(folder / "reference.npz", extractor, data, recipe.data.dataset)
     return {"folder": folder, "samples": out / "samples.png", "seconds": seconds}
 
 
@@ -157,9 +159,9 @@ def mean_squares(
     return {"times": [float(t) for t in times], "values": values}
 
 
-def write_reference(path: Path, extractor: Extractor, data: Images, name: str) -> None:
+def write_reference(path: Path, extractor: LoadedExtractor, data: Images, name: str) -> None:
     """Reference statistics of training images, beside the model that was trained on them."""
-    provenance = Provenance(extractor.name, extractor.layer, extractor.sha256, f"{name}, training images", data.sha256)
+    provenance = provenance_of(extractor, f"{name}, training images", data.sha256, data.images.shape[1:])
     save_reference(path, *make_reference(data.images.split(256), extractor), provenance)
 
 

@@ -85,13 +85,13 @@ def test_every_field_of_a_cell_is_in_its_key():
         "seed": 0,
         "dtype": "float32",
         "device": "cpu",
-        "extractor": ("c", "d", "e"),
+        "extractor": ("c", "d", "e", "f"),
         "core": "f",
         "torch": "2",
     }
     assert list(values) == [f.name for f in fields(Cell)]
     cell = Cell(**values)
-    other = {"options": (("eta", "0"),), "axis": "steps", "times": None, "extractor": ("c", "d", "g")}
+    other = {"options": (("eta", "0"),), "axis": "steps", "times": None, "extractor": ("c", "d", "e", "g")}
     for name, value in values.items():
         change = other.get(name, value + 1 if isinstance(value, int) else f"{value}!")
         assert replace(cell, **{name: change}).key != cell.key, name
@@ -292,9 +292,15 @@ class TestOurCode:
         found = code.code_of("samplerbench.bench.worker")
         through = ["bench.worker", "bench.shards", "bench.cell", "files", "sampler", "drawing", "images"]
         through += ["diffusion.denoiser", "diffusion.grid", "diffusion.noise", "diffusion.schedule"]
-        through += ["metrics.extractors", "metrics.cnn", "models.model", "models.predictor", "models.networks.unet"]
+        through += [
+            "metrics.extractors",
+            "metrics.extractor",
+            "models.model",
+            "models.predictor",
+            "models.networks.unet",
+        ]
         assert {f"samplerbench.{name}" for name in through} <= set(found)
-        assert {"torch", "torch_fidelity", "numpy", "safetensors"} <= set(found)
+        assert {"torch", "numpy", "safetensors"} <= set(found)
         # and on nothing that prints, compares or keeps rows
         idle = ("cli", "report", "stats", "check", "training", "bench.run", "bench.store", "bench.record")
         assert not [name for name in found if name.removeprefix("samplerbench.").startswith(idle)]

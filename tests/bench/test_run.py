@@ -17,10 +17,9 @@ from samplerbench.bench import store, worker
 from samplerbench.bench.execute import Listener
 from samplerbench.bench.record import SCHEMA, columns_of
 from samplerbench.images import quantise
-from samplerbench.metrics.extractors import load_extractor
 from samplerbench.metrics.frechet import frechet_distance, statistics_of
-from samplerbench.metrics.names import SHIPPED
 from samplerbench.metrics.reference import load_reference
+from samplerbench.plugins import load_plugins
 
 MISBEHAVING = """
 from dataclasses import dataclass
@@ -105,7 +104,7 @@ def test_a_run_leaves_what_it_says(go, tmp_path, tiny_model):
 def test_fid_is_that_of_the_samples(go, tiny_model):
     """The figure of a run is the one computed by hand: same noise, the sampler's own loop, quantised, one batch."""
     frame = go("ddim", nfe=[3])
-    model, extractor = samplerbench.load_model(str(tiny_model)), load_extractor(SHIPPED)
+    model, extractor = samplerbench.load_model(str(tiny_model)), load_plugins().extractor("fashion-mnist-cnn")
     x = samplerbench.NoiseSource(0, range(40), (1, 28, 28)).x_T()
     x0 = samplerbench.sample("ddim", model.epsilon(), model.schedule, x, nfe=3).x0
     features = extractor(quantise(x0)).double().numpy()
@@ -283,7 +282,7 @@ class TestBadRequests:
             ({"device": "gpu"}, "unknown device 'gpu'"),
             ({"model": "fashion-mnits"}, "unknown model"),
             ({"extractor": "inception"}, "unknown extractor 'inception'; did you mean 'inception-v3-compat'"),
-            ({"reference": "nowhere.npz"}, "is not a reference statistics file"),
+            ({"reference": "nowhere.npz"}, "--reference nowhere.npz: no such file"),
             ({"extractor_weights": "nowhere"}, "no such file or folder"),
             ({"sampels": 3}, "unknown option of run 'sampels'; did you mean 'samples'"),
             ({"plugins": ["nowhere.py"]}, "no such file"),
@@ -308,7 +307,7 @@ class TestBadRequests:
     def test_reference_of_another_extractor(self, go, tiny_model, tmp_path):
         with np.load(tiny_model / "reference.npz") as arrays:
             changed = dict(arrays)
-        changed["provenance"] = np.array(str(changed["provenance"]).replace(SHIPPED, "another"))
+        changed["provenance"] = np.array(str(changed["provenance"]).replace("fashion-mnist-cnn", "another"))
         np.savez(tmp_path / "other.npz", **changed)
         with pytest.raises(UserError, match="was made with extractor 'another'"):
             go("ddim", reference=tmp_path / "other.npz")

@@ -30,12 +30,12 @@ from torch import Tensor
 
 from samplerbench.bench.shards import ShardCache, default_cache
 from samplerbench.data import load_images
-from samplerbench.metrics.extractors import load_extractor
 from samplerbench.metrics.frechet import Statistics, frechet_distance, statistics_of
 from samplerbench.metrics.frechet_error import expand, frechet
 from samplerbench.metrics.kernel import kernel_distance
 from samplerbench.metrics.reference import load_reference
 from samplerbench.models.model import load_model
+from samplerbench.plugins import load_plugins
 from samplerbench.stats.best import best_set
 from samplerbench.stats.difference import difference
 from samplerbench.stats.estimate import Estimate
@@ -71,7 +71,7 @@ def standard(d: int = D) -> Statistics:
 
 def real(data_root: Path) -> tuple[Tensor, Tensor]:
     """Features of the training images, and of the same a little blurred and noisy, as a poor sampler's might be."""
-    extractor = load_extractor("fashion-mnist-cnn")
+    extractor = load_plugins().extractor("fashion-mnist-cnn")
     images, noise = load_images("FashionMNIST", data_root).images, torch.Generator().manual_seed(0)
     clean, poor = [], []
     for batch in images.split(500):
@@ -283,7 +283,7 @@ def blocks(run: Path, cache: Path, size: int, permuted: bool) -> None:
     cells = pd.read_csv(run / "results.csv")
     model = load_model(cells["model"][0])
     assert model.reference is not None
-    extractor = load_extractor(cells["extractor"][0])
+    extractor = load_plugins().extractor(cells["extractor"][0])
     reference = load_reference(model.reference, extractor, model.image_shape).statistics
     shards, rows, found = ShardCache(cache, print), [], {}
     for _, cell in cells.iterrows():

@@ -26,7 +26,6 @@ from samplerbench.diffusion.denoiser import Epsilon, Time
 from samplerbench.diffusion.grid import TimeGrid
 from samplerbench.diffusion.noise import NoiseSource
 from samplerbench.drawing import draw
-from samplerbench.metrics.extractors import load_extractor
 from samplerbench.models.model import load_model
 from samplerbench.models.networks.experts import Experts
 from samplerbench.models.preconditioning import Label
@@ -82,7 +81,7 @@ def main() -> None:
     config = RunConfig(samplers=tuple(arguments.samplers.split(",")), values=values)
     model, registry = load_model(config.model), load_plugins()
     assert model.extractor is not None
-    extractor = load_extractor(model.extractor)
+    extractor = registry.extractor(model.extractor)
     worker = Worker(
         model, lambda: model, extractor, registry.sampler, "cpu", config.dtype, arguments.batch_size, "cpu", print
     )

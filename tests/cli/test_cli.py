@@ -204,9 +204,11 @@ class TestReference:
         assert "is not an npz file of arrays" in error("--data", tmp_path / "odd.npz", *out)
         assert "--data-root goes with a torchvision dataset" in error("--data", mixed, "--data-root", tmp_path, *out)
         assert "no such file" in error("--data", tmp_path / "nowhere.csv", *out)
-        assert "unknown dataset 'FashionMINST'; did you mean" in error("--data", "FashionMINST", *out)
+        assert "unknown dataset 'FashionMINST'; did you mean 'fashionmnist'" in error("--data", "FashionMINST", *out)
         assert "is the name of an npz file" in error("--data", mixed, "--out", tmp_path / "ref.txt")
-        assert "takes uint8 images" in error("--data", self.pictures(tmp_path / "large", 2, (32, 32)), *out)
+        assert "takes images of 1×28×28, not of 1×32×32" in error(
+            "--data", self.pictures(tmp_path / "large", 2, (32, 32)), *out
+        )
         assert not (tmp_path / "ref.npz").exists()
 
 

@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from samplerbench import UserError
-from samplerbench.metrics.extractors import load_extractor
 from samplerbench.metrics.frechet import Statistics, frechet_distance
-from samplerbench.metrics.names import SHIPPED
 from samplerbench.metrics.reference import load_reference
+from samplerbench.plugins import load_plugins
 
 GREY, D = (1, 28, 28), 224
 RANDOM = np.random.default_rng(0)
@@ -22,7 +21,7 @@ GOOD = {"mu": FEATURES.mean(axis=0), "sigma": np.cov(FEATURES, rowvar=False)}
 
 @pytest.fixture(scope="module")
 def extractor():
-    return load_extractor(SHIPPED)
+    return load_plugins().extractor("fashion-mnist-cnn")
 
 
 def changed(name, index, value, dtype=None):
