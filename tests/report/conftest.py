@@ -12,6 +12,8 @@ import pytest
 
 from samplerbench.bench.influences import Kept, influence_path, save_kept
 from samplerbench.plugins import load_plugins
+from samplerbench.report.choice import choose
+from samplerbench.report.results import read_results
 
 HASHES = {"model_sha256": "7f79", "extractor_sha256": "5299", "reference_sha256": "e63d", "fid_sha256": "abcd"}
 
@@ -81,3 +83,14 @@ def noise():
     """[256, 4]: influences that share most of their noise."""
     rng = np.random.default_rng(0)
     return rng.standard_normal((256, 1)) * 5 + rng.standard_normal((256, 4))
+
+
+@pytest.fixture
+def read(tmp_path, registry):
+    """The results of hand-made runs, chosen as the commands choose them."""
+
+    def of(**runs):
+        files = [read_results(write_run(tmp_path / name, cells)) for name, cells in runs.items()]
+        return choose(files, registry)
+
+    return of

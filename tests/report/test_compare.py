@@ -20,7 +20,7 @@ from samplerbench.report.compare import compare, compare_with_baseline
 from samplerbench.report.comparison import comparison_frame
 from samplerbench.report.results import read_results
 
-from .conftest import cell, write_run
+from .conftest import cell
 
 
 class Extrapolated(Metric):
@@ -33,17 +33,6 @@ class Extrapolated(Metric):
 
 class Plain(Extrapolated):
     extrapolates = False
-
-
-@pytest.fixture
-def read(tmp_path, registry):
-    """The results of hand-made runs, chosen as the commands choose them."""
-
-    def of(**runs):
-        files = [read_results(write_run(tmp_path / name, cells)) for name, cells in runs.items()]
-        return choose(files, registry)
-
-    return of
 
 
 @pytest.fixture
@@ -89,27 +78,6 @@ def test_older_files_without_the_metrics_code_are_one_result_too(read, two, tmp_
     frame = pd.read_csv(tmp_path / "a" / "results.csv").drop(columns="fid_sha256")
     frame.to_csv(tmp_path / "old.csv", index=False)
     assert command("compare", tmp_path / "old.csv", tmp_path / "old.csv")[1].count("│ same   │ same") == 3
-
-
-def test_files_of_an_older_schema_say_that_they_cannot_be_paired(read, noise):
-    """Their keys are of another make, so that one result cannot be told by them."""
-    new = cell("ddim", 5, 20.0, influences=noise[:, 0], schema=3)
-    old = cell("ddim", 5, 20.00001, key="older", fid_sha256=None, schema=2)
-    (result,) = compare(read(old=[old], new=[new]), Plain())
-    assert [d.judged.how for d in result.differences] == ["unpaired"]
-    assert "what pairs 1 of its rows is not said by a CSV of schema 2: they are compared unp" in result.warnings[-1]
-
-
-def test_cells_without_a_counterpart_are_listed_by_sampler(read):
-    (result,) = compare(read(a=[cell("ddim", n, 20.0) for n in (5, 10, 20)], b=[cell("ddim", 5, 21.0)]), Plain())
-    assert result.only_base == ["ddim (uniform) at 10, 20"]
-
-
-def test_what_holds_for_several_files_is_said_once(read, tmp_path, command):
-    read(a=[cell("ddim", 5, 20.0)], b=[cell("ddim", 5, 21.0, key="b")], c=[cell("ddim", 5, 22.0, key="c")])
-    _, out, _ = command("compare", *(tmp_path / name for name in "abc"))
-    assert out.count("Intervals hold at once") == 1
-    assert out.count("unpaired: the error is") == 1
 
 
 def test_equal_keys_with_other_values_are_said(read, noise):
@@ -167,15 +135,6 @@ def test_what_pairs(read, noise, column, value, how):
     assert [d.judged.how for d in result.differences] == [how]
     assert any(warning.startswith(f"{column}: ") for warning in result.warnings)
     assert bool(result.decisive) == (column in ("reference_sha256", "extractor_sha256"))
-
-
-def test_two_versions_of_a_sampler_are_told_in_words(read):
-    def run(code):
-        return [cell("my-ab2", 5, 20.0, sampler_sha256=code, key=code), cell("ddim", 5, 20.0, sampler_sha256="same")]
-
-    (result,) = compare(read(a=run("one"), b=run("two")), Plain())
-    (warning,) = [line for line in result.warnings if "code" in line]
-    assert re.fullmatch(r"my-ab2: other code in .*b than in .*a \(sampler_sha256 says which\)", warning)
 
 
 @pytest.mark.parametrize("column", ["samples", "extractor_sha256", "reference_sha256", "quantise"])
@@ -356,16 +315,6 @@ def test_what_cannot_be_judged_says_what_it_takes(read, tmp_path, command):
     assert f"2 cells: {reason}" in out
     assert "No difference has a standard error to judge it by." in out
     assert "no standard errors" in out
-
-
-def test_nothing_differs_where_nothing_does(read, tmp_path, command):
-    same = cell("ddim", 5, 20.0)
-    unknown = [cell("heun", 5, value, fid_se=None, key=str(value)) for value in (20.0, 30.0)]
-    read(a=[same, unknown[0]], b=[same, unknown[1]], c=[same])
-    assert "Nothing differs." in command("compare", tmp_path / "a", tmp_path / "c")[1]
-    _, out, _ = command("compare", tmp_path / "a", tmp_path / "b")
-    assert "Nothing differs." not in out
-    assert "No difference has a standard error to judge it by." in out
 
 
 def test_exit_codes_of_comparisons(read, tmp_path, command):

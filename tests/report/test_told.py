@@ -1,0 +1,50 @@
+"""What a comparison says besides its figures: other code, what cannot be paired, what has no counterpart."""
+
+from __future__ import annotations
+
+import re
+
+from samplerbench.report.compare import compare
+
+from .conftest import cell
+from .test_compare import Plain
+
+
+def test_two_versions_of_a_sampler_are_told_in_words(read):
+    def run(code):
+        return [cell("my-ab2", 5, 20.0, sampler_sha256=code, key=code), cell("ddim", 5, 20.0, sampler_sha256="same")]
+
+    (result,) = compare(read(a=run("one"), b=run("two")), Plain())
+    (warning,) = [line for line in result.warnings if "code" in line]
+    assert re.fullmatch(r"my-ab2: other code in .*b than in .*a \(sampler_sha256 says which\)", warning)
+
+
+def test_files_of_an_older_schema_say_that_they_cannot_be_paired(read, noise):
+    """Their keys are of another make, so that one result cannot be told by them."""
+    new = cell("ddim", 5, 20.0, influences=noise[:, 0], schema=3)
+    old = cell("ddim", 5, 20.00001, key="older", fid_sha256=None, schema=2)
+    (result,) = compare(read(old=[old], new=[new]), Plain())
+    assert [d.judged.how for d in result.differences] == ["unpaired"]
+    assert "what pairs 1 of its rows is not said by a CSV of schema 2: they are compared unp" in result.warnings[-1]
+
+
+def test_cells_without_a_counterpart_are_listed_by_sampler(read):
+    (result,) = compare(read(a=[cell("ddim", n, 20.0) for n in (5, 10, 20)], b=[cell("ddim", 5, 21.0)]), Plain())
+    assert result.only_base == ["ddim (uniform) at 10, 20"]
+
+
+def test_what_holds_for_several_files_is_said_once(read, tmp_path, command):
+    read(a=[cell("ddim", 5, 20.0)], b=[cell("ddim", 5, 21.0, key="b")], c=[cell("ddim", 5, 22.0, key="c")])
+    _, out, _ = command("compare", *(tmp_path / name for name in "abc"))
+    assert out.count("Intervals hold at once") == 1
+    assert out.count("unpaired: the error is") == 1
+
+
+def test_nothing_differs_where_nothing_does(read, tmp_path, command):
+    same = cell("ddim", 5, 20.0)
+    unknown = [cell("heun", 5, value, fid_se=None, key=str(value)) for value in (20.0, 30.0)]
+    read(a=[same, unknown[0]], b=[same, unknown[1]], c=[same])
+    assert "Nothing differs." in command("compare", tmp_path / "a", tmp_path / "c")[1]
+    _, out, _ = command("compare", tmp_path / "a", tmp_path / "b")
+    assert "Nothing differs." not in out
+    assert "No difference has a standard error to judge it by." in out
