@@ -201,7 +201,7 @@ def test_rates_warm_up_stay_and_fall():
 
 
 def test_shipped_recipes_are_read():
-    assert recipe_names() == ["fashion-mnist", "fashion-mnist-features"]
+    assert recipe_names() == ["cifar10-36m", "cifar10-8m", "fashion-mnist", "fashion-mnist-features"]
     assert find_recipe("fashion-mnist").schedule["kind"] == "linear"
     assert find_recipe("fashion-mnist-features").kind == "classifier"
 
