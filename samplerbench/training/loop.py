@@ -157,7 +157,8 @@ class Trainer:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if metadata["recipe"] != self.key:
             raise UserError(
-                f"{path} belongs to another recipe, other data or another precision; name another --out, or remove it to start again"
+                f"{path} belongs to another recipe, other data or another precision; name another --out, or remove it "
+                "to start again"
             )
         for prefix, module in (("network", self.network), ("ema", self.ema)):
             module.load_state_dict(

@@ -93,7 +93,7 @@ class DDPMCheckpoint(ModelFormat):
                 averaged,
                 f"data set: {dataset}, by {told}" if dataset else "data set: neither name nor shapes tell it",
                 "β goes from 0.0001 to 0.02 in 1000 steps, as in its authors' configurations; the file does not say so",
-                f"its authors sample by ddpm with variance={variance}, clipping x_0 to [-1, 1]",
+                f"its authors sample by ddpm, clipping x_0 to [-1, 1]: --samplers ddpm:variance={variance}",
             ),
         )  # fmt: skip
 
