@@ -103,9 +103,11 @@ def _evaluations(sampler: Sampler) -> str:
 
 
 def print_models() -> None:
-    """A block a shipped model."""
+    """A block a shipped model, and then the formats that others may have."""
     import json
     from importlib import resources
+
+    from ..models.formats.builtin import FORMATS
 
     console = plain_console()
     folders = resources.files("samplerbench.models").joinpath("shipped").iterdir()
@@ -123,6 +125,9 @@ def print_models() -> None:
             ("trained on", seen),
         ):
             console.print(f"  {key:<10}", Text(text), soft_wrap=True)
+    console.print("\nformats of --model", style="bold")
+    for model_format in FORMATS:
+        console.print(f"  {model_format.name:<16}", Text(model_format.about), soft_wrap=True)
 
 
 def print_extractors(plugins: Sequence[str]) -> int:

@@ -63,8 +63,8 @@ def _ddpm(options: dict[str, Any], shape: Shape) -> tuple[nn.Module, dict[str, A
 
 
 def _initialise(network: nn.Module) -> None:
-    """First weights as in the code of Ho et al.: uniform with variance 2/(fan_in + fan_out), biases 0. The last layer of
-    each residual block and of each attention is 0, so that both begin as the identity; that of the network is 0 too.
+    """First weights as in the code of Ho et al.: uniform with variance 2/(fan_in + fan_out), biases 0. The last layer
+    of each residual block and of each attention is 0, so that both begin as the identity; that of the network is 0.
     """
     for name, layer in network.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):

@@ -16,7 +16,7 @@ def nearest_sampler(kind: str, config: Mapping[str, Any]) -> tuple[str, str]:
     """The spec of the sampler that is nearest to a scheduler of class `kind`, and what it lacks of it; two empty texts
     where there is none.
 
-    DDIM and DDPM without `steps_offset`, Euler and the solvers with `final_sigmas_type` sigma_min are the same method on the
+    DDIM and DDPM without `steps_offset`, and the solvers with `final_sigmas_type` sigma_min, are the same method on the
     same times. Others differ in the last step, or in how times are rounded.
     """
     name, options = _method(kind, config)
