@@ -36,7 +36,7 @@ from .loop import Trainer
 from .network import new_network
 from .recipe import ExpertsConfig, Recipe
 
-__all__ = ["train"]
+__all__ = ["settled", "train"]
 
 Report = Callable[[int, float], None]
 
@@ -53,7 +53,7 @@ def train(
     Returns what is known of the finished run: where it is, precision and device, seconds, and the test accuracy of a
     classifier.
     """
-    recipe = _settled(recipe, torch.device(device))
+    recipe = settled(recipe, torch.device(device))
     data = load_images(recipe.data.dataset, data_root)
     key = hashlib.sha256((json.dumps(asdict(recipe), sort_keys=True) + data.sha256).encode()).hexdigest()
     torch.manual_seed(recipe.optimiser.seed)
@@ -67,7 +67,7 @@ def train(
     }
 
 
-def _settled(recipe: Recipe, device: torch.device) -> Recipe:
+def settled(recipe: Recipe, device: torch.device) -> Recipe:
     """The recipe with the precision that `auto` is on this device."""
     if recipe.optimiser.precision != "auto":
         return recipe
