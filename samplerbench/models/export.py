@@ -83,7 +83,7 @@ def _compared(model: Model, folder: Path) -> float:
     """The largest difference of ε between a model and the folder made of it."""
     refused = f"model '{model.name}' cannot be exported"
     try:
-        again = load_model(str(folder), formats=[Own()])
+        again = load_model(str(folder), formats=[(Own(), {})])
     except UserError as error:
         said = str(error).replace(f"model '{folder}': ", "")
         raise UserError(f"{refused}: its architecture makes another network ({said})") from None
