@@ -83,7 +83,7 @@ class TestBadModels:
         assert "did you mean 'fashion-mnist'" in self.error(command, tmp_path, action, "fashion-mnits")
 
     def test_no_format(self, command, tmp_path, action):
-        assert "is a folder of no known format; expected" in self.error(command, tmp_path, action, tmp_path)
+        assert "is a folder of no known format (known: " in self.error(command, tmp_path, action, tmp_path)
 
     def test_an_edm_pickle(self, command, tmp_path, action):
         (tmp_path / "edm.pkl").write_bytes(b"\x80\x02N.")
