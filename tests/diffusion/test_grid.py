@@ -30,7 +30,7 @@ def test_trailing_ends_at_the_data_whatever_the_sampler_wants():
     assert TimeGrid.make(VPSchedule(), 4, "trailing", "none").times == (1, 0.75, 0.5, 0.25, 0)
     registry = load_plugins()
     assert registry.sampler("dpm-solver:spacing=trailing").spec() == "dpm-solver:spacing=trailing:final=zero"
-    with pytest.raises(UserError, match="final=denoise ends where noise is left, trailing spacing at the data"):
+    with pytest.raises(UserError, match="trailing spacing ends at the data; final=denoise ends where noise"):
         registry.sampler("dpm-solver:spacing=trailing:final=denoise")
 
 

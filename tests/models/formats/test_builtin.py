@@ -28,7 +28,7 @@ def test_each_name_is_of_one_format(spec, name):
 
 
 def test_no_format(tmp_path):
-    with pytest.raises(UserError, match="is a folder of no known format .known: .*samplerbench's own has config"):
+    with pytest.raises(UserError, match=r"is a folder of no known format \(known: .*samplerbench's own has config"):
         load_model(str(tmp_path))
 
 
