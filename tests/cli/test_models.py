@@ -89,6 +89,31 @@ class TestBadModels:
         (tmp_path / "edm.pkl").write_bytes(b"\x80\x02N.")
         assert "would run when loaded, and is refused" in self.error(command, tmp_path, action, tmp_path / "edm.pkl")
 
+    def test_several_formats(self, command, tmp_path, action):
+        plugin = tmp_path / "greedy.py"
+        plugin.write_text(
+            "import samplerbench\n"
+            "class Greedy(samplerbench.ModelFormat):\n"
+            "    name, about = 'greedy', 'all of them'\n"
+            "    def recognises(self, spec):\n        return True\n"
+            "    def load(self, spec):\n        raise AssertionError\n"
+            "@samplerbench.hookimpl\n"
+            "def samplerbench_models(register):\n    register(Greedy)\n"
+        )
+        target = [tmp_path / "out"] if action == ["export"] else []
+        code, _, err = command("models", *action, "fashion-mnist", *target, "--plugin", plugin)
+        assert code == 2
+        assert err.startswith("Error: model 'fashion-mnist' could be of several formats: ")
+        assert f"  greedy           all of them (from {plugin})" in command("list", "models", "--plugin", plugin)[1]
+
+    def test_a_factory_that_raises(self, command, tmp_path, action):
+        (tmp_path / "made.py").write_text("def factory():\n    raise ValueError('no weights')\n")
+        target = [tmp_path / "out"] if action == ["export"] else []
+        code, _, err = command("models", *action, f"{tmp_path / 'made.py'}:factory", *target)
+        assert code == 2
+        assert err.rstrip().splitlines()[-1].endswith("factory': ValueError: no weights")  # below its traceback
+        assert not (tmp_path / "out").exists()
+
     def test_half_a_folder(self, command, tmp_path, action):
         (tmp_path / "half").mkdir()
         (tmp_path / "half" / "config.json").write_text('{"format": 2}')
