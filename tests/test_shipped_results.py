@@ -6,16 +6,16 @@ from pathlib import Path
 
 from samplerbench.models.model import load_model
 from samplerbench.plugins import load_plugins
-from samplerbench.report.layout import layout
+from samplerbench.report.markdown import markdown_table
 from samplerbench.report.results import read_results
-from samplerbench.report.table import markdown_table
+from samplerbench.report.tables import table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = read_results(ROOT / "results" / "fashion-mnist")
 
 
 def test_readme_shows_the_committed_table():
-    assert markdown_table(layout([RESULTS], load_plugins().metric("fid"))) in (ROOT / "README.md").read_text()
+    assert markdown_table(table([RESULTS], load_plugins().metric("fid"))) in (ROOT / "README.md").read_text()
 
 
 def test_the_table_is_of_the_shipped_model_and_samplers():

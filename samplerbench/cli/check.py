@@ -27,6 +27,6 @@ def check(samplers: str | None, plugins: tuple[str, ...]) -> int:
         raise UserError("name samplers to check, or a --plugin; try samplerbench check ddim,dpm-solver")
     chosen = [registry.sampler(spec) for spec in specs]
 
-    from ..report.findings import print_findings
+    from ..report.terminal.findings import print_findings
 
     return print_findings(chosen)

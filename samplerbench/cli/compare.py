@@ -83,12 +83,13 @@ def compare(
     Exits with 1 where nothing could be compared.
     """
     from ..plugins import load_plugins
-    from ..report import comparison as tables
-    from ..report.beside import print_published, print_rankings
     from ..report.choice import Where, choose
     from ..report.compare import compare, compare_with_baseline
     from ..report.literature import published, published_folder, rankings
     from ..report.results import metric_named, read_results
+    from ..report.sheets import comparison_frame, write_csv
+    from ..report.terminal.beside import print_published, print_rankings
+    from ..report.terminal.comparison import print_comparisons, print_notes
 
     registry = load_plugins(plugins)
     chosen = metric_named(metric, registry, results)
@@ -102,7 +103,7 @@ def compare(
     if against and metric != "fid":
         raise UserError(f"the published tables are of FID, not of {metric}")
     files = choose([read_results(path, metric) for path in results], registry, conditions, force)
-    tables.print_notes([note for one in files for note in one.notes])
+    print_notes([note for one in files for note in one.notes])
     if empty := [one for one in files if not len(one.rows)]:
         click.echo("\n".join(one.nothing for one in empty))
         return 1
@@ -115,7 +116,7 @@ def compare(
         print_published(frame, markdown)
         print_rankings(rankings(files[0], folder, registry, chosen, family), family, markdown)
         if csv_path:
-            tables.write_csv(frame, csv_path)
+            write_csv(frame, csv_path)
         return 0
     if baseline:
         comparisons = [compare_with_baseline(files[0], baseline, registry, chosen, family)]
@@ -125,11 +126,11 @@ def compare(
         if two.decisive and not force:
             why = "; ".join(two.decisive)
             raise UserError(f"{two.base} and {two.other} do not compare: {why}; --force compares them all the same")
-    tables.print_comparisons(comparisons, markdown)
+    print_comparisons(comparisons, markdown)
     if csv_path:
         import pandas as pd
 
-        tables.write_csv(pd.concat([tables.comparison_frame(two) for two in comparisons]), csv_path)
+        write_csv(pd.concat([comparison_frame(two) for two in comparisons]), csv_path)
     worse = any(d.judged.verdict == "worse" for two in comparisons for d in two.differences)
     nothing = not any(two.differences for two in comparisons)
     return 1 if nothing or (fail_on_regression and worse) else 0

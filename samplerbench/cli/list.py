@@ -22,7 +22,7 @@ def list_(kind: str, plugins: tuple[str, ...]) -> int:
     """Tell what is there, and where it comes from."""
     if kind not in KINDS:
         raise unknown("kind", kind, KINDS)
-    from ..report import listing
+    from ..report.terminal import listing
 
     registered = {
         "samplers": listing.print_samplers,

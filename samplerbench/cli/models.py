@@ -36,7 +36,7 @@ def show(model: str, as_json: bool, plugins: tuple[str, ...]) -> None:
     import json
 
     from ..models.understood import understood
-    from ..report.models import print_understood
+    from ..report.terminal.models import print_understood
 
     facts = understood(_loaded(model, plugins))
     if as_json:

@@ -91,8 +91,8 @@ def run(
     from ..bench.plan import RunConfig
     from ..bench.run import BenchmarkRun, axis_of, default_out, records_frame, split_names
     from ..options import split_specs
-    from ..report.progress import RunProgress
-    from ..report.table import print_run
+    from ..report.terminal.progress import RunProgress
+    from ..report.terminal.table import print_run
 
     names = tuple(split_specs(samplers))
     config = RunConfig(names, **axis_of(nfe, steps), metrics=split_names(metrics), plugins=plugins, **options)

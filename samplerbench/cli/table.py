@@ -47,7 +47,8 @@ def table(
     from ..plugins import load_plugins
     from ..report.choice import Where, check_one_table, choose
     from ..report.results import metric_named, read_results
-    from ..report.table import print_table
+    from ..report.tables import table as table_of_files
+    from ..report.terminal.table import print_table
 
     registry = load_plugins(plugins)
     chosen = metric_named(metric, registry, results)
@@ -59,5 +60,5 @@ def table(
         return 1
     if not force:
         check_one_table(files)
-    print_table(files, chosen, markdown, honest, force)
+    print_table(table_of_files(files, chosen, honest, force), markdown)
     return 0

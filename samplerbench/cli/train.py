@@ -35,7 +35,7 @@ def train(
 
     A run that was killed goes on from its checkpoint in --out when called again.
     """
-    from ..report.progress import train_with_progress
+    from ..report.terminal.progress import train_with_progress
     from ..training.recipe import find_recipe
 
     found = find_recipe(recipe, changes)

@@ -215,7 +215,7 @@ def test_markup_in_names_options_paths_and_messages_is_printed_as_it_is(command,
 
 
 def test_progress_is_dropped_where_it_cannot_be_written(monkeypatch):
-    from samplerbench.report.terminal import error_console
+    from samplerbench.report.terminal.console import error_console
 
     class Broken(io.StringIO):
         def write(self, text):

@@ -17,8 +17,8 @@ from samplerbench.bench.influences import influence_path
 from samplerbench.metrics.metric import Metric
 from samplerbench.report.choice import choose
 from samplerbench.report.compare import compare, compare_with_baseline
-from samplerbench.report.comparison import comparison_frame
 from samplerbench.report.results import read_results
+from samplerbench.report.sheets import comparison_frame
 
 from .conftest import cell
 

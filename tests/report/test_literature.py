@@ -10,9 +10,9 @@ import pytest
 from samplerbench import UserError
 from samplerbench.plugins import load_plugins
 from samplerbench.report import literature
-from samplerbench.report.beside import print_published, print_rankings
 from samplerbench.report.literature import published, published_folder, rankings
 from samplerbench.report.results import read_results
+from samplerbench.report.terminal.beside import print_published, print_rankings
 
 REGISTRY = load_plugins()
 FID = REGISTRY.metric("fid")

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 from samplerbench.plugins import load_plugins
-from samplerbench.report.layout import layout
+from samplerbench.report.markdown import markdown_table
 from samplerbench.report.results import Results, read_results
-from samplerbench.report.table import markdown_table, print_tables
-from samplerbench.report.terminal import plain_console
+from samplerbench.report.tables import table as table_of
+from samplerbench.report.terminal.console import plain_console
+from samplerbench.report.terminal.table import print_tables
 
 from .conftest import cell, write_run
 
@@ -38,7 +39,7 @@ def rows(**changes):
 
 
 def table(frame, tmp_path, metric=FID, honest=False):
-    return layout([Results("run", frame, tmp_path, metric.name)], metric, honest)
+    return table_of([Results("run", frame, tmp_path, metric.name)], metric, honest)
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
@@ -93,7 +94,7 @@ def test_steps_and_plain_files(tmp_path):
 
 def test_last_steps_are_told_apart(tmp_path):
     cells = [cell("ddim", 5, 20.0), cell("ddim", 5, 30.0, final="none")]
-    text = markdown_table(layout([read_results(write_run(tmp_path, cells))], FID))
+    text = markdown_table(table_of([read_results(write_run(tmp_path, cells))], FID))
     assert "`ddim` (uniform) (final=zero) | **20.00 ±1**" in text
     assert "`ddim` (uniform) (final=none) | 30.00 ±1" in text
 
@@ -104,8 +105,8 @@ def test_ties_are_shown_as_ties_and_pairing_breaks_them(tmp_path, noise, command
     run = write_run(tmp_path / "run", cells)
     (tmp_path / "alone.csv").write_bytes((run / "results.csv").read_bytes())
     for path, best, how in ((run, [True, True, False], "paired"), (tmp_path / "alone.csv", [True] * 3, "unpaired")):
-        found = layout([read_results(path)], FID)
-        assert [line[0].best for line in found.rows.values()] == best
+        found = table_of([read_results(path)], FID)
+        assert [row.cells[0].best for row in found.rows] == best
         _, out, _ = command("table", path)
         assert f"may be the best of their column, with 95 % confidence a column ({how} differences)." in out
     assert "what pairs 3 of its rows is not in" in out  # said of the one without its folder
@@ -133,7 +134,7 @@ def test_an_honest_best(tmp_path, noise, command):
         cell("ddpm", 5, 20.0, influences=noise[:, 1], halves=other),
         cell("ddim", 10, 9.0),
     ]
-    (first, second) = layout([read_results(write_run(tmp_path, cells))], FID, honest=True).honest
+    (first, second) = table_of([read_results(write_run(tmp_path, cells))], FID, honest=True).honest
     assert first.found is not None
     assert first.found.value == 21.0
     assert second.found is None

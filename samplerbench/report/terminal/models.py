@@ -8,8 +8,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from ..metrics.extractor import shape_text
-from .terminal import plain_console
+from ...metrics.extractor import shape_text
+from .console import plain_console
 
 __all__ = ["print_understood"]
 

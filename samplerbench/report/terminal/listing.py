@@ -10,15 +10,15 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from ..diffusion.grid import FINALS
-from ..diffusion.paths import PATHS
-from ..diffusion.spacing import SPACINGS
-from ..errors import PluginError, contained, one_line
-from ..metrics.extractor import shape_text
-from ..plugins import load_plugins
-from ..registry import OWN, Registry
-from ..sampler import Sampler, options_of
-from .terminal import plain_console
+from ...diffusion.grid import FINALS
+from ...diffusion.paths import PATHS
+from ...diffusion.spacing import SPACINGS
+from ...errors import PluginError, contained, one_line
+from ...metrics.extractor import shape_text
+from ...plugins import load_plugins
+from ...registry import OWN, Registry
+from ...sampler import Sampler, options_of
+from .console import plain_console
 
 __all__ = [
     "print_extractors",
@@ -190,7 +190,7 @@ def print_extractors(plugins: Sequence[str]) -> int:
 
 def print_recipes() -> None:
     """A row a recipe."""
-    from ..training.recipe import find_recipe, recipe_names
+    from ...training.recipe import find_recipe, recipe_names
 
     table = Table("recipe", "kind", "dataset", "steps", "batch size")
     for name in recipe_names():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain, repeat, zip_longest
 from typing import Any, TypeAlias
 
@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-__all__ = ["BAD", "BEST", "DIM", "GOOD", "Style", "boxed", "folded", "markdown", "say", "styled", "width_of"]
+__all__ = ["BAD", "BEST", "DIM", "GOOD", "Style", "boxed", "folded", "say", "styled", "width_of"]
 
 Style: TypeAlias = Mapping[str, Any]  # as click.style has it
 GOOD: Style = {"fg": "green"}
@@ -92,13 +92,6 @@ def _lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[t
         lines += zip_longest(*(cell.split("\n") for cell in row), fillvalue="")
         tall.append(len(lines) - before)
     return lines, tall
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[int] = ()) -> str:
-    """A table in Markdown."""
-    marks = ["--:" if i in right else "---" for i in range(len(header))]
-    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in (header, *rows)]
-    return "\n".join([lines[0], f"|{'|'.join(marks)}|", *lines[1:]])
 
 
 def folded(label: str, width: int = LABEL) -> list[str]:

@@ -8,9 +8,9 @@ import torch
 from rich.table import Table
 from rich.text import Text
 
-from ..check.checks import check_sampler
-from ..sampler import Sampler
-from .terminal import plain_console
+from ...check.checks import check_sampler
+from ...sampler import Sampler
+from .console import plain_console
 
 __all__ = ["print_findings"]
 

@@ -7,11 +7,12 @@ from textwrap import wrap
 
 import pandas as pd
 
-from .compare import CONFIDENT, Family
-from .comparison import family_line, figures
-from .literature import Ranking
-from .terminal import plain_console
-from .text import BAD, Style, boxed, folded, markdown, say
+from ..compare import CONFIDENT, Family
+from ..literature import Ranking
+from ..markdown import markdown
+from ..words import family_line, figures
+from .console import plain_console
+from .text import BAD, Style, boxed, folded, say
 
 __all__ = ["print_published", "print_rankings"]
 

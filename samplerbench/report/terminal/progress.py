@@ -8,12 +8,12 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ..bench.execute import Listener
-from ..bench.plan import Planned
-from ..bench.record import Record
-from ..bench.worker import resolve_device
-from ..training.recipe import Recipe
-from .terminal import error_console
+from ...bench.execute import Listener
+from ...bench.plan import Planned
+from ...bench.record import Record
+from ...bench.worker import resolve_device
+from ...training.recipe import Recipe
+from .console import error_console
 
 __all__ = ["RunProgress", "train_with_progress"]
 
@@ -93,7 +93,7 @@ class RunProgress(Listener):
 
 def train_with_progress(recipe: Recipe, out: Path, data_root: Path | None, device: str, quiet: bool) -> dict[str, Any]:
     """`training.run.train` with a bar that shows the loss, and a summary at the end."""
-    from ..training.run import train
+    from ...training.run import train
 
     console = error_console(quiet)
     columns = (
