@@ -17,7 +17,17 @@ from .evidence import Evidence, evidence
 from .matching import Matched, match, match_baseline
 from .results import Results, pooled
 
-__all__ = ["CONFIDENCE", "CONFIDENT", "Compared", "Comparison", "Family", "compare", "compare_with_baseline", "judge"]
+__all__ = [
+    "CONFIDENCE",
+    "CONFIDENT",
+    "Compared",
+    "Comparison",
+    "Family",
+    "compare",
+    "compare_with_baseline",
+    "judge",
+    "pool_with_baseline",
+]
 
 CONFIDENCE = 0.95
 REASONS = 5  # that are told one by one
@@ -134,10 +144,21 @@ def compare_with_baseline(
     """Every sampler of one run against its sampler `baseline`, at equal budgets; at equal counted evaluations where the
     run was asked for steps, which cost one sampler more than another.
     """
-    pool = _pool([results])
+    return pool_with_baseline(_pool([results]), [results], baseline, registry, metric, family)
+
+
+def pool_with_baseline(
+    pool: pd.DataFrame,
+    files: Sequence[Results],
+    baseline: str,
+    registry: Registry,
+    metric: Metric,
+    family: Family = "evaluations",
+) -> Comparison:
+    """The same of the rows of several files as of one run: `pool` says in its column `file` of which each is."""
     axis = "budget" if axis_of(pool) == "budget" else "nfe"
-    matched = match_baseline(pool, results.name, baseline, registry, axis)
-    return _comparisons(pool, [results], [matched], metric, axis, family)[0]
+    matched = match_baseline(pool, " and ".join(one.name for one in files), baseline, registry, axis)
+    return _comparisons(pool, files, [matched], metric, axis, family)[0]
 
 
 def judge(

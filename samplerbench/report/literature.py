@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -16,8 +16,10 @@ from ..registry import Registry
 from .compare import Family, Judged, judge
 from .evidence import evidence
 from .results import Results
+from .shown import Shown, plain_column
+from .view import Published
 
-__all__ = ["Ranking", "published", "published_folder", "rankings"]
+__all__ = ["Ranking", "published", "published_folder", "published_marks", "rankings"]
 
 SCATTER = 0.03  # published FIDs of one setting differ by so much between implementations: nearer ones are no ranking
 
@@ -87,6 +89,36 @@ def rankings(
         Ranking(better, worse, where, at, theirs, ours)
         for ((better, worse, at), (where, theirs, _)), ours in zip(agreed.items(), judged, strict=True)
     ]
+
+
+def published_marks(
+    rows: Shown, datasets: Sequence[tuple[str, int] | None], folder: Path, registry: Registry
+) -> tuple[Published, ...]:
+    """The literature's figures that stand beside ours: those of the same sampler, options and evaluations, on the data
+    set and of the size of image that the run is of. None where our features are not Inception's, as theirs are.
+
+    datasets: of each file's run, and the height of its images; None where that is not known.
+    """
+    extractors = {str(name) for name in plain_column(rows.known, "extractor")}
+    known = {one for one in datasets if one}
+    if rows.metric.name != "fid" or len(known) != 1 or not all("inception" in name for name in extractors):
+        return ()
+    ((dataset, side),) = known
+    results = Results("", rows.known, rows.files[0].folder, rows.metric.name)
+    frame = _matched(results, folder, registry)
+    labels = rows.known["label"].tolist()
+    ours = [] if rows.known.empty else sorted({f"{n:.0f}" for n in plain_column(rows.known, "samples") if n})
+    found = []
+    for one in frame.to_dict("records"):
+        if _letters(one["dataset"]) in (_letters(dataset), _letters(f"{dataset}{side}")):
+            theirs = f"{one['samples']:.0f}" if one["samples"] == one["samples"] else "unstated"
+            about = f"{one['source']}: {theirs} samples, {one['checkpoint']}; here {' and '.join(ours)} samples"
+            found.append(Published(float(one["nfe"]), float(one["fid"]), labels[one["row"]], about))
+    return tuple(found)
+
+
+def _letters(text: str) -> str:
+    return "".join(character for character in text.lower() if character.isalnum())
 
 
 def _matched(results: Results, folder: Path, registry: Registry) -> pd.DataFrame:

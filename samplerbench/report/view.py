@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..stats.honest import Honest
+
+if TYPE_CHECKING:
+    from .compare import Comparison
 
 __all__ = [
     "Axis",
@@ -23,7 +26,10 @@ __all__ = [
     "Point",
     "Published",
     "Reason",
+    "Records",
+    "Report",
     "Row",
+    "RunFacts",
     "Series",
     "Slope",
     "Strip",
@@ -265,3 +271,46 @@ class Strip:
     count: int
     width: int
     height: int
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is known of one run. command: as it would be typed; '' where the run does not say it. facts: name and value,
+    for people.
+    """
+
+    name: str
+    command: str
+    facts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Records:
+    """The rows of results.csv that are shown: plain values, None where a field is empty."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page about runs.
+
+    Attributes:
+        charts: of the metric that the report is about; others: of the other metrics.
+        baseline: every sampler against one; None where there is nothing to compare.
+        strips: in the order of the table.
+        version: of samplerbench, that made it.
+    """
+
+    title: str
+    table: Table
+    charts: tuple[Chart, ...]
+    others: tuple[Chart, ...]
+    baseline: Comparison | None
+    matrices: tuple[Matrix, ...]
+    strips: tuple[Strip, ...]
+    runs: tuple[RunFacts, ...]
+    records: Records
+    notes: tuple[str, ...]
+    version: str

@@ -1,0 +1,114 @@
+"""Views as LaTeX: booktabs tables to be put into a paper. They need \\usepackage{booktabs} and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from .compare import CONFIDENT, Comparison
+from .view import Cell, Table
+from .words import AXES, comparison_cells, comparison_header, figure
+
+__all__ = ["escaped", "latex_comparison", "latex_rows", "latex_table"]
+
+# characters that LaTeX reads as commands, and those that its fonts lack
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"$<$",
+    ">": r"$>$",
+    "±": r"$\pm$",
+    "Δ": r"$\Delta$",
+    "∞": r"$_\infty$",
+    "†": r"$^\dagger$",
+    "ε": r"$\varepsilon$",
+    "σ": r"$\sigma$",
+    "α": r"$\alpha$",
+    "η": r"$\eta$",
+    "ρ": r"$\rho$",
+}
+
+
+def escaped(text: str) -> str:
+    """Text that LaTeX sets as it is."""
+    return "".join(SPECIAL.get(character, character) for character in text)
+
+
+def latex_table(table: Table) -> str:
+    """The table of results: the best of a column bold, ties with it underlined, each with its standard error."""
+    head, rows, foot = latex_rows(table)
+    return "\n".join([head, *rows, foot])
+
+
+def latex_rows(table: Table) -> tuple[str, list[str], str]:
+    """The same in parts: what stands above the rows, a line a row, and what stands below."""
+    columns = len(table.columns)
+    header = [escaped(AXES[table.axis]), *(f"{column:g}" for column in table.columns)]
+    head = _opened("l" + "r" * columns, header)
+    rows = [_line([_sampler(row.label), *map(_cell, row.cells)]) for row in table.rows]
+    return head, rows, _closed(_captions(table))
+
+
+def latex_comparison(comparison: Comparison) -> tuple[str, list[str], str]:
+    """The table of differences, in parts; a difference that is decided is bold."""
+    names = comparison_header(comparison)
+    numbers = set(range(1, len(names) - 4)) | {len(names) - 3}
+    spec = "".join("r" if i in numbers else "l" for i in range(len(names)))
+    delta = 5 if comparison.extrapolated else 4
+    rows = []
+    for one in comparison.differences:
+        cells = [escaped(text) for text in comparison_cells(one, comparison.extrapolated)]
+        cells[0] = _sampler(one.label)
+        for i in (delta - 1, delta):
+            cells[i] = _number(cells[i])
+        cells[delta + 1] = _number(cells[delta + 1])
+        if one.judged.verdict in ("better", "worse"):
+            cells[delta] = rf"\textbf{{{cells[delta]}}}"
+        rows.append(_line(cells))
+    against = f"% {comparison.title} of {comparison.other} against {comparison.base}; {CONFIDENT} intervals at once"
+    return _opened(spec, [escaped(name) for name in names]), rows, _closed([against])
+
+
+def _captions(table: Table) -> list[str]:
+    several = sum(cell.best for cell in table.cells) > len(table.columns)
+    tie = f"; underlined: ties with it, {CONFIDENT} confidence a column" if several and table.how else ""
+    return [f"% bold: best of its column{tie}; ± standard error", f"% {table.conditions}"]
+
+
+def _cell(cell: Cell) -> str:
+    if cell.value is None:
+        return escaped(cell.status)
+    text = figure(cell.value)
+    marked = rf"\textbf{{{text}}}" if cell.first else rf"\underline{{{text}}}" if cell.best else text
+    error = "" if cell.se is None else rf" {{\scriptsize $\pm$\,{cell.se:.2g}}}"
+    counted = "" if cell.nfe is None else rf" {{\scriptsize @{cell.nfe:g}}}"
+    return marked + error + counted
+
+
+def _sampler(label: str) -> str:
+    name, _, rest = label.partition(" ")
+    return rf"\texttt{{{escaped(name)}}}" + (f" {escaped(rest)}" if rest else "")
+
+
+def _number(text: str) -> str:
+    """With a minus, not a hyphen."""
+    return text.replace("-", "$-$")
+
+
+def _line(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _opened(spec: str, header: Sequence[str]) -> str:
+    return "\n".join([rf"\begin{{tabular}}{{{spec}}}", r"\toprule", _line(header), r"\midrule"])
+
+
+def _closed(comments: Sequence[str]) -> str:
+    return "\n".join([r"\bottomrule", r"\end{tabular}", *comments])

@@ -1,0 +1,126 @@
+"""All that a report shows of runs, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .. import __version__
+from ..bench.record import ENDINGS
+from ..errors import UserError
+from ..metrics.metric import Metric
+from ..registry import Registry
+from .choice import Where, check_one_table, choose
+from .compare import Comparison, pool_with_baseline
+from .curves import charts
+from .literature import published_folder, published_marks
+from .pairs import matrices
+from .pictures import strips
+from .results import metric_named, read_results
+from .runs import Run, facts_of, floors_of, image_shape, read_run
+from .shown import Shown, plain_column, shown
+from .tables import table_of
+from .view import Chart, Published, Records, Report
+
+__all__ = ["overview"]
+
+
+def overview(
+    paths: Sequence[Path],
+    metric: str,
+    registry: Registry,
+    *,
+    baseline: str | None = None,
+    where: Sequence[Where] = (),
+    force: bool = False,
+) -> Report:
+    """The report on runs: the rows of all of them together, chosen as `table` chooses them.
+
+    metric: what tables, pairs and fronts are of; the other metrics that were measured have a curve each. baseline: the
+    sampler that all others are compared with; the first of the table where None.
+
+    Raises UserError for what is no run, for rows that do not compare, and where nothing was measured.
+    """
+    rows = _rows(paths, metric_named(metric, registry, paths), registry, where, force)
+    if not len(rows.known):
+        raise UserError(f"nothing to report: {'; '.join(one.nothing for one in rows.files)}")
+    runs = [read_run(one.folder) for one in rows.files]
+    table = table_of(rows)
+    pictures, notes = strips(rows, runs)
+    models = list(dict.fromkeys(str(name) for name in plain_column(rows.known, "model") if name))
+    return Report(
+        title=f"{' and '.join(models) or 'Samplers'}: {table.title} of {len(table.rows)} samplers",
+        table=table,
+        charts=tuple(charts(rows, registry, floors_of(rows, runs), _published(rows, runs, registry))),
+        others=_others(paths, rows, registry, where, force),
+        baseline=_baseline(rows, baseline, registry),
+        matrices=tuple(matrices(rows)),
+        strips=pictures,
+        runs=tuple(
+            facts_of(one, rows.rows[rows.rows["file"] == number], run)
+            for number, (one, run) in enumerate(zip(rows.files, runs, strict=True))
+        ),
+        records=_records(rows),
+        notes=notes,
+        version=__version__,
+    )
+
+
+def _rows(paths: Sequence[Path], metric: Metric, registry: Registry, where: Sequence[Where], force: bool) -> Shown:
+    files = choose([read_results(path, metric.name) for path in paths], registry, where, force)
+    if not force:
+        check_one_table(files)
+    return shown(files, metric, force)
+
+
+def _others(
+    paths: Sequence[Path], rows: Shown, registry: Registry, where: Sequence[Where], force: bool
+) -> tuple[Chart, ...]:
+    """A chart of each other metric that all files have, against evaluations."""
+    common = set.intersection(*(set(one.every.columns) for one in rows.files))
+    found = []
+    for registered in registry.current_metrics():
+        metric = registered.cls()
+        if metric.name != rows.metric.name and {metric.name, f"{metric.name}{ENDINGS[1]}"} <= common:
+            other = _rows(paths, metric, registry, where, force)
+            if len(other.known):
+                found += charts(other, registry, fronts=False)[:1]
+    return tuple(found)
+
+
+def _baseline(rows: Shown, name: str | None, registry: Registry) -> Comparison | None:
+    """Every sampler against one: that of the name, or the first that is one configuration and has counterparts."""
+    pool = rows.known.reset_index(drop=True)
+    if name:
+        return pool_with_baseline(pool, rows.files, name, registry, rows.metric)
+    for sampler in dict.fromkeys(pool["sampler"].tolist()):
+        try:
+            found = pool_with_baseline(pool, rows.files, sampler, registry, rows.metric)
+        except UserError:
+            continue
+        if found.differences:
+            return found
+    return None
+
+
+def _published(rows: Shown, runs: Sequence[Run], registry: Registry) -> tuple[Published, ...]:
+    try:
+        folder = published_folder()
+    except UserError:  # no checkout: nothing stands beside
+        return ()
+    datasets = []
+    for run in runs:
+        shape, name = image_shape(run, None), ((run or {}).get("model") or {}).get("dataset")
+        datasets.append((str(name), shape[1]) if shape and name else None)
+    return published_marks(rows, datasets, folder, registry)
+
+
+def _records(rows: Shown) -> Records:
+    kept = rows.rows.drop(columns=["label", "file"])
+    columns = tuple(str(name) for name in kept.columns)
+    values = [plain_column(kept, name) for name in columns]
+    return Records(columns, tuple(tuple(map(_plain, row)) for row in zip(*values, strict=True)))
+
+
+def _plain(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
