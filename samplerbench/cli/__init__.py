@@ -18,6 +18,7 @@ from .info import info
 from .list import list_
 from .models import models
 from .reference import reference
+from .report import report
 from .run import run
 from .table import table
 from .train import train
@@ -57,7 +58,7 @@ def cli() -> None:
     """Benchmarks diffusion samplers: network evaluations against FID."""
 
 
-for command in (run, table, compare, check, list_, models, train, reference, info):
+for command in (run, table, compare, report, check, list_, models, train, reference, info):
     cli.add_command(command)
 
 

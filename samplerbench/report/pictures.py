@@ -54,7 +54,9 @@ def strips(rows: Shown, runs: Sequence[Mapping[str, Any] | None]) -> tuple[tuple
         if shape is None or picture is None:
             continue
         try:
-            found.append(_Found(label, float(column), cut_grid(picture, shape[1], shape[2])[:count]))
+            found.append(
+                _Found(label, float(column), cut_grid(picture, shape[1], shape[2])[: min(count, int(samples))])
+            )
         except (OSError, ValueError) as error:
             troubles.append(f"{picture} is no picture of samples ({error})")
     smaller = max((max(one.images.shape[1:3]) for one in found), default=0) > SIDE

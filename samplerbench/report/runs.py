@@ -150,9 +150,7 @@ def _command(run: Run) -> str:
 
 
 def _plain(value: Any) -> str:
-    return (
-        f"{value:g}" if isinstance(value, float) and abs(value) < 1e15 and value % 1 else str(value).removesuffix(".0")
-    )
+    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _between(rows: pd.DataFrame) -> str:

@@ -2,49 +2,31 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from ..errors import UserError
 from .compare import Comparison
-from .view import Records, Table
+from .view import Table
 
-__all__ = ["comparison_frame", "records_csv", "table_csv", "write_csv"]
+__all__ = ["comparison_frame", "table_rows", "write_csv"]
 
 
-def table_csv(table: Table) -> str:
-    """A line a cell that is there: sampler, what was asked for, the metric, its error, what was counted, status."""
+def table_rows(table: Table) -> tuple[list[str], list[list[float | str | bool | None]]]:
+    """The columns and a row a cell that is there: sampler, what was asked for, the metric, its error, what was counted,
+    status, and whether it may be the best of its column.
+    """
     name = table.metric
-    lines: list[list[object]] = [["sampler", table.axis, name, f"{name}_se", "nfe", "status", "may_be_best"]]
+    rows: list[list[float | str | bool | None]] = []
     for row in table.rows:
         for column, cell in zip(table.columns, row.cells, strict=True):
-            if cell.status:
+            if cell.value is not None:
                 counted = column if cell.nfe is None else cell.nfe
-                done = cell.value is not None
-                figures = [
-                    cell.value,
-                    cell.se,
-                    f"{counted:g}" if done else "",
-                    cell.status,
-                    int(cell.best) if done else "",
-                ]
-                lines.append([row.label, f"{column:g}", *("" if one is None else one for one in figures)])
-    return _csv(lines)
-
-
-def records_csv(records: Records) -> str:
-    """The rows of results.csv."""
-    return _csv([records.columns, *(["" if value is None else value for value in row] for row in records.rows)])
-
-
-def _csv(lines: Sequence[Sequence[object]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(lines)
-    return buffer.getvalue()
+                rows.append([row.label, column, cell.value, cell.se, counted, cell.status, cell.best])
+            elif cell.status:
+                rows.append([row.label, column, None, None, None, cell.status, None])
+    return ["sampler", table.axis, name, f"{name}_se", "nfe", "status", "may_be_best"], rows
 
 
 def comparison_frame(comparison: Comparison) -> pd.DataFrame:

@@ -1,0 +1,61 @@
+"""`samplerbench report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..errors import UserError
+
+
+@click.command()
+@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN …")
+@click.option(
+    "-o", "--out", default="report.html", show_default=True, type=click.Path(path_type=Path), help="The file to write."
+)
+@click.option("--metric", default="fid", show_default=True, metavar="NAME", help="What tables and pairs are of.")
+@click.option(
+    "--baseline", metavar="SAMPLER", help="What all others are compared with.  [default: the first that there is]"
+)
+@click.option("--plugin", "plugins", multiple=True, metavar="FILE.py|FOLDER|MODULE", help="Metrics of your own.")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="COLUMN=VALUE",
+    help="Only rows that have this value; a hash may be shortened, an empty value is an empty field. Several values of "
+    "a column: either; several columns: all.",
+)
+@click.option("--force", is_flag=True, help="One report even where conditions make the figures incomparable.")
+def report(
+    results: tuple[Path, ...],
+    out: Path,
+    metric: str,
+    baseline: str | None,
+    plugins: tuple[str, ...],
+    where: tuple[str, ...],
+    force: bool,
+) -> int:
+    """A page about finished runs, in one file that opens anywhere: curves, fronts, paired differences, samples.
+
+    RUN … are run folders, results.csv files or bundles of `export-results`; the rows of all go into one report, chosen
+    as `table` chooses them. The file loads nothing from anywhere, and is read without scripts and in print.
+    """
+    from ..files import write_whole
+    from ..plugins import load_plugins
+    from ..report.choice import Where
+    from ..report.html.page import page
+    from ..report.overview import overview
+
+    registry = load_plugins(plugins)
+    conditions = [Where.parse(text) for text in where]
+    found = overview(results, metric, registry, baseline=baseline, where=conditions, force=force)
+    text = page(found).encode()
+    if out.is_dir():
+        raise UserError(f"--out {out} is a folder; name a file, like {out / 'report.html'}")
+    try:
+        write_whole(out, text)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror or error}") from None
+    click.echo(f"{out}: {len(text) / 1000:.0f} kB")
+    return 0

@@ -1,0 +1,80 @@
+"""What a page holds as JSON: the rows, and what its script shows and copies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..compare import Comparison
+from ..latex import latex_comparison, latex_rows
+from ..sheets import comparison_frame, table_rows
+from ..view import Chart, Matrix, Report
+
+__all__ = ["records_of", "shown_of"]
+
+DIGITS = 5  # of the numbers that are shown when a point is pointed at, or copied; the records have all
+
+
+def shown_of(report: Report) -> dict[str, Any]:
+    """What the script shows of points and pairs, and what it copies."""
+    names, rows = table_rows(report.table)
+    cells = _columns(names, [list(map(_short, row)) for row in rows])
+    copies: dict[str, Any] = {"results": {"latex": latex_rows(report.table), "csv": cells}}
+    if report.baseline:
+        copies["baseline"] = {"latex": latex_comparison(report.baseline), "csv": _differences(report.baseline)}
+    return {
+        "charts": {chart.name: _points(chart) for chart in (*report.charts, *report.others) if chart.kind == "curves"},
+        "pairs": [_halves(matrix) for matrix in report.matrices],
+        "copies": copies,
+    }
+
+
+def _points(chart: Chart) -> dict[str, Any]:
+    points = [
+        [i, *(_rounded(number) for number in (point.asked, point.x, point.y, point.low, point.high))]
+        for i, one in enumerate(chart.series)
+        for point in one.points
+    ]
+    return {
+        "series": [one.label for one in chart.series],
+        "points": points,
+        "published": [f"{one.y:g} at {one.x:g}: {one.series}, {one.about}" for one in chart.published],
+    }
+
+
+def _halves(matrix: Matrix) -> list[list[Any]]:
+    """Of each pair the half-width; of a tie also how many samples would decide it."""
+    return [
+        [[half, pair.needed] if pair.needed else half for pair in line for half in [_rounded(pair.half_width, 3)]]
+        for line in matrix.rows
+    ]
+
+
+def _differences(comparison: Comparison) -> dict[str, Any]:
+    frame = comparison_frame(comparison)
+    plain = frame.astype(object).where(frame.notna(), None)
+    return _columns(list(plain.columns), [list(map(_short, row)) for row in plain.values.tolist()])
+
+
+def records_of(report: Report) -> dict[str, Any]:
+    about = "rows of results.csv, by columns; `common` holds those that are the same in all rows"
+    return {"about": about, **_columns(report.records.columns, report.records.rows)}
+
+
+def _columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """A table by its columns; what all rows have in common stands once."""
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
+    common = {name: each[0] for name, each in columns.items() if len(set(each)) == 1}
+    rest = {name: each for name, each in columns.items() if name not in common}
+    return {"order": names, "rows": len(rows), "common": common, "columns": rest}
+
+
+def _short(value: Any) -> Any:
+    return _rounded(value) if isinstance(value, float) else value
+
+
+def _rounded(value: float | None, digits: int = DIGITS) -> float | None:
+    if value is None:
+        return None
+    short = float(f"{value:.{digits}g}")
+    return int(short) if short.is_integer() else short
