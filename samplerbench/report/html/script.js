@@ -29,7 +29,7 @@
   const about = (chart, mark) => {
     if (mark.dataset.p) return chart.published[mark.dataset.p];
     const [series, asked, x, y, low, high] = chart.points[mark.dataset.i];
-    const at = asked === x ? `at ${short(x)}` : `at ${short(x)} (asked: ${short(asked)})`;
+    const at = `at ${short(x)} ${chart.unit}${asked === x ? "" : ` (asked: ${short(asked)})`}`;
     const interval = low === null ? "" : `, 95 %: ${short(low, 3)} to ${short(high, 3)}`;
     return `${chart.series[series]} ${at}: ${short(y)}${interval}`;
   };

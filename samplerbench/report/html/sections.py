@@ -8,7 +8,7 @@ from html import escape
 from ..compare import CONFIDENT, Comparison
 from ..styles import styles
 from ..view import Chart, Matrix, Report, Table
-from ..words import comparison_captions, comparison_title, extreme, reason_lines, table_title
+from ..words import comparison_captions, comparison_title, extreme, figure, reason_lines, table_title
 from .svg import chart_svg, swatch
 from .tables import comparison_table, facts_list, matrix_table, results_table, strips_table
 
@@ -71,10 +71,13 @@ def _figure(chart: Chart) -> str:
     floors = " Dashed lines: floors." if chart.floors else ""
     caption = f"{escape(chart.title)}.{floors}{marks} {notes}".strip()
     wide = "main" if chart.kind == "curves" else "half"
+    ahead = sorted((p.x, p.y, one.label) for one in chart.series for p in one.points if p.front)
+    items = "".join(f"<li>{escape(label)}: {figure(y)} at {x:.4g}</li>" for x, y, label in ahead)
+    below = f'<ol class="ahead">{items}</ol>' if chart.kind == "front" else ""
     return (
         f'<figure class="{wide} {chart.kind}"><figcaption>{caption}</figcaption>'
         f'<div class="plot" tabindex="0" role="group" aria-label="{escape(chart.title)}: the arrow keys go from point '
-        f'to point">{chart_svg(chart)}<div class="tip" hidden></div></div></figure>'
+        f'to point">{chart_svg(chart)}<div class="tip" hidden></div></div>{below}</figure>'
     )
 
 
@@ -105,15 +108,16 @@ def _pairs(matrices: Sequence[Matrix], title: str) -> str:
     options = "".join(f'<option value="{i}">{one.column:g}</option>' for i, one in enumerate(matrices))
     choice = f'<p class="js"><label>evaluations <select id="column">{options}</select></label></p>'
     drawn = "".join(
-        f'<div class="pairs" data-m="{i}"><h3>{one.column:g}, {one.size} pairs{_left(one)}</h3>'
+        f'<div class="pairs" data-m="{i}"><h3>{one.column:g} evaluations: {_judged(one)}</h3>'
         f"{matrix_table(one, i)}</div>"
         for i, one in enumerate(matrices)
     )
     return f'<p>{escape(about)}</p>{choice}{drawn}<p id="pair" class="js" aria-live="polite">Point at a pair.</p>'
 
 
-def _left(matrix: Matrix) -> str:
-    return f"; {matrix.left_out} samplers more are left out, the worst" if matrix.left_out else ""
+def _judged(matrix: Matrix) -> str:
+    left = f"; {matrix.left_out} samplers more are left out, the worst" if matrix.left_out else ""
+    return (f"{matrix.size} pairs judged at once" if matrix.size else "no pair has an error to be judged by") + left
 
 
 def _samples(report: Report) -> str:

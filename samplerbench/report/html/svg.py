@@ -15,7 +15,6 @@ WIDTH, HEIGHT = 600, 400
 LEFT, RIGHT, TOP, BOTTOM = 62, 10, 12, 52
 LINE = 13  # between two names at the ends of curves, which stand right of the chart where the page has the room
 LONGEST = 36  # characters of such a name
-LETTER, APART = 8.2, 15  # the width of a letter on the front, and what is left between two names there
 
 
 def chart_svg(chart: Chart) -> str:
@@ -153,7 +152,7 @@ class _Plot:
 
     def front(self) -> str:
         """The staircase of the best over the faded rest. What may be as good as the best of its column is not faded."""
-        ahead: list[tuple[Point, str]] = []
+        ahead: list[Point] = []
         groups, number = [], 0
         for i, (one, style) in enumerate(zip(self.chart.series, self.styles, strict=True)):
             marker = MARKERS.index(style.marker)
@@ -164,11 +163,11 @@ class _Plot:
                 use = self._points([point], number + k, marker).replace("<use", f"<use{kind}", 1)
                 parts.append(self._whiskers([point]) + use if point.front or point.best else use)
                 if point.front:
-                    ahead.append((point, one.label))
+                    ahead.append(point)
             groups.append(f'<g class="s {classes}" data-s="{i}">{"".join(parts)}</g>')
             number += len(one.points)
-        ahead.sort(key=lambda pair: pair[0].x)
-        return f"{self._staircase([point for point, _ in ahead])}{''.join(groups)}{self._names(ahead)}"
+        ahead.sort(key=lambda point: point.x)
+        return f"{self._staircase(ahead)}{''.join(groups)}{self._places(ahead)}"
 
     def _staircase(self, ahead: Sequence[Point]) -> str:
         first, *rest = ahead
@@ -177,23 +176,13 @@ class _Plot:
         path += "".join(f"H{_n(self.x(point.x))}V{_n(self.y(point.y))}" for point in rest)
         return f'<path class="stairs" d="{path}H{WIDTH - RIGHT}"/>'
 
-    def _names(self, ahead: Sequence[tuple[Point, str]]) -> str:
-        """The samplers on the front, each time that another takes over, above their points and clear of one another."""
-        texts: list[str] = []
-        boxes: list[tuple[float, float, float]] = []
-        before = ""
-        for point, label in ahead:
-            if label == before:
-                continue
-            before = label
-            wide = LETTER * len(label)
-            left = min(self.x(point.x) + 5, WIDTH - RIGHT - wide)
-            top = self.y(point.y) - 9
-            while any(abs(top - at) < APART and left < end and start < left + wide for start, end, at in boxes):
-                top -= APART
-            boxes.append((left, left + wide, top))
-            texts.append(f'<text x="{_n(left)}" y="{_n(top)}">{escape(label)}</text>')
-        return f'<g class="names">{"".join(texts)}</g>'
+    def _places(self, ahead: Sequence[Point]) -> str:
+        """The number of each point on the front in the list below the chart."""
+        texts = "".join(
+            f'<text x="{_n(self.x(point.x) + 4)}" y="{_n(self.y(point.y) - 6)}">{number}</text>'
+            for number, point in enumerate(ahead, 1)
+        )
+        return f'<g class="places" aria-hidden="true">{texts}</g>'
 
     def published(self, number: int) -> str:
         """A figure of the literature, as a hollow diamond."""
@@ -222,7 +211,7 @@ def _end(one: Series) -> str:
     if one.slope is None:
         return one.label if len(one.label) <= LONGEST else f"{one.label[: LONGEST - 1]}…"
     error = "" if one.slope.se is None else f" ±{one.slope.se:.2g}"
-    return f"{one.label}: slope {one.slope.exponent:.2f}{error}".replace("-", "−")
+    return f"{one.label}: slope {one.slope.exponent:.2f}{error}".replace(" -", " −")
 
 
 def _rare(axis: Axis) -> set[float]:
