@@ -22,6 +22,7 @@ from . import code, hookspecs
 from .bench.record import COLUMNS
 from .errors import contained, one_line
 from .metrics.metric import Metric
+from .modules import loose_modules
 from .registry import INSTALLED, NAMED, OWN, PluginError, Registered, Registry, paths_of
 from .sampler import Sampler, check_options, make_sampler
 
@@ -71,9 +72,9 @@ def _bringing(plugin: str) -> Iterator[set[str]]:
     if plugin in sys.modules:  # it will load nothing more
         yield known
         return
-    before = code.loose_modules()
+    before = loose_modules()
     yield known
-    known |= code.loose_modules() - before
+    known |= loose_modules() - before
 
 
 def _top_levels(entry: metadata.EntryPoint) -> frozenset[str]:

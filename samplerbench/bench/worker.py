@@ -11,7 +11,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..code import loose_modules
 from ..diffusion.grid import TimeGrid
 from ..diffusion.noise import NoiseSource
 from ..drawing import draw
@@ -20,6 +19,7 @@ from ..images import quantise
 from ..metrics.extractors import Extractor
 from ..models.experts import networks_of
 from ..models.model import Model
+from ..modules import loose_modules
 from ..sampler import Sampler
 from .cell import Cell, plain_options
 from .seal import Seal, Tampered

@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 import pytest
 
 import samplerbench
-from samplerbench import UserError, code
+from samplerbench import UserError, code, modules, syntax
 from samplerbench.bench.cell import Cell, plain_options
 from samplerbench.plugins import load_plugins
 from samplerbench.registry import PluginError
@@ -41,6 +41,9 @@ def write(folder, name="mine.py", imports="", more="", member="", first="pass", 
     return str(path)
 
 
+CACHED = (modules._sites, modules._prefixes, modules.is_installed, modules.distribution_of, modules.version_of)
+
+
 @pytest.fixture
 def anew(monkeypatch):
     """Forgets modules and what is known of code, as a new process has."""
@@ -49,14 +52,26 @@ def anew(monkeypatch):
         for name in names:
             sys.modules.pop(name, None)
         importlib.invalidate_caches()
-        for cached in (code._sites, code._prefixes, code._installed, code._distribution, code._version):
+        for cached in (
+            modules._sites,
+            modules._prefixes,
+            modules.is_installed,
+            modules.distribution_of,
+            modules.version_of,
+        ):
             cached.cache_clear()
         monkeypatch.setattr(code, "_seen", {})
         monkeypatch.setattr("samplerbench.plugins._brought", {})
 
     forget(*(name for name in sys.modules if "_of_mine" in name))
     yield forget
-    for cached in (code._sites, code._prefixes, code._installed, code._distribution, code._version):
+    for cached in (
+        modules._sites,
+        modules._prefixes,
+        modules.is_installed,
+        modules.distribution_of,
+        modules.version_of,
+    ):
         cached.cache_clear()
 
 
@@ -318,7 +333,7 @@ class TestOurCode:
         plain = "def f(a, b=2):\n    return a + b\n"
         same = '"""About."""\n\n\ndef f(a,  # first\n      b=2):\n    """Adds."""\n\n    return (a + b)\n'
         others = ["def f(a, b=2.0):\n    return a + b\n", "def f(a, b=2):\n    return b + a\n", plain + "f.x = True\n"]
-        hashes = [code.syntax_sha256(ast.parse(text)) for text in (plain, same, *others)]
+        hashes = [syntax.syntax_sha256(ast.parse(text)) for text in (plain, same, *others)]
         assert hashes[0] == hashes[1]
         assert len(set(hashes)) == 4
 
@@ -328,5 +343,5 @@ class TestOurCode:
             "def f():\n    from .c import d\n    import e.f\n    try:\n        import g\n    except ImportError:\n"
             "        g = None\n"
         )
-        found = set(code._imports(ast.parse(text), "package"))
+        found = set(syntax.imports_of(ast.parse(text), "package"))
         assert found == {"typing", "typing.TYPE_CHECKING", "b", "package.c", "package.c.d", "e.f", "g"}
