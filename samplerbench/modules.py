@@ -7,15 +7,28 @@ from __future__ import annotations
 import importlib.util
 import os
 import site
+import struct
 import sys
 import sysconfig
 from functools import cache
 from importlib import metadata
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 
-__all__ = ["OWN", "UNKNOWN", "distribution_of", "is_installed", "is_standard", "loose_modules", "spec_of", "version_of"]
+__all__ = [
+    "ADVICE",
+    "OWN",
+    "UNKNOWN",
+    "distribution_of",
+    "fits_bytecode",
+    "is_installed",
+    "is_standard",
+    "loose_modules",
+    "spec_of",
+    "version_of",
+]
 
+ADVICE = "import it by a plain import statement, or name its file in depends_on"  # to who loads code in another way
 OWN = frozenset({"samplerbench", "samplerbench_plugins"})
 UNKNOWN = "unknown"  # the version of what lies among installed distributions and is of none
 
@@ -28,8 +41,8 @@ def loose_modules() -> frozenset[str]:
 def _is_loose(name: str, module: object) -> bool:
     file = getattr(module, "__file__", None)
     top = name.partition(".")[0]
-    if not isinstance(file, str) or top in OWN or name == "__main__":
-        return False
+    if not isinstance(file, str) or not os.path.isabs(file) or top in OWN or name == "__main__":
+        return False  # what a program makes up as a module, torch.classes, has no file, or no such one
     return not _standard(file) and not is_installed(Path(file))
 
 
@@ -105,3 +118,19 @@ def version_of(top: str) -> str:
         return metadata.version(distribution_of(top))
     except metadata.PackageNotFoundError:
         return UNKNOWN
+
+
+def fits_bytecode(name: str, path: Path) -> bool:
+    """Whether the file of a loaded module is what it was when it was imported, as far as Python's own cache says: it
+    holds the time and size of the source that was read. True where there is none.
+    """
+    spec = spec_of(name)
+    if spec is None or type(spec.loader) is not SourceFileLoader or sys.dont_write_bytecode or not spec.cached:
+        return True
+    try:
+        head, now = Path(spec.cached).read_bytes()[:16], path.stat()
+        flags, time, size = struct.unpack("<4xIII", head)
+    except (OSError, struct.error):
+        return True
+    written = os.access(Path(spec.cached).parent, os.W_OK) and not flags
+    return not written or (time, size) == (int(now.st_mtime) & 0xFFFFFFFF, now.st_size & 0xFFFFFFFF)

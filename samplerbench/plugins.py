@@ -8,7 +8,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from functools import partial
 from importlib import metadata
@@ -22,7 +22,7 @@ from . import code, hookspecs
 from .bench.record import COLUMNS
 from .errors import contained, one_line
 from .metrics.metric import Metric
-from .modules import loose_modules
+from .modules import ADVICE, loose_modules
 from .registry import INSTALLED, NAMED, OWN, PluginError, Registered, Registry, paths_of
 from .sampler import Sampler, check_options, make_sampler
 
@@ -41,9 +41,10 @@ def load_plugins(named: Iterable[str] = ()) -> Registry:
         distribution = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
         level = OWN if entry.dist and entry.dist.name == "samplerbench" else INSTALLED
         try:
-            with contained("it"), _bringing(entry.module) as brought:
-                module = entry.load()
-            _register(manager, registry, module, distribution, level, brought, _top_levels(entry))
+            with _bringing(entry.module) as brought:
+                with contained("it"):
+                    module = entry.load()
+                _register(manager, registry, module, distribution, level, brought, _top_levels(entry))
         except PluginError as error:
             registry.problems.append(
                 PluginError(f"plugin '{entry.name}' of {distribution} is skipped: {error}", error.details)
@@ -55,8 +56,8 @@ def load_plugins(named: Iterable[str] = ()) -> Registry:
         for load, key in _named(name):
             with _bringing(key) as brought:
                 module = load()
-            own = frozenset({module.__name__.partition(".")[0]})
-            _register(manager, registry, module, str(getattr(module, "__file__", name)), NAMED, brought, own)
+                own = frozenset({module.__name__.partition(".")[0]})
+                _register(manager, registry, module, str(getattr(module, "__file__", name)), NAMED, brought, own)
     return registry
 
 
@@ -65,16 +66,20 @@ _brought: dict[str, set[str]] = {}
 
 @contextmanager
 def _bringing(plugin: str) -> Iterator[set[str]]:
-    """The modules that loading a plugin loads, those that no import statement names included; it loads them once a
-    process, so they are remembered.
+    """The modules that loading and registering a plugin loads, those that no import statement names included; it loads
+    them once a process, so they are remembered.
     """
     known = _brought.setdefault(plugin, set())
     if plugin in sys.modules:  # it will load nothing more
         yield known
         return
     before = loose_modules()
-    yield known
-    known |= loose_modules() - before
+    try:
+        yield known
+    finally:
+        later = loose_modules() - before
+        known |= later
+    code.remember(sorted(later))
 
 
 def _top_levels(entry: metadata.EntryPoint) -> frozenset[str]:
@@ -94,7 +99,7 @@ def _register(
     module: ModuleType,
     distribution: str,
     level: int,
-    brought: Collection[str],
+    brought: Set[str],
     own: frozenset[str],
 ) -> None:
     """Calls the hooks of one module; whatever goes wrong is that module's."""
@@ -111,8 +116,11 @@ def _register(
 
     def checked(cls: Any, base: type) -> Registered:
         _check(cls, base, distribution)
-        roots = dict.fromkeys([cls.__module__, module.__name__, *sorted(brought)])
-        return Registered(cls, distribution, level, tuple(roots), own)
+        roots = tuple(dict.fromkeys([cls.__module__, module.__name__]))
+        if level != OWN and not paths_of(cls):
+            for place in code.unheld(*roots, *sorted(brought), own=own):
+                raise PluginError(f"{place} runs code that no key would hold; {ADVICE}")
+        return Registered(cls, distribution, level, roots, own, brought, registry.samplers)
 
     try:
         with contained("registering"):

@@ -6,7 +6,13 @@ import ast
 import hashlib
 from collections.abc import Iterator
 
-__all__ = ["imports_of", "slice_of", "syntax_sha256"]
+__all__ = ["COMPUTED", "UNHELD", "computed_imports", "imports_of", "slice_of", "syntax_sha256"]
+
+# What imports modules whose names are computed; and what runs code that no module in sys.modules need hold.
+COMPUTED = frozenset({"import_module", "__import__", "eval", "sys.modules"})
+LOADERS = ("spec_from_file_location", "spec_from_loader", "module_from_spec", "exec_module", "SourceFileLoader")
+UNHELD = frozenset({"exec", "runpy", "imp", "zipimport", "SourcelessFileLoader", "ExtensionFileLoader", *LOADERS})
+BUILTIN = frozenset({"exec", "eval", "__import__"})  # as methods, such as model.eval(), they are something else
 
 
 def syntax_sha256(tree: ast.AST) -> str:
@@ -72,6 +78,9 @@ def imports_of(tree: ast.AST, package: str) -> Iterator[str]:
     """The full names of the modules that a module imports, anywhere in it. What is imported from a module may be one of
     its own modules or not; both names are given.
     """
+    nodes = list(ast.walk(tree))
+    if "samplerbench" in [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]:
+        yield from (name for node in nodes if isinstance(node, ast.Attribute) for name in _home(node.attr))
     stack: list[ast.AST] = [tree]
     while stack:
         node = stack.pop()
@@ -94,15 +103,53 @@ def imports_of(tree: ast.AST, package: str) -> Iterator[str]:
                 yield _absolute(name.value.lstrip("."), level, package)
 
 
-def _exported(module: str, name: str) -> Iterator[str]:
-    if module == "samplerbench":
-        from . import _HOME
+def computed_imports(tree: ast.AST) -> list[tuple[int, str]]:
+    """Line and name of all in a module that imports or runs code which no import statement names: `COMPUTED` and
+    `UNHELD`. A module whose name is written out, import_module("name"), is as good as a statement.
+    """
+    plain = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call) and _written_out(node)}
+    found: list[tuple[int, str]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute) and id(node) not in plain:
+            found.append((node.lineno, _dotted(node)))
+        elif isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [alias.name for alias in node.names if alias.asname or node.module == "sys"]
+            names += [node.module or "", *(f"{node.module}.{name}" for name in names)]
+            found += [(node.lineno, name) for name in names]
+    return sorted({(line, name) for line, name in found if name in COMPUTED | UNHELD})
 
-        if name in _HOME:
-            yield f"samplerbench.{_HOME[name]}"
-            return
-    if name != "*":
-        yield f"{module}.{name}"
+
+def _written_out(call: ast.Call) -> bool:
+    """Whether it imports a module whose name stands there."""
+    name = call.args[0] if call.args else None
+    known = isinstance(name, ast.Constant) and isinstance(name.value, str) and not name.value.startswith(".")
+    return known and _called(call.func) in ("import_module", "__import__")
+
+
+def _dotted(node: ast.Name | ast.Attribute) -> str:
+    """What a name stands for, as far as `computed_imports` looks for it."""
+    if isinstance(node, ast.Name):
+        return node.id
+    owner = node.value.id if isinstance(node.value, ast.Name) else ""
+    if node.attr in BUILTIN and owner not in ("builtins", "__builtins__"):
+        return ""
+    return "sys.modules" if (owner, node.attr) == ("sys", "modules") else node.attr
+
+
+def _exported(module: str, name: str) -> Iterator[str]:
+    home = list(_home(name)) if module == "samplerbench" else []
+    if home or name != "*":
+        yield from home or [f"{module}.{name}"]
+
+
+def _home(name: str) -> Iterator[str]:
+    """The module that one of samplerbench's public names is of."""
+    from . import _HOME
+
+    if name in _HOME:
+        yield f"samplerbench.{_HOME[name]}"
 
 
 def _absolute(module: str, level: int, package: str) -> str:

@@ -86,7 +86,7 @@ class Executor:
     def _shards(self, planned: Planned, record: Record) -> list[Shard]:
         """The shards of a cell's samples; what they took goes into the record."""
         cell, shards, record.cached = planned.cell, [], 0
-        known = self.registry.entry(planned.sampler.name).accounts_for
+        entry = self.registry.entry(planned.sampler.name)
         for start in range(0, self.config.samples, SHARD):
             wanted = range(start, min(start + SHARD, self.config.samples))
             shard = self.cache.load(cell.key, start // SHARD)
@@ -96,8 +96,9 @@ class Executor:
                 self.listener.advance(planned, there)
             if there < len(wanted):
                 new = self.worker.draw(
-                    cell, wanted[there:], known, lambda samples: self.listener.advance(planned, samples)
+                    cell, wanted[there:], entry.accounts_for, lambda samples: self.listener.advance(planned, samples)
                 )
+                entry.confirm()
                 shard = new if shard is None else Shard.joined([shard, new])
                 self.cache.save(cell.key, start // SHARD, shard)
             assert shard is not None

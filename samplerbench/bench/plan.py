@@ -118,26 +118,30 @@ def plan_cells(config: RunConfig, registry: Registry, model: Model, extractor: E
                 raise UserError(f"{spec}: {error}") from None
         chosen.setdefault(Sampler.spec(sampler), (sampler, registry.entry(sampler.name)))
     core = code_sha256("samplerbench.bench.worker")
+    grids = {
+        (spec, value): _grid(sampler, value, config.axis, model.schedule)
+        for spec, (sampler, _) in chosen.items()
+        for value in sorted(set(config.values))
+    }
     plan = []
-    for spec, (sampler, origin) in chosen.items():
-        for value in sorted(set(config.values)):
-            times, claimed, reason, details = _grid(sampler, value, config.axis, model.schedule)
-            cell = Cell(
-                model=model.sha256,
-                sampler=spec,
-                options=plain_options(sampler),
-                code=origin.code_sha256,
-                axis=config.axis,
-                value=value,
-                times=times,
-                seed=config.seed,
-                dtype=config.dtype,
-                device=device.partition(":")[0],
-                extractor=(extractor.name, extractor.layer, extractor.sha256),
-                core=core,
-                torch=torch.__version__,
-            )
-            plan.append(Planned(cell, sampler, claimed, reason, details))
+    for (spec, value), (times, claimed, reason, details) in grids.items():
+        sampler, origin = chosen[spec]  # whose code is hashed now that all of it has planned, and loaded what it may
+        cell = Cell(
+            model=model.sha256,
+            sampler=spec,
+            options=plain_options(sampler),
+            code=origin.code_sha256,
+            axis=config.axis,
+            value=value,
+            times=times,
+            seed=config.seed,
+            dtype=config.dtype,
+            device=device.partition(":")[0],
+            extractor=(extractor.name, extractor.layer, extractor.sha256),
+            core=core,
+            torch=torch.__version__,
+        )
+        plan.append(Planned(cell, sampler, claimed, reason, details))
     return plan
 
 

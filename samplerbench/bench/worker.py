@@ -19,7 +19,7 @@ from ..images import quantise
 from ..metrics.extractors import Extractor
 from ..models.experts import networks_of
 from ..models.model import Model
-from ..modules import loose_modules
+from ..modules import ADVICE, loose_modules
 from ..sampler import Sampler
 from .cell import Cell, plain_options
 from .seal import Seal, Tampered
@@ -112,7 +112,7 @@ class Worker:
         if later:
             raise Tampered(
                 f"{cell.sampler} loaded the module {later[0]} while it sampled, which the key of its results does not "
-                "hold; import it by a plain import statement, or name its file in depends_on"
+                f"hold; {ADVICE}"
             )
         return shard
 
