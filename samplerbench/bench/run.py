@@ -158,7 +158,8 @@ class BenchmarkRun:
         """
         earlier = self.store.open()
         try:
-            self._execute(earlier)
+            with _full_precision():
+                self._execute(earlier)
         finally:
             self.store.close()
 
@@ -205,14 +206,13 @@ class BenchmarkRun:
         self.store.write_run(self._description("running"))
         listener.plan(self.cells, config.samples)
         try:
-            with _full_precision():
-                for cell, identity in zip(self.cells, planned, strict=True):
-                    listener.start(cell)
-                    if identity in finished:
-                        self.records.append(finished[identity])
-                    else:
-                        self._run(executor, cell, known.get(identity))
-                    listener.finish(cell, self.records[-1])
+            for cell, identity in zip(self.cells, planned, strict=True):
+                listener.start(cell)
+                if identity in finished:
+                    self.records.append(finished[identity])
+                else:
+                    self._run(executor, cell, known.get(identity))
+                listener.finish(cell, self.records[-1])
             # in the order of the plan, whatever was there before
             self.store.replace([*others, *self.records], config.metrics)
         except BaseException as error:

@@ -21,6 +21,7 @@ from ..models.experts import networks_of
 from ..models.model import Model
 from ..modules import ADVICE, loose_modules
 from ..sampler import Sampler
+from ..settings import GENERATORS, changed, states
 from .cell import Cell, plain_options
 from .seal import Seal, Tampered
 from .shards import KEPT, Batch, Shard
@@ -99,15 +100,20 @@ class Worker:
 
         Raises Unsuitable, Tampered, and whatever the sampler raises.
         """
-        before = loose_modules()
+        before, generators = loose_modules(), states(GENERATORS)
         try:
             shard = self._draw(cell, indices, advance)
         except BaseException:
             self.heal()
+            changed(GENERATORS, generators)
             raise
-        broken = self.heal()
+        broken, drawn_from = self.heal(), changed(GENERATORS, generators)
         if broken:
             raise Tampered(f"{cell.sampler} changed {broken}")
+        if drawn_from:
+            raise Tampered(
+                f"{cell.sampler} drew from the global generator of {drawn_from[0]}; noise(i) is what it is given"
+            )
         later = sorted(name for name in loose_modules() - before if not accounted(name))
         if later:
             raise Tampered(

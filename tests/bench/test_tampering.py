@@ -106,6 +106,23 @@ def no_mkldnn(eps, grid, x):
 def products(eps, grid, x):
     torch.set_float32_matmul_precision("medium")
 
+def tf32(eps, grid, x):
+    torch.backends.cudnn.allow_tf32 = True
+
+def torchs(eps, grid, x):
+    return (x + torch.randn(x.shape)).clamp(-1, 1)
+
+def seeds(eps, grid, x):
+    torch.manual_seed(0)
+
+def numpys(eps, grid, x):
+    import numpy
+    numpy.random.rand()
+
+def pythons(eps, grid, x):
+    import random
+    random.seed(1)
+
 class Unspeakable(Exception):
     def __str__(self):
         raise SystemExit(0)
@@ -157,7 +174,8 @@ def epsilon(drawn):
 
 SAMPLERS = (scale_weights, one_weight, swap_weights, then_fail, train_mode, new_forward, default_dtype, write_betas,
     new_nodes, shorter, asks_below, resets, sets_budget, sets_rows, shares_rows, leaves, ends, end_of_file,
-    needs_gradient, other_device, autocasts, no_mkldnn, products, unspeakable, surrogates)
+    needs_gradient, other_device, autocasts, no_mkldnn, products, unspeakable, surrogates,
+    tf32, torchs, seeds, numpys, pythons)
 
 @hookimpl
 def samplerbench_samplers(register):
@@ -199,6 +217,11 @@ REASONS = {
     "autocasts": "Tampered: autocasts changed torch's autocast",
     "no-mkldnn": "Tampered: no-mkldnn changed torch's use of MKL-DNN",
     "products": "Tampered: products changed torch's precision of float32 products",
+    "tf32": "Tampered: tf32 changed torch's use of cuDNN",
+    "torchs": "Tampered: torchs drew from the global generator of torch; noise(i) is what it is given",
+    "seeds": "Tampered: seeds drew from the global generator of torch",
+    "numpys": "Tampered: numpys drew from the global generator of numpy",
+    "pythons": "Tampered: pythons drew from the global generator of random",
     "unspeakable": "Unspeakable: its message cannot be had",
     "surrogates": "ValueError: \\ud800 \\x1b[31m",
     "asks-below": "Miscounted: asks-below had the network run on 80 rows, and was counted 0",
