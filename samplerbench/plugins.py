@@ -19,7 +19,7 @@ from typing import Any
 import pluggy
 
 from . import code, hookspecs
-from .bench.record import COLUMNS
+from .bench.record import COLUMNS, ENDINGS
 from .errors import contained, one_line
 from .metrics.metric import Metric
 from .modules import ADVICE, loose_modules
@@ -27,6 +27,8 @@ from .registry import INSTALLED, NAMED, OWN, PluginError, Registered, Registry, 
 from .sampler import Sampler, check_options, make_sampler
 
 __all__ = ["load_plugins"]
+
+LONGEST = 60  # bytes of a metric's name
 
 
 def load_plugins(named: Iterable[str] = ()) -> Registry:
@@ -180,7 +182,12 @@ def _is_subclass(cls: object, base: type) -> bool:
 def _check_metric(cls: type[Metric], distribution: str) -> None:
     if cls.direction not in ("lower", "higher"):
         raise PluginError(f"{distribution}: {cls.__name__}.direction is 'lower' or 'higher', got {cls.direction!r}")
-    if cls.name in COLUMNS or cls.name.endswith(("_se", "_n")):
+    if not cls.name.isprintable() or "/" in cls.name or len(cls.name.encode()) > LONGEST:
+        raise PluginError(
+            f"{distribution}: {cls.__name__}.name is part of file names: expected at most {LONGEST} bytes of "
+            f"characters that print, and no '/', got {cls.name!r}"
+        )
+    if cls.name in COLUMNS or cls.name.endswith(ENDINGS[1:]):
         raise PluginError(f"{distribution}: {cls.__name__}.name '{cls.name}' is another column's of results.csv")
 
 

@@ -87,6 +87,7 @@ class Executor:
         """The shards of a cell's samples; what they took goes into the record."""
         cell, shards, record.cached = planned.cell, [], 0
         entry = self.registry.entry(planned.sampler.name)
+        self.worker.start()
         for start in range(0, self.config.samples, SHARD):
             wanted = range(start, min(start + SHARD, self.config.samples))
             shard = self.cache.load(cell.key, start // SHARD)

@@ -22,7 +22,7 @@ from ..metrics.reference import Reference
 from ..sampler import Sampler
 from .cell import Cell
 from .keep import Keeper
-from .seal import Tampered, digest
+from .seal import Tampered
 from .shards import Shard
 from .worker import Worker
 
@@ -62,8 +62,6 @@ class Measurer:
         """Every metric of a cell, from the shards of its samples 0..n-1. One that fails costs its own column."""
         whole = Shard.joined(shards)
         result = Measurements(quantise(shards[0].x0[:GRID]))
-        given = [whole.features, whole.logits, shards[0].x0]
-        before = digest(*given)
         for metric, code in self.metrics:
             measured: Measured | None = None
             error: Exception | None = None
@@ -75,11 +73,7 @@ class Measurer:
                 result.reasons.append(str(reason))
             except Exception as raised:
                 error = raised
-            spoilt = digest(*given) != before
-            broken = " and ".join(
-                filter(None, [self.worker.heal(), "what all metrics are measured from" if spoilt else ""])
-            )
-            if broken:
+            if broken := self.worker.heal():
                 error = Tampered(f"{metric.name} changed {broken}")
             if error:
                 result.reasons.append(f"{metric.name} failed: {one_line(error)}")
@@ -88,19 +82,18 @@ class Measurer:
                 result.found[metric.name] = measured
                 if measured.note:
                     result.reasons.append(f"{metric.name}: {measured.note}")
-            if spoilt:
-                break
         return result
 
     def _drawn(self, cell: Cell, sampler: Sampler, whole: Shard, x0: Tensor, code: str) -> Drawn:
+        """What a metric is given is its own: whatever it does to it, the next one has it as it was."""
         worker = self.worker
         assert cell.times is not None
         return Drawn(
-            features=whole.features,
-            logits=whole.logits if whole.logits.shape[1] else None,
-            x0=x0,
-            reference=copy.deepcopy(self.reference),  # so that no metric changes it for the next
-            sampler=sampler,
+            features=whole.features.clone(),
+            logits=whole.logits.clone() if whole.logits.shape[1] else None,
+            x0=x0.clone(),
+            reference=copy.deepcopy(self.reference),
+            sampler=copy.copy(sampler),
             grid=TimeGrid(copy.deepcopy(worker.model.schedule), cell.times),
             epsilon=worker.model.epsilon(worker.dtype),
             seed=cell.seed,

@@ -41,11 +41,11 @@ class Worker:
         extractor: on `device` already.
         make: the sampler of a spec.
         device: cpu, cuda or cuda:N. dtype: precision of the network.
-        batch_size: halved for good where memory runs out. hardware: what the device is, by name.
+        batch_size: halved for the rest of a cell where memory runs out. hardware: what the device is, by name.
         notice: told a line that the user should know.
 
     Attributes:
-        model: on `device`. epsilon: its ε(x, t).
+        model: on `device`. epsilon: its ε(x, t). batch_size: that of the cell.
     """
 
     def __init__(
@@ -61,7 +61,8 @@ class Worker:
         notice: Callable[[str], None],
     ) -> None:
         self._reload, self.extractor, self.make, self.notice = reload, extractor, make, notice
-        self.device, self.dtype, self.batch_size, self.hardware = device, dtype, batch_size, hardware
+        self.device, self.dtype, self.hardware = device, dtype, hardware
+        self.batch_size = self._whole = batch_size
         self.state_dtype = torch.float64 if dtype == "float64" else torch.float32
         self._ready(model)
 
@@ -86,6 +87,10 @@ class Worker:
         if broken:
             self._ready(self._reload())
         return broken
+
+    def start(self) -> None:
+        """A new cell: who took the memory of the one before need not be there, so batches are whole again."""
+        self.batch_size = self._whole
 
     def draw(
         self,

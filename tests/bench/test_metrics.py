@@ -178,6 +178,11 @@ def test_bad_metrics(go, changes, message):
     [
         ('name = "seed"', "name 'seed' is another column's of results.csv"),
         ('name = "fid_se"', "name 'fid_se' is another column's of results.csv"),
+        ('name = "a_sha256"', "name 'a_sha256' is another column's of results.csv"),
+        ('name = "a/b"', "name is part of file names: expected at most 60 bytes of characters that print, and no '/'"),
+        ('name = "a\\x1b[31m"', "expected at most 60 bytes of characters that print"),
+        ('name = "a\\ud800"', "expected at most 60 bytes of characters that print"),
+        ('name = "a" * 61', "expected at most 60 bytes of characters that print"),
         ('name = "two words"', "must be a word without"),
         ('name = "x"\n    direction = "up"', "direction is 'lower' or 'higher', got 'up'"),
     ],
