@@ -129,7 +129,7 @@ class BenchmarkRun:
 
     def __init__(self, config: RunConfig, out: Path, listener: Listener) -> None:
         self.config, self.listener = config, listener
-        self.store = Store(out)
+        self.store = Store(out, listener.notice)
         self.records: list[Record] = []
         self.broken = 0
         self.registry: Registry = load_plugins(config.plugins)

@@ -65,7 +65,8 @@ def contents(out: Path) -> dict[str, bytes]:
         for file in (out / folder).glob("*")
     }
     rows = pd.read_csv(out / "results.csv")
-    times = [name for name in rows.columns if name.startswith("seconds") or name in ("finished", "cached")]
+    apart = ("finished", "cached", "checksum")
+    times = [name for name in rows.columns if name.startswith("seconds") or name in apart]
     status = json.loads((out / "run.json").read_text())["status"]
     return found | {"rows": rows.drop(columns=times).to_csv().encode(), "status": status.encode()}
 
