@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["GENERATORS", "SETTINGS", "changed", "states"]
+__all__ = ["GENERATORS", "SETTINGS", "changed", "full_precision", "states"]
 
 State = tuple[Callable[[], Any], Callable[[Any], object]]  # how it is read, how it is put back
 AUTOCAST = ("cpu", "cuda")
@@ -88,3 +89,15 @@ def changed(table: Mapping[str, State], before: Mapping[str, Any]) -> list[str]:
     for name in names:
         table[name][1](before[name])
     return names
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Without TF32, which changes FIDs in the third digit."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before

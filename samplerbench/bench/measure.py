@@ -12,13 +12,14 @@ from typing import Any
 
 from torch import Tensor
 
-from ..data import load_images
+from ..data import Images, load_images
 from ..diffusion.grid import TimeGrid
 from ..errors import UserError, contained, one_line
 from ..images import quantise
 from ..metrics.measured import Measured, Unmeasurable
 from ..metrics.metric import Drawn, Metric
 from ..metrics.reference import Reference
+from ..models.model import Model
 from ..sampler import Sampler
 from .cell import Cell
 from .keep import Keeper
@@ -26,7 +27,7 @@ from .seal import Tampered
 from .shards import Shard
 from .worker import Worker
 
-__all__ = ["Measurements", "Measurer"]
+__all__ = ["Measurements", "Measurer", "real_images"]
 
 GRID = 64  # samples of a cell's picture
 
@@ -47,8 +48,8 @@ class Measurements:
 class Measurer:
     """Measures cells.
 
-    metrics: with the hash of each one's code. keeper: for what is costly and belongs to the model. data_root: where the
-    files of the model's dataset are.
+    metrics: with the hash of each one's code, and of the images that it needs. keeper: for what is costly and belongs
+    to the model. data_root: where the files of the model's dataset are.
     """
 
     metrics: Sequence[tuple[Metric, str]]
@@ -66,7 +67,7 @@ class Measurer:
             measured: Measured | None = None
             error: Exception | None = None
             try:
-                drawn = self._drawn(cell, sampler, whole, shards[0].x0, code)
+                drawn = self._drawn(metric, code, cell, sampler, whole, shards[0].x0)
                 with contained(metric.name):
                     measured = _checked(metric, metric.measure(drawn))
             except Unmeasurable as reason:
@@ -84,7 +85,7 @@ class Measurer:
                     result.reasons.append(f"{metric.name}: {measured.note}")
         return result
 
-    def _drawn(self, cell: Cell, sampler: Sampler, whole: Shard, x0: Tensor, code: str) -> Drawn:
+    def _drawn(self, metric: Metric, code: str, cell: Cell, sampler: Sampler, whole: Shard, x0: Tensor) -> Drawn:
         """What a metric is given is its own: whatever it does to it, the next one has it as it was."""
         worker = self.worker
         assert cell.times is not None
@@ -100,7 +101,7 @@ class Measurer:
             device=worker.device,
             dtype=worker.state_dtype,
             keep=partial(self._keep, cell, code),
-            real_images=self._real_images,
+            real_images=partial(self._real_images, metric),
             notice=self.notice,
         )
 
@@ -110,16 +111,22 @@ class Measurer:
         known = {field: getattr(cell, field) for field in ("model", "dtype", "seed", "device", "core", "torch")}
         return self.keeper(name, known | {"code": code, "identity": identity}, compute)
 
-    def _real_images(self) -> Tensor:
-        model = self.worker.model
-        recipe = model.config.get("training", {}).get("recipe", {})
-        name = recipe.get("data", {}).get("dataset")
-        if not name:
-            raise Unmeasurable(f"model '{model.name}' does not say which dataset it was trained on")
-        try:
-            return load_images(name, self.data_root, train=False).images
-        except UserError as error:
-            raise Unmeasurable(str(error)) from None
+    def _real_images(self, metric: Metric) -> Tensor:
+        if not metric.needs_images:
+            raise TypeError(f"{metric.name} asks for real images; it has to say so: needs_images = True")
+        return real_images(self.worker.model, self.data_root).images
+
+
+def real_images(model: Model, data_root: Path | None) -> Images:
+    """The test images of a model's dataset. Raises Unmeasurable where they cannot be had."""
+    recipe = model.config.get("training", {}).get("recipe", {})
+    name = recipe.get("data", {}).get("dataset")
+    if not name:
+        raise Unmeasurable(f"model '{model.name}' does not say which dataset it was trained on")
+    try:
+        return load_images(name, data_root, train=False)
+    except UserError as error:
+        raise Unmeasurable(str(error)) from None
 
 
 def _checked(metric: Metric, measured: object) -> Measured:

@@ -50,7 +50,7 @@ class Drawn:
             can: for what is costly and belongs to the model, not to the cell. Model, seed, precision, device and the
             metric's own code are in its key already; `identity`, plain values, is whatever else it depends on.
         real_images: gives the test images of the model's dataset, uint8 [N, C, H, W]; raises UserError where they
-            cannot be had.
+            cannot be had. For metrics that say `needs_images`.
         notice: tells the user a line.
     """
 
@@ -77,6 +77,8 @@ class Metric(ABC):
         direction: whether `lower` or `higher` is better.
         extrapolates: whether its bias falls as 1/n and differs between samplers, so that two cells are compared by what
             it would be of infinitely many samples (`stats.difference`).
+        needs_images: whether it is measured on `real_images`; then a value hangs on them, too, and is measured anew
+            where they are others.
         about: what it measures, in a line.
         paper: its source.
         depends_on: as that of a `Sampler`.
@@ -85,6 +87,7 @@ class Metric(ABC):
     name: ClassVar[str]
     direction: ClassVar[Literal["lower", "higher"]] = "lower"
     extrapolates: ClassVar[bool] = False
+    needs_images: ClassVar[bool] = False
     about: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     depends_on: ClassVar[tuple[str, ...]] = ()

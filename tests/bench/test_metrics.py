@@ -158,6 +158,25 @@ def test_the_bound_is_of_test_images(go, tiny_model, tmp_path):
     assert frame["vlb_bpd"][0] > 1
     assert frame["vlb_bpd_n"][0] == 30
     assert frame["reason"][1] == "ddim has no transition densities"
+    # other test images are another result
+    np.savez(tmp_path / "images.npz", images=pictures, test_images=pictures // 2)
+    other = go("ddpm,ddim", "b", data_root=tmp_path / "images.npz", **options)
+    assert other["vlb_bpd"][0] != frame["vlb_bpd"][0]
+    assert other["key"].tolist() == frame["key"].tolist()
+    assert other["vlb_bpd_sha256"][0] != frame["vlb_bpd_sha256"][0]
+    again = go("ddpm,ddim", "b", data_root=tmp_path / "images.npz", **options)
+    assert again["finished"][0] == other["finished"][0]
+
+
+def test_a_metric_that_asks_for_images_has_to_say_so(go, tmp_path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from samplerbench import Measured, Metric, hookimpl\nclass Mine(Metric):\n    name = 'mine'\n"
+        "    def measure(self, drawn):\n        return Measured(float(drawn.real_images().sum()))\n"
+        "@hookimpl\ndef samplerbench_metrics(register):\n    register(Mine)\n"
+    )
+    frame = go("ddim", metrics="mine", plugins=[str(plugin)])
+    assert frame["reason"][0].endswith("mine asks for real images; it has to say so: needs_images = True")
 
 
 @pytest.mark.parametrize(
