@@ -49,7 +49,8 @@ class Measurer:
     """Measures cells.
 
     metrics: with the hash of each one's code, and of the images that it needs. keeper: for what is costly and belongs
-    to the model. data_root: where the files of the model's dataset are.
+    to the model. data_root: where the files of the model's dataset are. confirm: raises where a file that the metric of
+    that name depends on is no longer what was hashed.
     """
 
     metrics: Sequence[tuple[Metric, str]]
@@ -58,6 +59,7 @@ class Measurer:
     keeper: Keeper
     data_root: Path | None
     notice: Callable[[str], None]
+    confirm: Callable[[str], None]
 
     def measure(self, cell: Cell, sampler: Sampler, shards: Sequence[Shard]) -> Measurements:
         """Every metric of a cell, from the shards of its samples 0..n-1. One that fails costs its own column."""
@@ -70,6 +72,7 @@ class Measurer:
                 drawn = self._drawn(metric, code, cell, sampler, whole, shards[0].x0)
                 with contained(metric.name):
                     measured = _checked(metric, metric.measure(drawn))
+                self.confirm(metric.name)
             except Unmeasurable as reason:
                 result.reasons.append(str(reason))
             except Exception as raised:

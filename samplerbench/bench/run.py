@@ -183,10 +183,13 @@ class BenchmarkRun:
         )
         coded = [(metric, self._metric_sha256[metric.name]) for metric in self.metrics]
         keeper = Keeper(folder, notice, config.fresh)
-        measurer = Measurer(coded, self.reference, worker, keeper, config.data_root, notice)
+        measurer = Measurer(coded, self.reference, worker, keeper, config.data_root, notice, self._confirm)
         return Executor(
             config, self.registry, worker, measurer, ShardCache(folder, notice, config.fresh), self.listener
         )
+
+    def _confirm(self, metric: str) -> None:
+        self.registry.metric_entry(metric).confirm()
 
     @cached_property
     def _metric_sha256(self) -> dict[str, str]:

@@ -284,6 +284,19 @@ class TestPluginCode:
         assert frame["status"].tolist() == ["failed", "done"]
         assert frame["reason"][0] == "CodeChanged: table.txt, which mine depends on, was changed during the run"
 
+    def test_so_does_a_metrics_and_costs_its_column_alone(self, tmp_path, go):
+        (tmp_path / "table.txt").write_text("1")
+        (tmp_path / "mine.py").write_text(
+            "from pathlib import Path\nfrom samplerbench import Measured, Metric, hookimpl\n"
+            "TABLE = Path(__file__).parent / 'table.txt'\nclass Mine(Metric):\n    name = 'mine'\n"
+            "    depends_on = 'table.txt'\n    def measure(self, drawn):\n"
+            "        TABLE.write_text('2')\n        return Measured(1.0)\n"
+            "@hookimpl\ndef samplerbench_metrics(register):\n    register(Mine)\n"
+        )
+        frame = go("ddim", plugins=[str(tmp_path / "mine.py")], metrics="mine,fid")
+        assert frame[["mine", "fid"]].notna().to_numpy().tolist() == [[False, True]]
+        assert "table.txt, which mine depends on, was changed during the run" in frame["reason"][0]
+
     def test_two_modules_of_one_file_name_both_count(self, tmp_path, anew):
         """Files that were named have the names of their files in a key, wherever they lie."""
         imports = "import sys; OTHER = sys.modules"
