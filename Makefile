@@ -10,7 +10,7 @@ bench: $(VENV)/.installed
 	$(BIN)/samplerbench run --samplers $(SAMPLERS)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import random
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +19,7 @@ from ..drawing import BadSample
 from ..errors import BudgetExceeded, TooFewEvaluations, UserError, one_line
 from ..sampler import Sampler
 from ..sampling import plan_grid
+from ..settings import GENERATORS, SETTINGS, changed, states
 from .mixture import GaussianMixture
 from .rig import CONTINUOUS, DISCRETE, Failed, Inapplicable, noise_of, quadratic_grid, run, some_grid
 
@@ -42,19 +41,26 @@ class Finding:
 
 def check_sampler(sampler: Sampler) -> list[Finding]:
     """Every check of one sampler, in seconds on a CPU."""
-    findings = []
+    findings, before = [], states(SETTINGS)
     for name, check in CHECKS.items():
-        try:
-            findings.append(Finding(name, "passed", check(sampler)))
-        except Inapplicable as reason:
-            findings.append(Finding(name, "skipped", str(reason)))
-        except Failed as reason:
-            findings.append(Finding(name, "failed", str(reason)))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # SystemExit too: it is this check's, not the program's, end
-            findings.append(Finding(name, "failed", one_line(error), traceback.format_exc()))
+        finding = _finding(name, check, sampler)
+        if names := changed(SETTINGS, before):
+            finding = Finding(name, "failed", f"it changed {' and '.join(names)}", finding.details)
+        findings.append(finding)
     return findings
+
+
+def _finding(name: str, check: Callable[[Sampler], str], sampler: Sampler) -> Finding:
+    try:
+        return Finding(name, "passed", check(sampler))
+    except Inapplicable as reason:
+        return Finding(name, "skipped", str(reason))
+    except Failed as reason:
+        return Finding(name, "failed", str(reason))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too: it is this check's, not the program's, end
+        return Finding(name, "failed", one_line(error), traceback.format_exc())
 
 
 def _evaluations(sampler: Sampler) -> str:
@@ -199,24 +205,15 @@ def _repeatable(sampler: Sampler) -> str:
     """Two runs are identical, no global random state is touched, and x_T is not modified."""
     truth, grid, noise = GaussianMixture(DISCRETE), some_grid(sampler), noise_of(6)
     x = noise.x_T()
-    before, states = x.clone(), _global_states()
+    before, generators = x.clone(), states(GENERATORS)
     first = run(sampler, truth, grid, noise, x).x0
     if not torch.equal(x, before):
         raise Failed("it changed x_T in place")
-    for library, now in _global_states().items():
-        if now != states[library]:
-            raise Failed(f"it drew from the global generator of {library}; noise(i) is what it is given")
+    for library in changed(GENERATORS, generators):
+        raise Failed(f"it drew from the global generator of {library}; noise(i) is what it is given")
     if not torch.equal(run(sampler, truth, grid, noise, x).x0, first):
         raise Failed("two runs differ")
     return "two runs agree; x_T and global random states are as they were"
-
-
-def _global_states() -> dict[str, object]:
-    return {
-        "torch": torch.random.get_rng_state().numpy().tobytes(),
-        "numpy": repr(np.random.get_state()),
-        "random": random.getstate(),
-    }
 
 
 def _precision(sampler: Sampler) -> str:

@@ -125,7 +125,7 @@ def test_batch_size_and_company_change_nothing_but_rounding(go):
 def test_what_a_sampler_needs_and_the_model_lacks_is_a_reason(go):
     frame = go("analytic-ddpm,ddpm")
     assert frame["status"].tolist() == ["skipped"] * 2 + ["done"] * 2
-    assert frame["reason"][0].startswith("this model does not hold the mean square of ε_θ")
+    assert frame["reason"][0].startswith("analytic-ddpm is unsuitable: this model does not hold the mean square of ε_θ")
 
 
 def test_steps_are_counted_in_evaluations(go):
