@@ -72,8 +72,8 @@ def _round(low: float, high: float) -> list[float]:
 
 
 def _even(low: float, high: float) -> list[float]:
-    """About five round numbers."""
-    rough = (high - low) / 5
+    """Four to eight round numbers."""
+    rough = (high - low) / 7
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
     first = math.ceil(low / step)

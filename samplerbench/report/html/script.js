@@ -37,7 +37,7 @@
     const svg = plot.querySelector("svg"), tip = plot.querySelector(".tip");
     const chart = data.charts[svg.dataset.chart.replace(/-front$/, "")];
     let current = null;
-    const marks = () => all("use", svg).filter((mark) => !mark.closest(".off"));
+    const marks = () => all("[data-i], [data-p]", svg).filter((mark) => !mark.closest(".off"));
     const where = (mark) => {
       const box = mark.getBoundingClientRect();
       return [box.x + box.width / 2, box.y + box.height / 2];
