@@ -17,6 +17,7 @@ from .compare import compare
 from .info import info
 from .list import list_
 from .models import models
+from .plot import plot
 from .reference import reference
 from .report import report
 from .run import run
@@ -58,7 +59,7 @@ def cli() -> None:
     """Benchmarks diffusion samplers: network evaluations against FID."""
 
 
-for command in (run, table, compare, report, check, list_, models, train, reference, info):
+for command in (run, table, compare, report, plot, check, list_, models, train, reference, info):
     cli.add_command(command)
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from ..errors import UserError
+
 
 @click.command()
 @click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="A B …")
@@ -26,6 +28,7 @@ import click
     "its conditions and number of samples.",
 )
 @click.option("--markdown", is_flag=True, help="Print Markdown.")
+@click.option("--latex", is_flag=True, help="Print LaTeX, for \\usepackage{booktabs}: best bold, ties underlined.")
 def table(
     results: tuple[Path, ...],
     metric: str,
@@ -34,6 +37,7 @@ def table(
     honest: bool,
     force: bool,
     markdown: bool,
+    latex: bool,
 ) -> int:
     """The table of finished runs: samplers × evaluations, as `run` prints it.
 
@@ -46,10 +50,13 @@ def table(
     """
     from ..plugins import load_plugins
     from ..report.choice import Where, check_one_table, choose
+    from ..report.latex import latex_table
     from ..report.results import metric_named, read_results
     from ..report.tables import table as table_of_files
     from ..report.terminal.table import print_table
 
+    if markdown and latex:
+        raise UserError("--markdown and --latex are two ways to print it; choose one")
     registry = load_plugins(plugins)
     chosen = metric_named(metric, registry, results)
     read = [read_results(path, metric) for path in results]
@@ -60,5 +67,9 @@ def table(
         return 1
     if not force:
         check_one_table(files)
-    print_table(table_of_files(files, chosen, honest, force), markdown)
+    found = table_of_files(files, chosen, honest, force)
+    if latex:
+        click.echo(latex_table(found))
+    else:
+        print_table(found, markdown)
     return 0

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 from ..registry import Registry
 from ..stats.power import power_law
 from .axes import axis_of_costs, axis_of_values
 from .shown import Shown, plain_column
-from .view import Chart, Direction, Floor, Point, Published, Series, Slope
+from .view import Chart, Cost, Direction, Floor, Point, Published, Series, Slope
 
-__all__ = ["COSTS", "Cost", "charts", "costs_of", "front", "traits"]
+__all__ = ["COSTS", "charts", "costs_of", "front", "traits"]
 
-Cost = Literal["evaluations", "seconds"]
 COSTS: tuple[Cost, ...] = ("evaluations", "seconds")
 NORMAL = 1.959963984540054  # errors to either side that hold the truth with 95 %
 FALLING = ("ode_rmse",)  # metrics that fall as a power of the evaluations, so that a slope says something
@@ -27,7 +25,7 @@ def charts(
     published: Sequence[Published] = (),
     fronts: bool = True,
 ) -> list[Chart]:
-    """The curves of a metric against evaluations and, where rows say it, against seconds; and of each the front."""
+    """The curves of a metric against evaluations and, where rows say them, seconds; and of each the front."""
     found: list[Chart] = []
     for cost in COSTS:
         places, x = costs_of(rows, cost)
@@ -44,9 +42,11 @@ def charts(
         )
         up = axis_of_values(f"{what} ({rows.metric.direction} is better)", points, floors, [one.y for one in beside])
         name, notes = f"{rows.metric.name}-{cost}", _notes(rows, cost, places)
-        found.append(Chart(name, "curves", title, across, up, series, tuple(floors), beside, notes))
+        found.append(Chart(name, "curves", cost, title, across, up, series, tuple(floors), beside, notes))
         if fronts:
-            found.append(Chart(f"{name}-front", "front", f"{title}: the front", across, up, series, tuple(floors)))
+            found.append(
+                Chart(f"{name}-front", "front", cost, f"{title}: the front", across, up, series, tuple(floors))
+            )
     return found
 
 

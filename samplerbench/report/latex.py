@@ -79,7 +79,9 @@ def latex_comparison(comparison: Comparison) -> tuple[str, list[str], str]:
 def _captions(table: Table) -> list[str]:
     several = sum(cell.best for cell in table.cells) > len(table.columns)
     tie = f"; underlined: ties with it, {CONFIDENT} confidence a column" if several and table.how else ""
-    return [f"% bold: best of its column{tie}; ± standard error", f"% {table.conditions}"]
+    error = "; ± standard error" if any(cell.se is not None for cell in table.cells) else ""
+    lines = [r"needs \usepackage{booktabs}", f"bold: best of its column{tie}{error}", table.conditions, *table.notes]
+    return [f"% {' '.join(line.split())}" for line in lines]
 
 
 def _cell(cell: Cell) -> str:

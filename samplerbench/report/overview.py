@@ -22,7 +22,7 @@ from .shown import Shown, plain_column, shown
 from .tables import table_of
 from .view import Chart, Published, Records, Report
 
-__all__ = ["overview"]
+__all__ = ["charted", "overview"]
 
 
 def overview(
@@ -41,17 +41,15 @@ def overview(
 
     Raises UserError for what is no run, for rows that do not compare, and where nothing was measured.
     """
-    rows = _rows(paths, metric_named(metric, registry, paths), registry, where, force)
-    if not len(rows.known):
-        raise UserError(f"nothing to report: {'; '.join(one.nothing for one in rows.files)}")
-    runs = [read_run(one.folder) for one in rows.files]
+    rows = _something(paths, metric, registry, where, force)
     table = table_of(rows)
+    runs = [read_run(one.folder) for one in rows.files]
     pictures, notes = strips(rows, runs)
     models = list(dict.fromkeys(str(name) for name in plain_column(rows.known, "model") if name))
     return Report(
         title=f"{' and '.join(models) or 'Samplers'}: {table.title} of {len(table.rows)} samplers",
         table=table,
-        charts=tuple(charts(rows, registry, floors_of(rows, runs), _published(rows, runs, registry))),
+        charts=tuple(_charts(rows, runs, registry)),
         others=_others(paths, rows, registry, where, force),
         baseline=_baseline(rows, baseline, registry),
         matrices=tuple(matrices(rows)),
@@ -64,6 +62,26 @@ def overview(
         notes=notes,
         version=__version__,
     )
+
+
+def charted(
+    paths: Sequence[Path], metric: str, registry: Registry, *, where: Sequence[Where] = (), force: bool = False
+) -> list[Chart]:
+    """The charts of one metric alone. Raises UserError as `overview` does."""
+    rows = _something(paths, metric, registry, where, force)
+    return _charts(rows, [read_run(one.folder) for one in rows.files], registry)
+
+
+def _charts(rows: Shown, runs: Sequence[Run], registry: Registry) -> list[Chart]:
+    return charts(rows, registry, floors_of(rows, runs), _published(rows, runs, registry))
+
+
+def _something(paths: Sequence[Path], metric: str, registry: Registry, where: Sequence[Where], force: bool) -> Shown:
+    """The rows. Raises UserError where there is nothing in them."""
+    rows = _rows(paths, metric_named(metric, registry, paths), registry, where, force)
+    if not len(rows.known):
+        raise UserError(f"nothing to report: {'; '.join(one.nothing for one in rows.files)}")
+    return rows
 
 
 def _rows(paths: Sequence[Path], metric: Metric, registry: Registry, where: Sequence[Where], force: bool) -> Shown:

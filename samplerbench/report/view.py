@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 Direction = Literal["lower", "higher"]
+Cost = Literal["evaluations", "seconds"]
 
 
 @dataclass(frozen=True)
@@ -215,11 +216,13 @@ class Published:
 class Chart:
     """A metric against what a sample costs.
 
-    name: what it is called by in a page. kind: `curves` shows all series, `front` the best over the faded rest.
+    name: what it is called by in a page. kind: `curves` shows all series, `front` the best over the faded rest. cost:
+        what x is.
     """
 
     name: str
     kind: Literal["curves", "front"]
+    cost: Cost
     title: str
     x: Axis
     y: Axis

@@ -206,7 +206,10 @@ def test_latex_is_whole_and_says_ties(tmp_path, registry):
     cells = [cell("ddim", 5, 20.0), cell("ddpm", 5, 20.5), cell("heun", 5, 90.0, nfe=4.0), cell("a_b:x=1&2", 5, None)]
     cells[3]["status"] = "failed"
     text = latex_table(table([read_results(write_run(tmp_path, cells))], registry.metric("fid")))
-    assert text.splitlines() == [
+    *lines, note = text.splitlines()
+    assert note.startswith("% ")
+    assert note.endswith("are compared unpaired")
+    assert lines == [
         r"\begin{tabular}{lr}",
         r"\toprule",
         r"network evaluations & 5 \\",
@@ -217,6 +220,7 @@ def test_latex_is_whole_and_says_ties(tmp_path, registry):
         r"\texttt{a\_b:x=1\&2} (uniform) & failed \\",
         r"\bottomrule",
         r"\end{tabular}",
+        r"% needs \usepackage{booktabs}",
         "% bold: best of its column; underlined: ties with it, 95 % confidence a column; ± standard error",
         "% tiny, 256 samples, seed 0, fashion-mnist-cnn against 60000 real images, float32 on cpu",
     ]

@@ -188,3 +188,29 @@ def test_bad_input(command, tmp_path):
             code, _, err = command(*arguments, "--metric", name)
             assert code == 2
             assert text in err
+
+
+@pytest.mark.parametrize(("width", "there"), [(60, False), (100, True)])
+def test_a_wide_terminal_has_a_small_curve(tmp_path, command, monkeypatch, width, there):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+    figures = {"ddim": (10.0, 20.0, 300.0), "heun": (10.0, None, 1000.0)}
+    cells = [cell(name, n, v) for name, values in figures.items() for n, v in zip((5, 10, 20), values, strict=True)]
+    run = write_run(tmp_path, [{**one, "status": "done" if one["fid"] else "skipped"} for one in cells])
+    _, out, _ = command("table", run)
+    assert ("log FID" in out) == there
+    assert ("│ ▁▂█     │" in out) == there  # ln 2 of ln 30 is the second bar of eight; what is above is cut off
+    assert ("│ ▁ █     │" in out) == there
+    monkeypatch.delenv("FORCE_COLOR")
+    assert "log FID" not in command("table", run)[1]
+
+
+def test_latex_is_printed_alone(tmp_path, command):
+    run = write_run(tmp_path, [cell("ddim", 5, 20.0)])
+    code, out, _ = command("table", run, "--latex")
+    assert code == 0
+    assert out.startswith(r"\begin{tabular}{lr}")
+    assert all(line.startswith("%") for line in out.partition("\\end{tabular}\n")[2].splitlines())
+    code, _, err = command("table", run, "--latex", "--markdown")
+    assert code == 2
+    assert "two ways to print it" in err

@@ -36,7 +36,7 @@ def _points(chart: Chart) -> dict[str, Any]:
         for point in one.points
     ]
     return {
-        "unit": chart.name.rpartition("-")[2],
+        "unit": chart.cost,
         "series": [one.label for one in chart.series],
         "points": points,
         "published": [f"{one.y:g} at {one.x:g}: {one.series}, {one.about}" for one in chart.published],

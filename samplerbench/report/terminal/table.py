@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["print_run", "print_table", "print_tables"]
 
 STAR = "*"
+BARS = "▁▂▃▄▅▆▇█"
+TOP = 30  # times the smallest value
 
 
 def print_table(table: Table, as_markdown: bool) -> None:
@@ -50,7 +53,7 @@ def print_tables(table: Table, console: Console) -> None:
     """A cell is the metric, its standard error and, in parentheses, the ratio to the best value of its column; cells
     that may be the best are bold, or have a star where the console shows no bold. Where the counted evaluations are not
     the column's number they are written after an @. Where the console is too narrow, names are folded and columns go
-    into further tables: no figure is ever cut.
+    into further tables: no figure is ever cut. A terminal that is wide enough has a small curve in each row.
     """
     corner = AXES[table.axis]
     headings = [f"{column:g}" for column in table.columns]
@@ -72,15 +75,44 @@ def print_tables(table: Table, console: Console) -> None:
             room = console.width - first
         blocks[-1].append(i)
         room -= width
+    title, curves = _curves(table)
+    beside = (
+        len(blocks) == 1
+        and len(table.columns) > 1
+        and console.is_terminal
+        and not console.options.ascii_only
+        and room >= max(width_of(title), len(table.columns)) + 3
+    )
     for block in blocks:
         boxed(
-            [corner, *(headings[i] for i in block)],
-            [[label, *(line[i] for i in block)] for label, line in zip(labels, texts, strict=True)],
+            [corner, *(headings[i] for i in block), *([title] if beside else [])],
+            [
+                [label, *(line[i] for i in block), *([curve] if beside else [])]
+                for label, line, curve in zip(labels, texts, curves, strict=True)
+            ],
             console,
             right=range(1, len(block) + 1),
-            styles=[[{}, *(_style(row.cells[i]) for i in block)] for row in table.rows],
+            styles=[[{}, *(_style(row.cells[i]) for i in block), *([{}] if beside else [])] for row in table.rows],
             ruled=True,
         )
+
+
+def _curves(table: Table) -> tuple[str, list[str]]:
+    """What a wide terminal shows besides: a small curve a row, a bar a column, all on one scale, and its title. The
+    scale is logarithmic where all values are above 0, and ends at 30 times the smallest.
+    """
+    values = [cell.value for cell in table.cells if cell.value is not None]
+    log = bool(values) and table.direction == "lower" and min(values) > 0
+    low, high = (min(values), min(max(values), TOP * min(values)) if log else max(values)) if values else (0.0, 1.0)
+
+    def bar(cell: Cell) -> str:
+        if cell.value is None:
+            return " "
+        place, span = (math.log(cell.value / low), math.log(high / low)) if log else (cell.value - low, high - low)
+        return BARS[min(int(place / span * len(BARS)), len(BARS) - 1) if span else 0]
+
+    curves = ["".join(map(bar, row.cells)) for row in table.rows]
+    return f"log {table.title}" if log else table.title, curves
 
 
 def _mark(console: Console) -> str:

@@ -1,0 +1,79 @@
+"""`samplerbench plot`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from ..report.figure import Width
+    from ..report.view import Cost
+
+
+@click.command()
+@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN …")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The file: .pdf, .svg or .png.")
+@click.option("--metric", default="fid", show_default=True, metavar="NAME", help="What is drawn.")
+@click.option(
+    "--against",
+    type=click.Choice(["evaluations", "seconds"]),
+    default="evaluations",
+    show_default=True,
+    help="The cost.",
+)
+@click.option("--front", is_flag=True, help="The best at every cost over the faded rest, instead of curves.")
+@click.option(
+    "--columns",
+    type=click.Choice(["one", "two"]),
+    default="one",
+    show_default=True,
+    help="How wide, of a paper's page.",
+)
+@click.option("--plugin", "plugins", multiple=True, metavar="FILE.py|FOLDER|MODULE", help="Metrics of your own.")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="COLUMN=VALUE",
+    help="Only rows that have this value; a hash may be shortened, an empty value is an empty field. Several values of "
+    "a column: either; several columns: all.",
+)
+@click.option("--force", is_flag=True, help="One figure even where conditions make the values incomparable.")
+def plot(
+    results: tuple[Path, ...],
+    out: Path,
+    metric: str,
+    against: Cost,
+    front: bool,
+    columns: Width,
+    plugins: tuple[str, ...],
+    where: tuple[str, ...],
+    force: bool,
+) -> int:
+    """A figure of finished runs for a paper: a metric against evaluations or seconds, with 95 % intervals.
+
+    It is read in grey as well: samplers differ by marker and dash. Needs the extra `plot`.
+    """
+    from ..files import write_whole
+    from ..plugins import load_plugins
+    from ..report.choice import Where
+    from ..report.figure import drawn, format_of
+    from ..report.overview import charted
+
+    ending = format_of(out)
+    registry = load_plugins(plugins)
+    charts = charted(results, metric, registry, where=[Where.parse(text) for text in where], force=force)
+    kind = "front" if front else "curves"
+    chart = next((one for one in charts if one.kind == kind and one.cost == against), None)
+    if chart is None:
+        raise UserError("these rows do not say their seconds of sampling, as those of an older version do not")
+    data = drawn(chart, ending, columns)
+    try:
+        write_whole(out, data)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror or error}") from None
+    click.echo(f"{out}: {chart.title}")
+    return 0
