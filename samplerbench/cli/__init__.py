@@ -14,6 +14,7 @@ from .. import __version__
 from ..errors import UserError
 from .check import check
 from .compare import compare
+from .export_results import export_results
 from .info import info
 from .list import list_
 from .models import models
@@ -59,7 +60,7 @@ def cli() -> None:
     """Benchmarks diffusion samplers: network evaluations against FID."""
 
 
-for command in (run, table, compare, report, plot, check, list_, models, train, reference, info):
+for command in (run, table, compare, report, plot, export_results, check, list_, models, train, reference, info):
     cli.add_command(command)
 
 

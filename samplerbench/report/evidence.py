@@ -19,6 +19,7 @@ from .results import Results
 
 __all__ = ["Evidence", "evidence"]
 
+MISSING = "is missing"
 ROUNDING = 1e-6  # relative; what one result may differ by between two machines
 
 # What two rows share that are one result, and what two share whose sample i came from the same noise.
@@ -124,7 +125,8 @@ def _read(table: _Table, files: Sequence[Results], metric: str) -> list[tuple[Es
         n, kept, trouble = int(count or samples or 1), None, _outdated(schema)
         if promised is not None:
             path = influence_path(files[file].folder, dict(zip(needed, promised, strict=True)), metric)
-            kept, trouble = _kept(path, value, metric) if path.name in present[file] else (None, _missing(path))
+            kept, trouble = _kept(path, value, metric) if path.name in present[file] else (None, MISSING)
+            trouble = trouble.replace(MISSING, f"is not in {files[file].called / 'influences'}")
         if kept is not None:
             try:
                 read.append((Estimate(value, n, se, kept.influences, kept.halves), ""))
@@ -139,7 +141,7 @@ def _kept(path: Path, value: float, metric: str) -> tuple[Kept | None, str]:
     try:
         kept = load_kept(path)
     except FileNotFoundError:
-        return None, _missing(path)
+        return None, MISSING
     except Damaged as error:
         return None, f"is damaged ({error})"
     if not math.isclose(kept.value, value, rel_tol=ROUNDING):
@@ -152,10 +154,6 @@ def _outdated(schema: str | None) -> str:
     metric is not known. '' for a row that says no version, or ours.
     """
     return f"is not said by a CSV of schema {schema}" if schema and schema != str(SCHEMA) else ""
-
-
-def _missing(path: Path) -> str:
-    return f"is not in {path.parent}"
 
 
 def _names(folder: Path) -> set[str]:

@@ -16,7 +16,7 @@ from .runs import image_shape
 from .shown import Shown, plain_column
 from .view import Strip
 
-__all__ = ["cut_grid", "strips"]
+__all__ = ["cut_grid", "first_row", "strips"]
 
 Pixels = NDArray[np.uint8]  # [N, H, W, C]
 
@@ -89,6 +89,14 @@ def cut_grid(path: Path, height: int, width: int) -> Pixels:
     tall, wide = height + GRID_GAP, width + GRID_GAP
     cells = small.reshape(int(rows), tall, int(columns), wide, -1).swapaxes(1, 2)[:, :, :height, :width]
     return cells.reshape(-1, height, width, small.shape[-1])
+
+
+def first_row(picture: Image.Image, height: int, width: int) -> Image.Image:
+    """The first row of a picture that `images.sample_grid` made. Raises ValueError where it is too low for one."""
+    tall = (height + 2 * GRID_GAP) * max(1, GRID_SIDE // width)
+    if picture.height < tall:
+        raise ValueError(f"{picture.height} pixels have no room for images of {height}")
+    return picture.crop((0, 0, picture.width, tall))
 
 
 def joined(images: Pixels) -> Image.Image:

@@ -36,13 +36,15 @@ class Sheet:
     cut: bool
 
 
-def read_sheet(path: Path, needed: Sequence[str]) -> Sheet:
+def read_sheet(path: Path, needed: Sequence[str], called: Path | None = None) -> Sheet:
     """The rows of a CSV file with a header that has the columns `needed`.
 
     A further line that has all these names is a header too: the columns of what comes after it. Characters that do not
-    print are escaped, so that no file can steer a terminal. Raises UserError for what is no such file.
+    print are escaped, so that no file can steer a terminal. Raises UserError for what is no such file, which errors
+    call `called`.
     """
-    text = _decoded(path)
+    text = _decoded(path, called or path)
+    path = called or path
     separator = _separator(text)
     whole = text.endswith(("\n", "\r"))
     short: UserError | None = None
@@ -73,19 +75,19 @@ def read_sheet(path: Path, needed: Sequence[str]) -> Sheet:
     return Sheet(pd.concat(filled) if filled else frames[0], separator == ";", short is not None)
 
 
-def _decoded(path: Path) -> str:
+def _decoded(path: Path, called: Path) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise UserError(f"{called} cannot be read: {error.strerror or error}") from None
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         byte = data[error.start]
-        raise UserError(f"{path} is not a CSV file in UTF-8: line {line} has the byte 0x{byte:02x}") from None
+        raise UserError(f"{called} is not a CSV file in UTF-8: line {line} has the byte 0x{byte:02x}") from None
     if "\0" in text:
-        raise UserError(f"{path} is not a CSV file: it has zero bytes")
+        raise UserError(f"{called} is not a CSV file: it has zero bytes")
     return text.replace("\ufeff", "")
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from ..errors import UserError, unknown
 from ..metrics.metric import Metric
 from ..registry import Registry
+from .bundle import results_file
 from .reading import read_sheet
 
 __all__ = ["Results", "metric_named", "pooled", "read_results"]
@@ -32,7 +33,7 @@ class Results:
         name: what the user calls it.
         every: its rows, skipped and failed cells too, with the columns of results.csv as far as the file has them:
             numbers where they are numbers, else text; None or NaN where a field is empty.
-        folder: the run's folder, in which the file lies.
+        folder: the run's folder, in which the file lies; of a bundle the one that it was unpacked into.
         notes: what is to be told of it.
     """
 
@@ -46,6 +47,12 @@ class Results:
     def rows(self) -> pd.DataFrame:
         """The rows in which the metric was measured."""
         return self.every[measured(self.every, self.metric)]
+
+    @property
+    def called(self) -> Path:
+        """The folder as the user knows it: a bundle is its own."""
+        path = Path(self.name)
+        return path if path.is_file() and path.parent != self.folder else self.folder
 
     @property
     def nothing(self) -> str:
@@ -62,13 +69,12 @@ def measured(rows: pd.DataFrame, metric: str) -> pd.Series:
 
 
 def read_results(path: Path, metric: str = "fid") -> Results:
-    """The rows of a results.csv, or of the one in a run's folder. Raises UserError where it is none, lacks the metric,
-    or has a value that cannot be.
+    """The rows of a results.csv, or of the one in a run's folder or bundle. Raises UserError where it is none, lacks
+    the metric, or has a value that cannot be.
     """
-    file = path / "results.csv" if path.is_dir() else path
-    if not file.is_file():
-        raise UserError(f"no results at {path}: expected a CSV file, or a run's folder with results.csv")
-    sheet = read_sheet(file, NEEDED)
+    place = results_file(path)
+    file = place if place.parent == path or place == path else path / "results.csv"  # as errors call it
+    sheet = read_sheet(place, NEEDED, file)
     every = sheet.rows
     if metric not in every.columns:
         raise _not_measured(path, file, list(every.columns), metric)
@@ -85,7 +91,7 @@ def read_results(path: Path, metric: str = "fid") -> Results:
         notes.append(f"{path}: {metric} is infinite in {int(infinite.sum())} rows, which count as not measured")
         every.loc[infinite, metric] = math.nan
     _check(file, every, metric, sheet.decimal_comma)
-    return Results(str(path), every, file.parent, metric, tuple(notes))
+    return Results(str(path), every, place.parent, metric, tuple(notes))
 
 
 def _not_measured(path: Path, file: Path, columns: list[str], metric: str) -> UserError:
@@ -93,6 +99,8 @@ def _not_measured(path: Path, file: Path, columns: list[str], metric: str) -> Us
     there = [name for name in columns if f"{name}_se" in columns and f"{name}_n" in columns]
     if "key" not in columns or not there:  # no run has written it
         return UserError(f"{file} lacks the column {metric}; it has {', '.join(columns)}")
+    if path.is_file() and file != path:
+        return UserError(f"{metric} was not measured in the bundle {path}; it has {', '.join(there)}")
     folder, wanted = (path if path.is_dir() else file.parent), ",".join([*there, metric])
     return UserError(
         f"{metric} was not measured in {path}; run its command again with --metrics {wanted} --out {folder}: no sample "
@@ -106,8 +114,7 @@ def metric_named(name: str, registry: Registry, paths: Sequence[Path]) -> Metric
         return registry.metric(name)
     except UserError:
         for path in paths:
-            file = path / "results.csv" if path.is_dir() else path
-            columns = set(read_sheet(file, NEEDED).rows.columns) if file.is_file() else set()
+            columns = set(read_sheet(results_file(path), NEEDED).rows.columns) if path.exists() else set()
             if {name, f"{name}_se"} <= columns:
                 raise UserError(
                     f"{path} has the metric '{name}', and no plugin that is loaded registers it: add the --plugin it "

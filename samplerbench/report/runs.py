@@ -16,7 +16,7 @@ from .results import Results
 from .shown import Shown
 from .view import Floor, RunFacts
 
-__all__ = ["Run", "facts_of", "floors_of", "image_shape", "read_run"]
+__all__ = ["FLOORS", "Run", "facts_of", "floors_of", "floors_path", "image_shape", "read_run"]
 
 Run = Mapping[str, Any] | None
 
@@ -92,7 +92,7 @@ def floors_of(rows: Shown, runs: Sequence[Run]) -> tuple[Floor, ...]:
     found: dict[Floor, None] = {}
     for number, (results, run) in enumerate(zip(rows.files, runs, strict=True)):
         mine = rows.known[rows.known["file"] == number]
-        path = next((path for path in _places(results, mine, run) if path.is_file()), None)
+        path = _first_of(results.folder, mine, run)
         for floor in _read_floors(path) if path else ():
             if floor["metric"] == rows.metric.name and all(
                 _only(mine, name) == floor[name] for name in ("samples", *HASHES) if floor.get(name) is not None
@@ -121,12 +121,17 @@ def _read_floors(path: Path) -> list[dict[str, Any]]:
     return known
 
 
-def _places(results: Results, rows: pd.DataFrame, run: Run) -> list[Path]:
-    """Where the floors of a run may be: its folder, its model's, that of the shipped model that its rows name."""
+def floors_path(folder: Path, rows: pd.DataFrame) -> Path | None:
+    """The file of floors of the run in a folder, whose rows are given; None where there is none."""
+    return _first_of(folder, rows, read_run(folder))
+
+
+def _first_of(folder: Path, rows: pd.DataFrame, run: Run) -> Path | None:
+    """Floors are in a run's folder, or that of its model, or of the shipped model that its rows name."""
     model = str(_part(run, "config").get("model") or _only(rows, "model") or "")
     shipped = Path(str(resources.files("samplerbench.models").joinpath("shipped")))
-    folders = [results.folder, *([shipped / model, Path(model)] if model else [])]
-    return [folder / FLOORS for folder in folders]
+    folders = [folder, *([shipped / model, Path(model)] if model else [])]
+    return next((path for each in folders if (path := each / FLOORS).is_file()), None)
 
 
 def _only(rows: pd.DataFrame, column: str) -> Any:

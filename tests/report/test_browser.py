@@ -199,7 +199,7 @@ def test_tables_are_copied(opened):
     view.locator("#results thead th").nth(1).get_by_role("button").dblclick()
     view.locator("[data-filter=results]").fill("ddim")
     view.locator("[data-copy=results][data-as=latex]").click()
-    until(lambda: status.text_content() == "copied 9 lines")
+    until(lambda: status.text_content() == "copied 10 lines")
     lines = view.evaluate(clipboard).splitlines()
     assert lines[0] == r"\begin{tabular}{lrrr}"
     assert [line for line in lines if line.startswith(r"\texttt")] == [lines[4]]
