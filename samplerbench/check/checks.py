@@ -14,7 +14,8 @@ from ..sampler import Sampler
 from . import claims, manners
 from .finding import Finding, Inapplicable, found
 from .kinds import FAMILIES, kinds
-from .paths import paths, spacings, starts, unsuitable
+from .paths import paths, spacings, starts
+from .reads import unsuitable
 from .rig import CONTINUOUS, DISCRETE
 
 __all__ = ["CHECKS", "MATRIX", "Check", "check_on_paths", "check_sampler"]

@@ -105,14 +105,23 @@ def _global_states() -> dict[str, object]:
 
 
 def precision(sampler: Sampler, path: NoiseSchedule) -> str:
-    """In float32 it is what it is in float64, but for rounding."""
+    """In float32 it is what it is in float64, but for rounding: that of ε alone, tenfold, where that is much. Some
+    methods are unstable in a dozen steps from near λ = -∞, which is no fault of their arithmetic.
+    """
+
+    class Rounded(GaussianMixture):
+        def exact(self, x: Tensor, t: Time) -> Tensor:
+            return super().exact(x, t).float().to(x.dtype)
+
     truth, grid = GaussianMixture(path), some_grid(sampler, path)
     double = run(sampler, truth, grid, noise_of(50)).x0
+    rounded = run(sampler, Rounded(path), grid, noise_of(50)).x0
+    allowed = max(ROUNDING, 10 * float((rounded - double).abs().median()))
     single = run(sampler, truth, grid, noise_of(50, dtype=torch.float32)).x0
     difference = float((single - double).abs().median())
-    if not difference < ROUNDING:
-        raise Failed(f"median difference {difference:.1e} between float32 and float64, expected below {ROUNDING:g}")
-    return f"float32 differs from float64 by {difference:.1e} (median), below {ROUNDING:g}"
+    if not difference < allowed:
+        raise Failed(f"median difference {difference:.1e} between float32 and float64, expected below {allowed:.2g}")
+    return f"float32 differs from float64 by {difference:.1e} (median), below {allowed:.2g}"
 
 
 def nan(sampler: Sampler, path: NoiseSchedule) -> str:
