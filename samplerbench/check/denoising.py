@@ -6,6 +6,10 @@ on which of them is counted. What is compared is the logarithm of that ratio, it
 drowns the others: a reading that is better at most levels is not hidden by one level where it is far worse. Levels are
 even in λ, which in time is dense near the data. A label off by one shows there; a wrong meaning of the output shows at
 the noisy end.
+
+Where a reading has another meaning of the output, something is added to both errors: `FLOOR` in ε and in x_0. A trivial
+ε̂ = x is better at the noisy end than many a network that predicts ε, and x̂_0 = x near the data than many that predict
+x_0. A wrong meaning makes one of the two of any output.
 """
 
 from __future__ import annotations
@@ -26,10 +30,12 @@ from .readings import Reading
 
 __all__ = ["BANDS", "CONFIDENCE", "MARGIN", "OWN", "Compared", "Levels", "answers", "compare", "errors_of", "levels_of"]
 
+MOST_NOISE = float(np.log(0.01))  # λ where a hundredth of the data is left; beyond it every ε is x
 BANDS = 8  # of noise levels, each with its own mean error
 CONFIDENCE = 0.99  # of all intervals at once
 MARGIN = 5e-4  # of the logarithm of a ratio: the labels -½ and +½ of a trained network differ by a fifth of this
-OWN = 0.02  # the same on a model's own samples, which are not its data: labels ±1 move by less than half of this
+OWN = 0.02  # the same on a model's own samples, which are not its data: there labels ±1 err by half of it
+FLOOR = 0.01  # squared error of ε and of x_0 that a network may have anywhere, an rms of 0.1
 Networks = Mapping[str, nn.Module]
 
 
@@ -42,13 +48,14 @@ class Levels:
 
 
 def levels_of(right: Reading, count: int, seed: int) -> Levels:
-    """One λ in each of `count` equal slices between the ends of the path; on a discrete path the nearest time with a
-    label, because the network was trained at no other.
+    """One λ in each of `count` equal slices between the ends of the path, or to where α = 0.01; on a discrete path the
+    nearest time with a label, because the network was trained at no other.
     """
     path = right.path
-    ends = [float(path.half_log_snr(t)) for t in (path.t_min, path.first_time(pure_noise=False))]
+    noisiest = max(float(path.half_log_snr(path.first_time(pure_noise=False))), MOST_NOISE)
+    first = float(path.half_log_snr(path.t_min))
     places = (np.arange(count) + np.random.Generator(np.random.Philox(seed)).random(count)) / count
-    times = right.time(ends[0] + (ends[1] - ends[0]) * places)
+    times = right.time(first + (noisiest - first) * places)
     times = np.minimum(np.round(times) if path.discrete else times, path.first_time(pure_noise=False))
     return Levels(times, path.half_log_snr(times))
 
@@ -144,9 +151,13 @@ class Compared:
 
 
 def compare(
-    readings: Sequence[Reading], errors: Array, margin: float = MARGIN, confidence: float = CONFIDENCE
+    readings: Sequence[Reading],
+    levels: Levels,
+    errors: Array,
+    margin: float = MARGIN,
+    confidence: float = CONFIDENCE,
 ) -> list[Compared]:
-    """Every reading but the first against the first, the declared one; errors [n, readings], sorted by level.
+    """Every reading but the first against the first, the declared one; errors [n, readings] at levels [n].
 
     Within a band of levels the ratio of the mean errors has the influence e_k/ē_k - e_0/ē_0 of each sample (delta
     method), of mean 0 in every band, so their variance is that of stratified sampling. The intervals are max-adjusted
@@ -154,12 +165,15 @@ def compare(
     the margin.
     """
     n = len(errors) // BANDS * BANDS
-    bands = errors[:n].reshape(BANDS, -1, errors.shape[1])
-    means = bands.mean(axis=1, keepdims=True)
-    usable = [k for k in range(1, len(readings)) if np.isfinite(means[..., k]).all()]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        logs = np.log(means / means[..., :1]).mean(axis=(0, 1))
-        influences = (bands / means - bands[..., :1] / means[..., :1]).reshape(n, -1)
+    logs, influences = np.zeros(len(readings)), np.zeros((n, len(readings)))
+    usable = [k for k in range(1, len(readings)) if np.isfinite(errors[:, k]).all()]
+    floor = FLOOR * (1 + np.exp(2 * levels.half_log_snr))  # an error of x_0 is e^{2λ} times as large in ε
+    for k in usable:
+        both = errors[:n, [0, k]] + (floor[:n, None] if _other_meaning(readings[0], readings[k]) else 0.0)
+        bands = both.reshape(BANDS, -1, 2)
+        means = bands.mean(axis=1, keepdims=True)
+        logs[k] = np.log(means[..., 1] / means[..., 0]).mean()
+        influences[:, k] = (bands / means).reshape(n, 2) @ [-1.0, 1.0]
     widen = np.sqrt(n / (n - BANDS))  # each band has a mean of its own
     estimates = [Estimate(0.0, n, 0.0, np.zeros(n))]
     for k in usable:
@@ -168,7 +182,13 @@ def compare(
     pairs = [(0, i) for i in range(1, len(estimates))]
     family = simultaneous(estimates, pairs, [0] * len(estimates), extrapolate=False, confidence=confidence)
     tested = dict(zip(usable, family.tested, strict=True))
-    return [_compared(readings[k], float(logs[k]), tested.get(k), margin) for k in range(1, len(readings))]
+    return [
+        _compared(one, float(logs[k]), tested.get(k), max(margin, one.margin)) for k, one in enumerate(readings) if k
+    ]
+
+
+def _other_meaning(right: Reading, other: Reading) -> bool:
+    return (right.preconditioning.prediction, right.sign) != (other.preconditioning.prediction, other.sign)
 
 
 def _compared(reading: Reading, log: float, tested: Tested | None, margin: float) -> Compared:

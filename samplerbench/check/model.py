@@ -18,7 +18,7 @@ from ..plugins import load_plugins
 from .denoising import BANDS, CONFIDENCE, MARGIN, OWN, Compared, compare, errors_of, levels_of
 from .finding import Failed, Finding, Inapplicable, found
 from .outside import DataMoments, calls, noisy_end, own_samples, range_of
-from .readings import Reading, alternatives, declared
+from .readings import alternatives, declared
 from .variants import variants_of
 
 __all__ = ["Proof", "check_model", "compare_readings"]
@@ -71,8 +71,9 @@ def check_model(
 
     def samples_of_its_own() -> str:
         told("samples of its own")
-        sampler = load_plugins().sampler(SAMPLER)
-        drawn.append(own_samples(model, sampler, samples if images is None else SHOWN, seed, device))
+        drawn.append(
+            own_samples(model, load_plugins().sampler(SAMPLER), samples if images is None else SHOWN, seed, device)
+        )
         return range_of(drawn[0], data)
 
     with torch.no_grad():
@@ -88,7 +89,8 @@ def check_model(
         def readings() -> str:
             if x0 is None:
                 raise Inapplicable("there are no images to compare readings on; give some with --data")
-            compared.extend(compare_readings(model, x0, MARGIN if images is not None else OWN, seed, device, told))
+            margin = MARGIN if images is not None else OWN
+            compared.extend(compare_readings(model, x0, margin, seed, device, told))
             return _verdict(compared)
 
         findings.append(found("readings", readings))
@@ -107,18 +109,18 @@ def compare_readings(
     """Every other reading of a model's network against the declared one, on images x0, [n, C, H, W] in [-1, 1]. margin:
     see `compare`.
     """
-    networks, mistakes = {"": model.predictor.network}, {}
-    for name, mistake, network in variants_of(model):
-        networks[name], mistakes[name] = network.eval().to(device), mistake
     right = declared(model.schedule, model.predictor.preconditioning)
-    readings: list[Reading] = [right, *alternatives(right, mistakes)]
+    networks, readings = {"": model.predictor.network}, [right, *alternatives(right)]
+    for reading, network in variants_of(model, right):
+        networks[reading.variant] = network.eval().to(device)
+        readings.append(reading)
     levels = levels_of(right, len(x0), seed)
     errors = errors_of(
         readings, networks, x0, levels, seed, told=lambda done: told(f"readings: {done} rows through the network")
     )
     if not np.isfinite(errors[:, 0]).all():
         raise Failed("the declared reading gives an ε that is not finite")
-    return compare(readings, errors, margin)
+    return compare(readings, levels, errors, margin)
 
 
 def _verdict(compared: list[Compared]) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..diffusion.grid import TimeGrid
 from ..diffusion.noise import NoiseSource
 from ..drawing import BadSample, draw
 from ..models.model import Model
 from ..sampler import Sampler
-from ..sampling import plan_grid
 from .finding import Failed
 
 __all__ = ["DataMoments", "calls", "noisy_end", "own_samples", "range_of"]
@@ -19,9 +20,9 @@ __all__ = ["DataMoments", "calls", "noisy_end", "own_samples", "range_of"]
 MARGIN = 0.1  # of what a network may err by at the noisy end: 1 % of the noise's variance
 EQUAL = 1e-3  # of the output's root mean square: two ways to compute the same, in float32
 HALF = 0.5  # of the data's standard deviation: how far the predicted mean may be from the data's
-OUTSIDE, FEW = 1.1, 0.02  # a value is outside beyond this, and a share of so many may be
+OUTSIDE, FEW = 1.1, 0.1  # a value is outside beyond this, and a share of so many may be
 MEAN, SPREAD = 0.25, 1.3  # of own samples: mean in the data's deviations, deviation as a factor
-EVALUATIONS = 50
+EVALUATIONS, LEAST_ALPHA = 50, 0.01
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,15 @@ def _correlation(a: Tensor, b: Tensor) -> float:
 
 
 def own_samples(model: Model, sampler: Sampler, count: int, seed: int, device: str, batch_size: int = 128) -> Tensor:
-    """`count` samples of the model, [count, C, H, W] on the CPU. Raises Failed where they are not finite."""
-    grid, parts = plan_grid(sampler, model.schedule, nfe=EVALUATIONS), []
+    """`count` samples of the model, [count, C, H, W] on the CPU. Raises Failed where they are not finite.
+
+    They start where α = 0.01 or above: what an ε says of x_0 is divided by α, and on some paths that is 1e-4 at the
+    first time, so that samplers there need x_0 clipped, which would hide its range.
+    """
+    path, parts = model.schedule, []
+    start = min(float(path.time(np.log(LEAST_ALPHA))), path.first_time(pure_noise=False))
+    start = float(round(start)) if path.discrete else start
+    grid = TimeGrid.make(path, sampler.steps(EVALUATIONS), sampler.spacing, sampler.final, sampler.rho, start)
     for indices in torch.arange(count).split(batch_size):
         noise = NoiseSource(seed, indices.tolist(), model.sample_shape, device)
         try:

@@ -53,6 +53,7 @@ class Reading:
         seen: (a, b): it is given a x + b for x.
         sign: of its output.
         variant: which network: the declared one where it is empty.
+        margin: of the logarithm of the ratio of errors, below which this reading is not held against the declared one.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Reading:
     seen: tuple[float, float] = (1.0, 0.0)
     sign: float = 1.0
     variant: str = ""
+    margin: float = 0.0
 
     @property
     def question(self) -> tuple[Any, ...]:
@@ -85,15 +87,9 @@ def declared(path: NoiseSchedule, preconditioning: Preconditioning) -> Reading:
     return Reading(DECLARED, "", path, preconditioning)
 
 
-def alternatives(right: Reading, variants: dict[str, str] | None = None) -> list[Reading]:
-    """Every other reading of a network that is worth a comparison.
-
-    variants: networks that differ from the declared one, by name, each with the mistake that it would mean.
-    """
-    found = [*_outputs(right), *_labels(right), *_schedules(right), *_conventions(right), *_ranges(right)]
-    for name, mistake in (variants or {}).items():
-        found.append(replace(right, name=name, mistake=mistake, variant=name))
-    return found
+def alternatives(right: Reading) -> list[Reading]:
+    """Every other reading of the declared network that is worth a comparison."""
+    return [*_outputs(right), *_labels(right), *_schedules(right), *_conventions(right), *_ranges(right)]
 
 
 def _outputs(right: Reading) -> Iterator[Reading]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,24 +14,33 @@ from ..models.model import Model
 from ..models.networks.experts import networks_of
 from ..models.networks.unet import UNet
 from ..models.networks.unet2d import UNet2D
+from .readings import Reading
 
 __all__ = ["swap_embedding", "variants_of"]
 
+RAW = 0.02  # raw weights may fit a little better than their average, at the end of a falling learning rate
 
-def variants_of(model: Model) -> Iterator[tuple[str, str, nn.Module]]:
-    """Each variant: its name, what the mistake was where it fits better, and the network."""
+
+def variants_of(model: Model, right: Reading) -> Iterator[tuple[Reading, nn.Module]]:
+    """Each variant: the declared reading of another network, and that network."""
+
+    def reading(name: str, mistake: str, margin: float = 0.0) -> Reading:
+        return replace(right, name=name, mistake=mistake, variant=name, margin=margin)
+
     own = model.predictor.network
     if model.checkpoint.other_weights is not None:
         name, network = model.checkpoint.other_weights()
-        yield f"{name} weights", f"the {name} weights seem to be the better ones", network
+        margin = RAW if name == "raw" else 0.0
+        yield reading(f"{name} weights", f"the {name} weights seem to be the better ones", margin), network
     swapped = copy.deepcopy(own)
     if swap_embedding(swapped):
-        yield "embedding swapped", "cosines and sines of the time embedding seem to be swapped", swapped
+        yield reading("embedding swapped", "cosines and sines of the time embedding seem to be swapped"), swapped
     if all(isinstance(part, UNet2D) for part in networks_of(own)):
         shifted = copy.deepcopy(own)
         for part in networks_of(shifted):
             _shift(part)
-        yield "frequencies to half or half - 1", "freq_shift of the time embedding seems to be the other", shifted
+        name = "frequencies to half or half - 1"
+        yield reading(name, "freq_shift of the time embedding seems to be the other one"), shifted
 
 
 def swap_embedding(network: nn.Module) -> bool:
