@@ -15,7 +15,7 @@ x_0. A wrong meaning makes one of the two of any output.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ CONFIDENCE = 0.99  # of all intervals at once
 MARGIN = 5e-4  # of the logarithm of a ratio: the labels -½ and +½ of a trained network differ by a fifth of this
 OWN = 0.02  # the same on a model's own samples, which are not its data: there labels ±1 err by half of it
 FLOOR = 0.01  # squared error of ε and of x_0 that a network may have anywhere, an rms of 0.1
+OTHER_SEED = 2**40  # of the noise, which is not that of a sampler which made the images
 Networks = Mapping[str, nn.Module]
 
 
@@ -106,7 +107,7 @@ def errors_of(
     told: Callable[[int], None] = lambda done: None,
 ) -> Array:
     """[n, readings]: ‖ε̂ - ε‖²/D of sample i, the i-th of x0 [n, ...], noised to level i. inf where it is not finite."""
-    noise, n = NoiseSource(seed, range(len(x0)), x0.shape[1:])(0), len(x0)
+    noise, n = NoiseSource(OTHER_SEED + seed, range(len(x0)), x0.shape[1:])(0), len(x0)
     errors = np.full((n, len(readings)), np.inf)
     questions: dict[object, list[int]] = {}
     for k, reading in enumerate(readings):
@@ -141,13 +142,14 @@ class Compared:
         ratio: its squared error over the declared reading's, the geometric mean over noise levels; inf where the
             network gives what is not finite.
         interval: of the ratio; all intervals hold at once with the confidence. None where it is not known.
-        verdict: `worse`, `better` or `cannot tell`.
+        verdict: `worse`, `better` or `cannot tell`. best: whether it fits best of all that are better.
     """
 
     reading: Reading
     ratio: float
     interval: tuple[float, float] | None
     verdict: str
+    best: bool = False
 
 
 def compare(
@@ -165,30 +167,34 @@ def compare(
     the margin.
     """
     n = len(errors) // BANDS * BANDS
-    logs, influences = np.zeros(len(readings)), np.zeros((n, len(readings)))
     usable = [k for k in range(1, len(readings)) if np.isfinite(errors[:, k]).all()]
-    floor = FLOOR * (1 + np.exp(2 * levels.half_log_snr))  # an error of x_0 is e^{2λ} times as large in ε
-    for k in usable:
-        both = errors[:n, [0, k]] + (floor[:n, None] if _other_meaning(readings[0], readings[k]) else 0.0)
-        bands = both.reshape(BANDS, -1, 2)
+    floor = FLOOR * (1 + np.exp(2 * levels.half_log_snr[:n]))  # an error of x_0 is e^{2λ} times as large in ε
+
+    def against(base: int, k: int) -> tuple[float, Array]:
+        """The mean logarithm of the ratio of reading k's errors to the base's, and its influences [n]."""
+        other_meaning = readings[base].meaning != readings[k].meaning
+        bands = (errors[:n, [base, k]] + (floor[:, None] if other_meaning else 0.0)).reshape(BANDS, -1, 2)
         means = bands.mean(axis=1, keepdims=True)
-        logs[k] = np.log(means[..., 1] / means[..., 0]).mean()
-        influences[:, k] = (bands / means).reshape(n, 2) @ [-1.0, 1.0]
+        return float(np.log(means[..., 1] / means[..., 0]).mean()), (bands / means).reshape(n, 2) @ [-1.0, 1.0]
+
     widen = np.sqrt(n / (n - BANDS))  # each band has a mean of its own
-    estimates = [Estimate(0.0, n, 0.0, np.zeros(n))]
+    logs, estimates = {}, [Estimate(0.0, n, 0.0, np.zeros(n))]
     for k in usable:
-        own = influences[:, k] * widen
-        estimates.append(Estimate(float(logs[k]), n, float(own.std(ddof=1) / np.sqrt(n)), own))
+        logs[k], influences = against(0, k)
+        own = influences * widen
+        estimates.append(Estimate(logs[k], n, float(own.std(ddof=1) / np.sqrt(n)), own))
     pairs = [(0, i) for i in range(1, len(estimates))]
     family = simultaneous(estimates, pairs, [0] * len(estimates), extrapolate=False, confidence=confidence)
     tested = dict(zip(usable, family.tested, strict=True))
-    return [
-        _compared(one, float(logs[k]), tested.get(k), max(margin, one.margin)) for k, one in enumerate(readings) if k
+    compared = [
+        _compared(one, logs.get(k, float("inf")), tested.get(k), max(margin, one.margin))
+        for k, one in enumerate(readings)
+        if k
     ]
-
-
-def _other_meaning(right: Reading, other: Reading) -> bool:
-    return (right.preconditioning.prediction, right.sign) != (other.preconditioning.prediction, other.sign)
+    best = 0
+    for k, one in enumerate(compared, 1):  # each pair by what is fair between the two
+        best = k if one.verdict == "better" and (not best or against(best, k)[0] < 0) else best
+    return [replace(one, best=k == best) for k, one in enumerate(compared, 1)]
 
 
 def _compared(reading: Reading, log: float, tested: Tested | None, margin: float) -> Compared:

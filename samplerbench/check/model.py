@@ -124,9 +124,9 @@ def compare_readings(
 
 
 def _verdict(compared: list[Compared]) -> str:
-    better = sorted((c for c in compared if c.verdict == "better"), key=lambda c: c.ratio)
+    better = [c for c in compared if c.verdict == "better"]
     if better:
-        best = better[0]
+        (best,) = [c for c in better if c.best]
         more = f"; so do {len(better) - 1} others, less" if len(better) > 1 else ""
         raise Failed(
             f"another reading fits better, {best.reading.name}: {best.reading.mistake} (squared error × "

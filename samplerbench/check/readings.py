@@ -72,6 +72,11 @@ class Reading:
         asked = self.preconditioning
         return (id(self.path), asked.input, asked.sigma_data, asked.label, self.data, self.seen, self.variant)
 
+    @property
+    def meaning(self) -> tuple[str, float]:
+        """What the output is taken for."""
+        return self.preconditioning.prediction, self.sign
+
     def label(self, half_log_snr: Array, t: Array | None = None) -> Array:
         """What the network is told of x at λ; at the time t, where it is known."""
         time = self.time(half_log_snr) if t is None else t
