@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .diffusion.grid import TimeGrid
     from .diffusion.noise import NoiseSource
     from .diffusion.schedule import NoiseSchedule
+    from .diffusion.spacing import Spacing
     from .diffusion.ve import EDMSchedule, SigmasSchedule, VESchedule
     from .diffusion.vp import (
         CosineSchedule,
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from .metrics.measured import Measured, Unmeasurable
     from .metrics.metric import Drawn, Metric
     from .models.formats.format import Checkpoint, ModelFormat
-    from .models.model import load_model
     from .models.preconditioning import Label, Preconditioning
+    from .plugins import load_model
     from .sampler import Sampler
     from .sampling import sample
 
@@ -60,6 +61,7 @@ _HOME = {
     "Preconditioning": "models.preconditioning",
     "Sampler": "sampler",
     "SigmasSchedule": "diffusion.ve",
+    "Spacing": "diffusion.spacing",
     "SubVPSchedule": "diffusion.vp",
     "TimeGrid": "diffusion.grid",
     "TooFewEvaluations": "errors",
@@ -70,7 +72,7 @@ _HOME = {
     "cosine_schedule": "diffusion.vp",
     "hookimpl": "hookspecs",
     "linear_schedule": "diffusion.vp",
-    "load_model": "models.model",
+    "load_model": "plugins",
     "run": "bench.run",
     "sample": "sampling",
     "scaled_linear_schedule": "diffusion.vp",
@@ -97,6 +99,7 @@ __all__ = [
     "Preconditioning",
     "Sampler",
     "SigmasSchedule",
+    "Spacing",
     "SubVPSchedule",
     "TimeGrid",
     "TooFewEvaluations",

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from .diffusion.schedule import NoiseSchedule
+    from .diffusion.spacing import Spacing
     from .metrics.extractor import Extractor
     from .metrics.metric import Metric
+    from .models.formats.format import ModelFormat
     from .sampler import Sampler
 
 __all__ = ["hookimpl", "hookspec"]
@@ -33,3 +36,18 @@ def samplerbench_metrics(register: Callable[[type[Metric]], None]) -> None:
 @hookspec
 def samplerbench_extractors(register: Callable[[type[Extractor]], None]) -> None:
     """Call `register(cls)` for every `Extractor` class of the plugin."""
+
+
+@hookspec
+def samplerbench_models(register: Callable[[type[ModelFormat]], None]) -> None:
+    """Call `register(cls)` for every `ModelFormat` class of the plugin."""
+
+
+@hookspec
+def samplerbench_paths(register: Callable[[type[NoiseSchedule]], None]) -> None:
+    """Call `register(cls)` for every `NoiseSchedule` class of the plugin."""
+
+
+@hookspec
+def samplerbench_spacings(register: Callable[[type[Spacing]], None]) -> None:
+    """Call `register(cls)` for every `Spacing` class of the plugin."""

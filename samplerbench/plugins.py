@@ -11,13 +11,16 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from . import code, hookspecs
 from .bench.record import COLUMNS
-from .errors import PluginError, contained, one_line
+from .diffusion.paths import PATHS, check_path
+from .diffusion.schedule import NoiseSchedule
+from .diffusion.spacing import SPACINGS, Spacing, check_spacing
+from .errors import PluginError, UserError, contained, one_line
 from .importing import import_file, import_module
 from .metrics.extractor import Extractor
 from .metrics.metric import Metric
@@ -25,7 +28,10 @@ from .options import check_fields
 from .registry import INSTALLED, KINDS, NAMED, OWN, Registered, Registry, paths_of
 from .sampler import Sampler, check_options
 
-__all__ = ["load_plugins"]
+if TYPE_CHECKING:
+    from .models.model import Model
+
+__all__ = ["load_model", "load_plugins"]
 
 
 def load_plugins(named: Iterable[str] = ()) -> Registry:
@@ -57,6 +63,19 @@ def load_plugins(named: Iterable[str] = ()) -> Registry:
             own = frozenset({module.__name__.partition(".")[0]})
             _register(manager, registry, module, str(getattr(module, "__file__", name)), NAMED, brought, own)
     return registry
+
+
+def load_model(spec: str, plugins: Iterable[str] = ()) -> Model:
+    """A trained model as `samplerbench run --model` takes it, ready on the CPU.
+
+    Args:
+        spec: a shipped model's name, a folder or file of a format in `samplerbench list models`, 'hf:owner/name', or
+            'package.module:factory'.
+        plugins: FILE.py, FOLDER or module names that register formats, paths or spacings of your own.
+
+    Raises UserError where no format recognises it, where several do, or where what its files say cannot be.
+    """
+    return load_plugins(plugins).model(spec)
 
 
 _brought: dict[str, set[str]] = {}
@@ -145,7 +164,8 @@ def _check(cls: Any, base: type, distribution: str) -> None:
         missing = ", ".join(sorted(cls.__abstractmethods__))
         raise PluginError(f"{distribution}: {cls.__name__} does not define {missing}")
     try:
-        CHECKS[base](cls)
+        if base in CHECKS:
+            CHECKS[base](cls)
     except (TypeError, ValueError) as error:
         raise PluginError(f"{distribution}: {error}") from None
     try:
@@ -157,9 +177,36 @@ def _check(cls: Any, base: type, distribution: str) -> None:
         raise PluginError(
             f"{distribution}: {cls.__name__}() with default options fails: {one_line(error)}", traceback.format_exc()
         ) from None
+    try:
+        with contained(cls.__name__):
+            _join(made)
+    except Exception as error:
+        raise PluginError(f"{distribution}: {one_line(error)}", traceback.format_exc()) from None
     for path in paths_of(cls):
         if not Path(path).exists():
             raise PluginError(f"{distribution}: {cls.__name__}.depends_on names {path}, which is not there")
+
+
+def _join(made: object) -> None:
+    """Spacings and paths join those that samplers and models may name. Raises UserError where one is none."""
+    if isinstance(made, Spacing):
+        _not_ours("spacing", made.name, type(SPACINGS.get(made.name)))
+        check_spacing(made)
+        SPACINGS[made.name] = made
+    if isinstance(made, NoiseSchedule):
+        earlier = PATHS.get(made.name)
+        _not_ours("path", made.name, earlier)
+        PATHS[made.name] = type(made)
+        try:
+            check_path(made)
+        except BaseException:
+            PATHS.pop(made.name)
+            raise
+
+
+def _not_ours(kind: str, name: str, there: object) -> None:
+    if getattr(there, "__module__", "").startswith("samplerbench."):
+        raise UserError(f"{kind} '{name}' is samplerbench's own; choose another name")
 
 
 def _is_subclass(cls: object, base: type) -> bool:

@@ -15,22 +15,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import code
+from .diffusion.schedule import NoiseSchedule
+from .diffusion.spacing import Spacing
 from .errors import PluginError, UserError, unknown
 from .files import content_key, sha256_of_all
 from .metrics.extractor import Extractor
 from .metrics.metric import Metric
+from .models.formats.format import ModelFormat
 from .options import make, parse_spec
 from .sampler import Sampler
 
 if TYPE_CHECKING:
     from .metrics.extractors import LoadedExtractor
+    from .models.model import Model
 
 __all__ = ["INSTALLED", "KINDS", "NAMED", "OWN", "Registered", "Registry", "paths_of"]
 
 OWN, INSTALLED, NAMED = 0, 1, 2  # levels of precedence
 
 # What a plugin may register: the base class by the name of its list in the `Registry`, which also ends its hook's name.
-KINDS: dict[str, type] = {"samplers": Sampler, "metrics": Metric, "extractors": Extractor}
+# Spacings and paths come first: a sampler's options and a model's files name them.
+KINDS: dict[str, type] = {
+    "spacings": Spacing,
+    "paths": NoiseSchedule,
+    "samplers": Sampler,
+    "metrics": Metric,
+    "extractors": Extractor,
+    "models": ModelFormat,
+}
 
 
 @dataclass(frozen=True)
@@ -73,9 +85,12 @@ class Registry:
     which name replaced which.
     """
 
+    spacings: list[Registered] = field(default_factory=list)
+    paths: list[Registered] = field(default_factory=list)
     samplers: list[Registered] = field(default_factory=list)
     metrics: list[Registered] = field(default_factory=list)
     extractors: list[Registered] = field(default_factory=list)
+    models: list[Registered] = field(default_factory=list)
     problems: list[PluginError] = field(default_factory=list)
 
     def find(self, kind: str, name: str) -> Registered:
@@ -167,6 +182,13 @@ class Registry:
             raise UserError(refusal + self._that_take(image_shape))
         own = entry.level == OWN
         return load_extractor(extractor, entry.code_sha256, own, weights, device, image_shape, entry.accounts_for)
+
+    def model(self, spec: str, sha256: str | None = None) -> Model:
+        """The model that `spec` names, in whichever of the registered formats it is; see `load_model`."""
+        from .models.model import load_model
+
+        formats = [(r.cls(), {} if r.level == OWN else r.code) for r in self.all("models")]
+        return load_model(spec, sha256, formats)
 
     def _that_take(self, image_shape: Sequence[int]) -> str:
         """The extractors that take images of a shape as they are, for the end of a line."""

@@ -43,7 +43,8 @@ class Sampler(ABC):
         spacing: how the grid's times are spaced: a name among `SPACINGS`, or the times themselves, '801/401/1/0'.
         rho: the exponent of karras spacing; None for its default, 7.
         final: where the last step ends: `zero` (the data), `none` (the schedule's smallest time, a little noise left),
-            or `denoise`: as `none`, and then one evaluation more gives the predicted x_0.
+            or `denoise`: as `none`, and then one evaluation more gives the predicted x_0. A spacing that ends at the
+            data, `trailing` or listed times with a 0, makes it `zero`.
     """
 
     name: ClassVar[str]
@@ -74,8 +75,13 @@ class Sampler(ABC):
             raise UserError(f"{self.name}:rho is a number above 0 that goes with spacing=karras, got {self.rho:g}")
         if self.final not in FINALS:
             raise unknown("final", self.final, FINALS)
-        if listed is not None and (listed[-1] == 0) != (self.final == "zero"):
-            object.__setattr__(self, "final", "zero" if listed[-1] == 0 else "none")
+        ends_at_zero = listed[-1] == 0 if listed else SPACINGS[self.spacing].ends_at_zero
+        if ends_at_zero and self.final == "denoise":
+            raise UserError(
+                f"{self.name}: {self.spacing} spacing ends at the data; final=denoise ends where noise is left"
+            )
+        if ends_at_zero or (listed and self.final == "zero"):
+            object.__setattr__(self, "final", "zero" if ends_at_zero else "none")
 
     @property
     def stochastic(self) -> bool:

@@ -49,15 +49,18 @@ def sample(
         x: standard normal noise, [B, ...]: any shape, device and float dtype.
         nfe: a budget of evaluations, enforced; or
         steps: the number of steps of the sampler's own grid; or
-        times: the decreasing times themselves, the last of which may be 0.
+        times: the decreasing times themselves, the last of which may be 0. Given with `nfe`, that is their budget, by
+            which `dpm-solver:mode=fast` chooses the orders of its last steps.
         seed: of the noise that stochastic samplers add.
 
     Raises:
         UserError: unknown sampler or option, budget too small, impossible grid.
         BudgetExceeded, BadNoise, BadSample: the sampler or ε misbehaved.
     """
-    if sum(given is not None for given in (nfe, steps, times)) != 1:
-        raise UserError("give exactly one of nfe, steps and times")
+    if (nfe is None) == (steps is None) and (times is None or steps is not None):
+        raise UserError("give nfe, steps or times, and no two but times with nfe")
+    if steps is not None and times is not None:
+        raise UserError("give steps or times, not both")
     if isinstance(sampler, str):
         from .plugins import load_plugins
 

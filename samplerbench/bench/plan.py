@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +13,15 @@ from ..code import code_sha256
 from ..diffusion.grid import MOST_STEPS, TimeGrid
 from ..diffusion.spacing import explicit_times
 from ..errors import UserError, contained, one_line, unknown
+from ..files import content_key
 from ..metrics.extractors import LoadedExtractor
 from ..models.model import Model
-from ..registry import Registered, Registry
+from ..registry import Registry
 from ..sampler import Sampler
 from ..sampling import plan_grid
 from .cell import Axis, Cell, plain_options
 
-__all__ = ["DTYPES", "Planned", "RunConfig", "plan_cells"]
+__all__ = ["DTYPES", "Planned", "RunConfig", "chosen_samplers", "plan_cells"]
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 MOST_SAMPLES = 10**7  # their features alone are tens of gigabytes
@@ -103,32 +104,41 @@ class Planned:
         return self.cell.label
 
 
+def chosen_samplers(specs: Iterable[str], registry: Registry) -> dict[str, Sampler]:
+    """The samplers asked for by their specs, duplicates left out. Raises UserError for one that there is not."""
+    made = map(registry.sampler, specs)
+    return {Sampler.spec(sampler): sampler for sampler in made}
+
+
 def plan_cells(
-    config: RunConfig, registry: Registry, model: Model, extractor: LoadedExtractor, device: str
+    config: RunConfig,
+    samplers: Mapping[str, Sampler],
+    registry: Registry,
+    model: Model,
+    extractor: LoadedExtractor,
+    device: str,
 ) -> list[Planned]:
-    """Every sampler on every budget, in the order asked for, duplicates left out. Raises UserError for a sampler that
-    there is not, and for listed times that no budget makes a grid.
+    """Every sampler on every budget, in the order asked for. Raises UserError for listed times that no budget makes a
+    grid.
     """
-    chosen: dict[str, tuple[Sampler, Registered]] = {}
-    for spec in config.samplers:
-        sampler = registry.sampler(spec)
+    for spec, sampler in samplers.items():
         listed = explicit_times(sampler.spacing)
         if listed is not None:
             try:
                 TimeGrid(model.schedule, listed)
             except UserError as error:
                 raise UserError(f"{spec}: {error}") from None
-        chosen.setdefault(Sampler.spec(sampler), (sampler, registry.entry(sampler.name)))
     core = code_sha256("samplerbench.bench.worker")
     plan = []
-    for spec, (sampler, origin) in chosen.items():
+    for spec, sampler in samplers.items():
+        code = _code(sampler, registry)
         for value in sorted(set(config.values)):
             times, claimed, reason, details = _grid(sampler, value, config.axis, model)
             cell = Cell(
                 model=model.sha256,
                 sampler=spec,
                 options=plain_options(sampler),
-                code=origin.code_sha256,
+                code=code,
                 axis=config.axis,
                 value=value,
                 times=times,
@@ -141,6 +151,14 @@ def plan_cells(
             )
             plan.append(Planned(cell, sampler, claimed, reason, details))
     return plan
+
+
+def _code(sampler: Sampler, registry: Registry) -> str:
+    """The hash of a sampler's code, with that of its spacing where it is a plugin's."""
+    code = registry.entry(sampler.name).code_sha256
+    if sampler.spacing in {r.cls.name for r in registry.spacings}:
+        return content_key([code, registry.find("spacings", sampler.spacing).code_sha256])
+    return code
 
 
 def _grid(sampler: Sampler, value: int, axis: Axis, model: Model) -> tuple[tuple[float, ...] | None, int, str, str]:

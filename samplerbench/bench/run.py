@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, unknown
 from ..images import sample_grid
-from ..models.model import load_model
 from ..options import split_specs
 from ..plugins import load_plugins
 from ..registry import Registry
@@ -21,7 +20,7 @@ from .execute import Executor, Listener
 from .influences import Kept
 from .keep import Keeper
 from .measure import Measurer
-from .plan import Planned, RunConfig, plan_cells, split_values
+from .plan import Planned, RunConfig, chosen_samplers, plan_cells, split_values
 from .record import COLUMNS, SCHEMA, Record, columns_of
 from .references import find_reference
 from .shards import ShardCache, default_cache
@@ -54,7 +53,7 @@ def run(
         out: folder for results.csv, run.json and samples; by default a new one under results/. A run that was stopped
             goes on when its folder is named again.
         metrics: 'fid,kid' or a list of names; see `samplerbench list metrics`.
-        plugins: FILE.py, FOLDER or module names with samplers, metrics and extractors of your own.
+        plugins: FILE.py, FOLDER or module names with samplers, metrics, models, … of your own.
         listener: told of progress.
         options: the other fields of `RunConfig`: model, samples, seed, batch_size, device, dtype, extractor,
             extractor_weights, reference, data_root, cache, fresh.
@@ -136,11 +135,10 @@ class BenchmarkRun:
         self.registry: Registry = load_plugins(config.plugins)
         for text in [*map(str, self.registry.problems), *self.registry.notices()]:
             listener.notice(text)
-        for spec in config.samplers:
-            self.registry.sampler(spec)
+        samplers = chosen_samplers(config.samplers, self.registry)
         self.metrics = [self.registry.metric(name) for name in config.metrics]
         self.device = resolve_device(config.device)
-        self.model = load_model(config.model)
+        self.model = self.registry.model(config.model)
         name = self.model.extractor if config.extractor is None else config.extractor
         if name is None:
             raise UserError(f"model '{self.model.name}' names no feature extractor; choose one with --extractor")
@@ -149,7 +147,7 @@ class BenchmarkRun:
             if metric.needs_classes and not self.extractor.classes:
                 raise UserError(f"{metric.name} needs classes, and extractor '{self.extractor.spec}' has no classifier")
         self.reference = find_reference(config, self.model, self.extractor, self.device, listener.notice)
-        self.cells = plan_cells(config, self.registry, self.model, self.extractor, self.device)
+        self.cells = plan_cells(config, samplers, self.registry, self.model, self.extractor, self.device)
 
     def execute(self) -> None:
         """Runs every cell that the folder has no finished row of; each one's row is on disk before the next starts. On
@@ -166,7 +164,7 @@ class BenchmarkRun:
         folder = config.cache or default_cache()
         worker = Worker(
             model=self.model,
-            reload=lambda: load_model(config.model, self.model.sha256),
+            reload=lambda: self.registry.model(config.model, self.model.sha256),
             extractor=self.extractor,
             make=self.registry.sampler,
             device=self.device,

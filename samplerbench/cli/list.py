@@ -6,7 +6,7 @@ import click
 
 from ..errors import unknown
 
-KINDS = ("samplers", "metrics", "models", "extractors", "recipes")
+KINDS = ("samplers", "metrics", "models", "extractors", "paths", "spacings", "recipes")
 
 
 @click.command("list")
@@ -16,7 +16,7 @@ KINDS = ("samplers", "metrics", "models", "extractors", "recipes")
     "plugins",
     multiple=True,
     metavar="FILE.py|FOLDER|MODULE",
-    help="Samplers, metrics and extractors of your own, listed with the rest.",
+    help="What is your own, listed with the rest.",
 )
 def list_(kind: str, plugins: tuple[str, ...]) -> int:
     """Tell what is there, and where it comes from."""
@@ -24,11 +24,14 @@ def list_(kind: str, plugins: tuple[str, ...]) -> int:
         raise unknown("kind", kind, KINDS)
     from ..report import listing
 
-    if kind == "samplers":
-        return listing.print_samplers(plugins)
-    if kind == "metrics":
-        return listing.print_metrics(plugins)
-    if kind == "extractors":
-        return listing.print_extractors(plugins)
+    registered = {
+        "samplers": listing.print_samplers,
+        "metrics": listing.print_metrics,
+        "extractors": listing.print_extractors,
+        "paths": listing.print_paths,
+        "spacings": listing.print_spacings,
+    }
+    if kind in registered:
+        return registered[kind](plugins)
     {"models": listing.print_models, "recipes": listing.print_recipes}[kind]()
     return 0

@@ -22,7 +22,7 @@ class FlowSchedule(NoiseSchedule):
     shift·t/(1 + (shift - 1)·t) (Esser et al. 2024, §5.3.2). It depends on the resolution in some models.
     """
 
-    kind = "flow"
+    name = "flow"
 
     shift: float = 1.0
     t_max: float = 1.0

@@ -4,7 +4,7 @@ step.
 A grid of n steps has n + 1 times. With `final = "zero"` the last of them is time 0, the data (ᾱ = 1), so the last step
 removes all noise, as in DDPM and DDIM; with `final = "none"` it is the schedule's `t_min`, where a little noise is left
 (σ = 0.01 on DDPM's schedule), as in DPM-Solver and DEIS. `denoise` has the grid of `none`; one more evaluation at its
-end then gives the predicted x_0.
+end then gives the predicted x_0. With `trailing` spacing every grid ends at 0.
 """
 
 from __future__ import annotations
@@ -78,9 +78,8 @@ class TimeGrid:
             return cls(schedule, listed)
         if spacing not in SPACINGS:
             raise unknown("spacing", spacing, SPACINGS)
-        if final == "zero" or spacing == "trailing":
-            end = 0.0 if final == "zero" else schedule.t_min
-            return cls(schedule, (*map(float, spaced(schedule, spacing, steps, rho, end, start)), end))
+        if final == "zero" or SPACINGS[spacing].ends_at_zero:
+            return cls(schedule, (*map(float, spaced(schedule, spacing, steps, rho, start=start)), 0.0))
         return cls(schedule, tuple(map(float, spaced(schedule, spacing, steps + 1, rho, start=start))))
 
     @property

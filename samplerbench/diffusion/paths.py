@@ -39,7 +39,7 @@ PATHS: dict[str, Callable[..., NoiseSchedule]] = {
     "sigmas": SigmasSchedule,
     "flow": FlowSchedule,
 }
-"""What makes a path of each kind; plugins add theirs (`samplerbench_paths`)."""
+"""What makes a path of each kind; those of plugins join when they are loaded."""
 
 
 def schedule_from_config(config: dict[str, Any]) -> NoiseSchedule:

@@ -32,13 +32,13 @@ class NoiseSchedule(ABC):
     frozen dataclass with these methods, registered by the hook `samplerbench_paths`.
 
     Attributes:
-        kind: its name in a model's config.json.
+        name: the `kind` of it in a model's config.json.
         t_max: the time of (almost) pure noise, where sampling starts.
         t_min: the smallest time at which a network may be asked; a solver that does not step to 0 ends here.
         discrete: whether the network was trained at the integer times 1..t_max alone.
     """
 
-    kind: ClassVar[str]
+    name: ClassVar[str]
     t_max: float
     t_min: float
     discrete: bool = False
@@ -67,7 +67,7 @@ class NoiseSchedule(ABC):
         """Plain values from which `schedule_from_config` makes the same path."""
         if not is_dataclass(self):
             raise NotImplementedError(f"{type(self).__name__}.config is not defined")
-        return {"kind": self.kind, **asdict(self)}
+        return {"kind": self.name, **asdict(self)}
 
     def alpha(self, t: ArrayLike) -> Array:
         """α_t, the factor of x_0 (√ᾱ_t in the DDPM paper's letters): sigmoid(2λ)^½."""

@@ -30,7 +30,7 @@ class _Exploding(NoiseSchedule):
 class EDMSchedule(_Exploding):
     """Time is the noise level itself, σ from sigma_max to sigma_min (Karras et al. 2022, table 1)."""
 
-    kind = "edm"
+    name = "edm"
 
     sigma_min: float = 0.002
     sigma_max: float = 80.0
@@ -60,7 +60,7 @@ class VESchedule(_Exploding):
     t_min σ drops from sigma_min to 0.
     """
 
-    kind = "ve"
+    name = "ve"
     t_max = 1.0
 
     sigma_min: float = 0.01
@@ -89,7 +89,7 @@ class SigmasSchedule(_Exploding):
     sigmas: [N], increasing, above 0.
     """
 
-    kind = "sigmas"
+    name = "sigmas"
     discrete = True
     t_min = 1.0
 
@@ -113,7 +113,7 @@ class SigmasSchedule(_Exploding):
         return np.where(lam == np.inf, 0.0, np.interp(-lam, self._logs, self._times))
 
     def config(self) -> dict[str, Any]:
-        return {"kind": self.kind, "sigmas": self.sigmas.tolist()}
+        return {"kind": self.name, "sigmas": self.sigmas.tolist()}
 
 
 def _check_ends(sigma_min: float, sigma_max: float) -> None:

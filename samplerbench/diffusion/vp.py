@@ -49,7 +49,7 @@ class DiscreteSchedule(NoiseSchedule):
     the first stays (Lin et al. 2024, Algorithm 1). With ᾱ_T = 0, α goes linearly to it from time T - 1.
     """
 
-    kind = "betas"
+    name = "betas"
     discrete = True
     t_min = 1.0
 
@@ -161,7 +161,7 @@ class VPSchedule(NoiseSchedule):
     log α_t = -t²(β_1-β_0)/4 - t β_0/2.
     """
 
-    kind = "vp"
+    name = "vp"
     t_max = 1.0
 
     beta_0: float = 0.1
@@ -197,7 +197,7 @@ class VPSchedule(NoiseSchedule):
 class SubVPSchedule(VPSchedule):
     """The sub-VP process: α_t of the VP process with σ_t = 1 - α_t² (Song et al. 2021, eq. 29)."""
 
-    kind = "sub-vp"
+    name = "sub-vp"
 
     def half_log_snr(self, t: ArrayLike) -> Array:
         log_alpha = self.log_alpha(t)
@@ -219,7 +219,7 @@ class CosineSchedule(NoiseSchedule):
     17). It is 0 at t = 1; DPM-Solver's code starts at 0.9946.
     """
 
-    kind = "cosine-continuous"
+    name = "cosine-continuous"
 
     offset: float = 0.008
     t_max: float = 0.9946

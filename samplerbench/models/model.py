@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import code
 from ..diffusion.paths import schedule_from_config
 from ..diffusion.schedule import NoiseSchedule
-from ..errors import UserError, unknown
+from ..errors import PluginError, UserError, contained, one_line, unknown
 from .formats.builtin import FORMATS
 from .formats.format import Checkpoint, ModelFormat
 from .formats.own import shipped_models
@@ -87,31 +89,37 @@ class Model:
         }
 
 
-def load_model(spec: str, sha256: str | None = None, formats: Sequence[ModelFormat] | None = None) -> Model:
+def load_model(
+    spec: str, sha256: str | None = None, formats: Iterable[tuple[ModelFormat, Mapping[str, str]]] | None = None
+) -> Model:
     """The model that `spec` names: a shipped one, a folder or file of a known format, or `package.module:factory`; with
-    `sha256` only if that is its hash. Raises UserError where no format recognises it, where several do, or where what
-    its files say cannot be.
+    `sha256` only if that is its hash.
+
+    formats: those to try, by default our own, each with the code that it consists of, which counts in the model's hash.
+
+    Raises UserError where no format recognises it, where several do, or where what its files say cannot be; PluginError
+    where somebody's format or factory fails.
     """
-    known = FORMATS if formats is None else formats
-    chosen = [format for format in known if format.recognises(spec)]
+    known = [(format, {}) for format in FORMATS] if formats is None else list(formats)
+    chosen = [one for one in known if one[0].recognises(spec)]
     if not chosen:
-        raise _unknown(spec, known)
+        raise _unknown(spec, [format for format, _ in known])
     if len(chosen) > 1:
-        raise UserError(
-            f"model '{spec}' could be of several formats: {', '.join(f.name for f in chosen)}; leave one of them in it"
-        )
-    said = chosen[0].load(spec)
+        names = ", ".join(format.name for format, _ in chosen)
+        raise UserError(f"model '{spec}' could be of several formats: {names}; leave one of them in it")
+    ((form, code_of_form),) = chosen
+    said = _load(form, spec)
     schedule = said.schedule if isinstance(said.schedule, NoiseSchedule) else schedule_from_config(dict(said.schedule))
     if problem := said.preconditioning.problem(schedule):
         raise UserError(f"model '{spec}': {problem}")
-    digest = _digest(said)
+    digest = _digest(said, {**code_of_form, **said.code, **_code_of(schedule)})
     if sha256 not in (None, digest):
         raise UserError(
             f"model '{spec}' was changed in the meantime: its hash is {digest[:12]}, expected {sha256[:12]}"
         )
     return Model(
         name=spec if spec in shipped_models() or ":" in spec else Path(spec).resolve().name,
-        format=chosen[0].name,
+        format=form.name,
         predictor=NoisePredictor(said.network, said.preconditioning).eval().requires_grad_(False),
         schedule=schedule,
         checkpoint=said,
@@ -119,22 +127,47 @@ def load_model(spec: str, sha256: str | None = None, formats: Sequence[ModelForm
     )
 
 
-def _digest(said: Checkpoint) -> str:
-    """The hash of the files, and of the code that makes the network where that is not ours."""
+def _load(form: ModelFormat, spec: str) -> Checkpoint:
+    """What a format says, whose author may be anybody. Raises UserError, or PluginError with a traceback."""
+    try:
+        with contained(form.name):
+            said = form.load(spec)
+    except UserError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"model '{spec}': format '{form.name}' fails: {one_line(error)}", traceback.format_exc()
+        ) from None
+    if not isinstance(said, Checkpoint):
+        raise PluginError(
+            f"model '{spec}': format '{form.name}' gives {type(said).__name__}, expected a samplerbench.Checkpoint"
+        )
+    return said
+
+
+def _digest(said: Checkpoint, code: Mapping[str, str]) -> str:
+    """The hash of the files, and of the code that is not ours."""
     digest = hashlib.sha256()
     for file in said.files:
         digest.update(file.read_bytes())
-    if said.code:
-        digest.update(json.dumps(dict(said.code), sort_keys=True).encode())
+    if code:
+        digest.update(json.dumps(dict(code), sort_keys=True).encode())
     return digest.hexdigest()
+
+
+def _code_of(schedule: NoiseSchedule) -> dict[str, str]:
+    """The code of a path that is not ours."""
+    module = type(schedule).__module__
+    package = module.partition(".")[0]
+    return {} if package == "samplerbench" else code.code_of(module, own=frozenset({package}))
 
 
 def _unknown(spec: str, known: Sequence[ModelFormat]) -> UserError:
     path = Path(spec)
-    if path.is_dir():
-        return UserError(
-            f"model '{spec}' is a folder of no known format; expected {'; or '.join(f.about for f in known)}"
-        )
     if path.exists():
-        return UserError(f"model '{spec}' is of no known format; expected {'; or '.join(f.about for f in known)}")
+        what = f"model '{spec}' is a {'folder' if path.is_dir() else 'file'} of no known format"
+        return UserError(
+            f"{what} (known: {', '.join(form.name for form in known)}; samplerbench's own has config.json and "
+            "model.safetensors; samplerbench list models says more)"
+        )
     return unknown("model", spec, [*shipped_models(), "a folder", "a file", "package.module:factory"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import get_args, get_type_hints
 
 import click
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..diffusion.grid import FINALS
+from ..diffusion.paths import PATHS
 from ..diffusion.spacing import SPACINGS
 from ..errors import PluginError, contained, one_line
 from ..metrics.extractor import shape_text
@@ -18,7 +20,15 @@ from ..registry import Registry
 from ..sampler import Sampler, options_of
 from .terminal import plain_console
 
-__all__ = ["print_extractors", "print_metrics", "print_models", "print_recipes", "print_samplers"]
+__all__ = [
+    "print_extractors",
+    "print_metrics",
+    "print_models",
+    "print_paths",
+    "print_recipes",
+    "print_samplers",
+    "print_spacings",
+]
 
 
 def print_samplers(plugins: Sequence[str]) -> int:
@@ -123,6 +133,32 @@ def print_models() -> None:
             ("trained on", seen),
         ):
             console.print(f"  {key:<10}", Text(text), soft_wrap=True)
+
+
+def print_spacings(plugins: Sequence[str]) -> int:
+    """A line a spacing, and where it comes from where it is not ours. Returns 1 where a plugin was skipped."""
+    registry = load_plugins(plugins)
+    origins = {r.cls.name: r.distribution for r in registry.all("spacings")}
+    _print_named({name: (type(spacing), origins.get(name, "")) for name, spacing in SPACINGS.items()})
+    return _tell_problems(registry)
+
+
+def print_paths(plugins: Sequence[str]) -> int:
+    """A line a kind of path, and where it comes from where it is not ours. Returns 1 where a plugin was skipped."""
+    registry = load_plugins(plugins)
+    origins = {r.cls.name: r.distribution for r in registry.all("paths")}
+    _print_named({name: (kind, origins.get(name, "")) for name, kind in PATHS.items()})
+    return _tell_problems(registry)
+
+
+def _print_named(found: Mapping[str, tuple[object, str]]) -> None:
+    """A name, the first paragraph of its docstring, and its origin."""
+    console = plain_console()
+    for name, (what, origin) in found.items():
+        about = " ".join((inspect.getdoc(what) or "").split("\n\n")[0].split()).rstrip(".")
+        console.print(Text.assemble((name, "bold"), f"  {about}" if about else ""), soft_wrap=True)
+        if origin:
+            console.print(f"  {'from':<7}", Text(origin), soft_wrap=True)
 
 
 def print_extractors(plugins: Sequence[str]) -> int:

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from samplerbench.bench.plan import RunConfig, plan_cells
+from samplerbench.bench.plan import RunConfig, chosen_samplers, plan_cells
 from samplerbench.bench.worker import Worker
 from samplerbench.diffusion.denoiser import Epsilon, Time
 from samplerbench.diffusion.grid import TimeGrid
@@ -88,7 +88,7 @@ def main() -> None:
     networks = model.predictor.network
     table = Table("sampler", "evaluations", "bare calls, s", "sampling / bare", "whole cell / bare", "sampler / bare")
     totals = [0.0] * 4
-    for planned in plan_cells(config, registry, model, extractor, "cpu"):
+    for planned in plan_cells(config, chosen_samplers(config.samplers, registry), registry, model, extractor, "cpu"):
         cell, sampler = planned.cell, planned.sampler
         assert cell.times is not None, planned.reason
         grid = TimeGrid(model.schedule, cell.times)

@@ -183,7 +183,7 @@ class TestReference:
         out = ["--out", tmp_path / "ref.npz"]
         (tmp_path / "empty").mkdir()
         message = error("--data", "nofolder", *out)
-        assert "--data nofolder: no such file or folder, and unknown dataset 'nofolder' (known: CIFAR10" in message
+        assert "--data nofolder: no folder, CSV or npz, and unknown dataset 'nofolder' (known: cifar10" in message
         assert "has no images" in error("--data", tmp_path / "empty", *out)
         mixed = self.pictures(tmp_path / "mixed", 2)
         Image.new("L", (30, 28)).save(mixed / "z.png")

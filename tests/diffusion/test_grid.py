@@ -5,6 +5,7 @@ import pytest
 
 from samplerbench import TimeGrid, UserError, VPSchedule, linear_schedule
 from samplerbench.diffusion.spacing import SPACINGS
+from samplerbench.plugins import load_plugins
 
 LINEAR = linear_schedule()
 
@@ -18,7 +19,19 @@ def test_exactly_the_asked_number_of_distinct_times(schedule, spacing, final):
         assert grid.steps == steps
         assert all(earlier > later for earlier, later in pairwise(grid.times))
         assert grid.times[0] <= schedule.t_max
-        assert grid.times[-1] == 0 if final == "zero" else grid.times[-1] >= schedule.t_min
+        at_zero = final == "zero" or SPACINGS[spacing].ends_at_zero
+        assert grid.times[-1] == 0 if at_zero else grid.times[-1] >= schedule.t_min
+
+
+def test_trailing_ends_at_the_data_whatever_the_sampler_wants():
+    grid = TimeGrid.make(LINEAR, 20, "trailing", "none")
+    assert grid.times == (*range(1000, 0, -50), 0)
+    assert TimeGrid.make(LINEAR, 1000, "trailing", "none").times == tuple(range(1000, -1, -1))
+    assert TimeGrid.make(VPSchedule(), 4, "trailing", "none").times == (1, 0.75, 0.5, 0.25, 0)
+    registry = load_plugins()
+    assert registry.sampler("dpm-solver:spacing=trailing").spec() == "dpm-solver:spacing=trailing:final=zero"
+    with pytest.raises(UserError, match="trailing spacing ends at the data; final=denoise ends where noise"):
+        registry.sampler("dpm-solver:spacing=trailing:final=denoise")
 
 
 @pytest.mark.parametrize("steps", [10, 20, 50, 100])

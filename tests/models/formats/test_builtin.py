@@ -3,9 +3,10 @@ import sys
 
 import pytest
 
-from samplerbench import UserError, load_model
+from samplerbench import UserError
 from samplerbench.models.formats.builtin import FORMATS
 from samplerbench.models.formats.own import Own
+from samplerbench.models.model import load_model
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ def test_each_name_is_of_one_format(spec, name):
 
 
 def test_no_format(tmp_path):
-    with pytest.raises(UserError, match=r"is a folder of no known format; expected a folder with config\.json"):
+    with pytest.raises(UserError, match=r"is a folder of no known format \(known: .*samplerbench's own has config"):
         load_model(str(tmp_path))
 
 
@@ -42,7 +43,7 @@ def test_several_formats(tmp_path):
             return True
 
     with pytest.raises(UserError, match="could be of several formats: diffusers, greedy"):
-        load_model(str(tmp_path), formats=[*FORMATS, Greedy()])
+        load_model(str(tmp_path), formats=[(form, {}) for form in (*FORMATS, Greedy())])
 
 
 def test_formats_are_listed_without_torch():
