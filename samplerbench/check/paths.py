@@ -33,7 +33,7 @@ NEAR, SMALL = -18.0, 2e-3  # a start so near to λ = -∞ gives the same x_0, bu
 
 def paths(sampler: Sampler, *others: NoiseSchedule) -> str:
     """The same λ's and the same exact data give the same x_0 on a path of each family; starts at λ = -∞ are right."""
-    chosen: Mapping[str, NoiseSchedule] = {path.kind: path for path in others} if others else FAMILIES
+    chosen: Mapping[str, NoiseSchedule] = {path.config()["kind"]: path for path in others} if others else FAMILIES
     told = [f"{name}: {why}" for name, path in chosen.items() if (why := unsuitable(sampler, path))]
     suited = {name: path for name, path in chosen.items() if not unsuitable(sampler, path)}
     if not suited:
@@ -111,11 +111,11 @@ def spacings(sampler: Sampler, *on: NoiseSchedule) -> str:
                 visited.clear()
                 run(sampler, Watched(path), grid, noise_of(2))
             except (UserError, RuntimeError) as error:
-                raise Failed(f"{spacing} on {path.kind}: {one_line(error)}") from error
+                raise Failed(f"{spacing} on {path.config()['kind']}: {one_line(error)}") from error
             other = seen.setdefault(tuple(visited), grid)
-            if other.times != grid.times:
+            if len(other.times) != len(grid.times) or not np.allclose(other.times, grid.times, rtol=1e-5):
                 raise Inapplicable("its times are its own: two spacings gave the same")
             if sampler.adaptive:
                 break
-    where = "discrete and continuous" if {p.discrete for p in on} == {True, False} else on[0].kind
+    where = "discrete and continuous" if {p.discrete for p in on} == {True, False} else on[0].config()["kind"]
     return f"its own times, {where}" if sampler.adaptive else f"{', '.join(SPACINGS)}, {where}"

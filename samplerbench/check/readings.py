@@ -189,9 +189,9 @@ def _conventions(right: Reading) -> Iterator[Reading]:
         "flow, time in [0, 1]": (FlowSchedule(), Preconditioning("velocity", label=Label("flow-time"))),
         "EDM": (EDMSchedule(), Preconditioning("edm", "edm", Label("log-sigma", 0.25))),
     }
-    kinds = {"ε of DDPM": right.path.discrete, "EDM": right.path.kind == "edm"}
+    kinds = {"ε of DDPM": right.path.discrete, "EDM": right.path.name == "edm"}
     for name, (path, convention) in whole.items():
-        if not kinds.get(name, right.path.kind == path.kind):
+        if not kinds.get(name, right.path.name == path.name):
             yield replace(
                 right, name=name, mistake=f"the network seems to be {name}", path=path, preconditioning=convention
             )

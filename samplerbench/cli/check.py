@@ -40,7 +40,8 @@ def check(
 ) -> int:
     """Test samplers on data whose ε is known: evaluations, order, moments, manners, paths. Or test a model.
 
-    Without names, every sampler of the --plugin files is checked. Takes seconds, on the CPU. Exits with 1 on a failure.
+    Without names, every sampler of the --plugin files is checked; `all` is every registered one. Takes seconds, on the
+    CPU. Exits with 1 on a failure.
     """
     if model is None:
         asked = {"--data": data, "--data-root": data_root, "--samples": samples, "--seed": seed, "--device": device}

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from ..check.checks import MATRIX, check_on_paths, check_sampler
+from ..check.checks import check_on_paths, check_sampler
 from ..check.denoising import Compared
 from ..check.finding import Finding
 from ..check.model import check_model
@@ -23,7 +23,6 @@ from .terminal import error_console, plain_console
 __all__ = ["print_findings", "print_proof"]
 
 STYLES = {"passed": "green", "failed": "bold red", "skipped": "dim"}
-SIGNS = {"passed": "ok", "failed": "FAILED", "skipped": "-"}
 VERDICTS = {
     "worse": ("declared wins", "green"),
     "better": ("FAILED", "bold red"),
@@ -83,12 +82,14 @@ def _listed(title: str, findings: Sequence[Finding]) -> Table:
 
 def _print_matrix(console: Console, title: str, findings: Sequence[Finding]) -> None:
     """A row for each path, and below what failed."""
-    table = Table("path", *MATRIX, title=title, title_justify="left")
-    rows: dict[str, list[Text]] = {}
+    table = Table("path", "", "checks", title=title, title_justify="left")
+    rows: dict[str, dict[str, list[str]]] = {}
     for finding in findings:
-        rows.setdefault(finding.path, []).append(Text(SIGNS[finding.verdict], STYLES[finding.verdict]))
-    for path, cells in rows.items():
-        table.add_row(path, *cells)
+        rows.setdefault(finding.path, {}).setdefault(finding.verdict, []).append(finding.check)
+    for path, found in rows.items():
+        verdict = next(word for word in ("failed", "passed", "skipped") if word in found)
+        parts = [f"{word} {', '.join(names)}" for word, names in found.items()]
+        table.add_row(path, Text(verdict, STYLES[verdict]), Text("; ".join(parts)))
     console.print(table)
     for finding in findings:
         if finding.verdict == "failed":

@@ -180,7 +180,7 @@ def test_raw_weights_are_found_beside_a_trained_model(tmp_path):
     assert torch.equal(network(x, label), raw(x, label))
     assert "raw weights" in {c.reading.name for c in compare_readings(model, data_of(64))}
     save_file({"network/stem.weight": torch.zeros(1)}, tmp_path / "checkpoint.safetensors")
-    with pytest.raises(UserError, match="checkpoint.safetensors does not fit config.json"):
+    with pytest.raises(UserError, match=r"checkpoint\.safetensors does not fit config.json"):
         load_model(str(tmp_path / "model")).checkpoint.other_weights()
 
 
@@ -189,7 +189,7 @@ def test_raw_weights_are_found_beside_a_trained_model(tmp_path):
     [
         (IMAGES[:, :, :4], 64, "--data has images of 1×4×8, the model's are 1×8×8"),
         (IMAGES[:100], 128, "--data has 100 images, and 128 are to be compared on; lower --samples"),
-        (IMAGES, 8, r"--samples is at least 64, 8 a band"),
+        (IMAGES, 8, "--samples is at least 64, 8 a band"),
     ],
 )
 def test_what_it_cannot_be_checked_on(images, samples, message):
