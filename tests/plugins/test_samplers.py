@@ -69,7 +69,8 @@ SPECS = [
     "deis:variant=rho-kutta3:final=zero",
     "deis:variant=rho-rk4",
     "ddim:spacing=karras:rho=5",
-    "ddim:spacing=trailing:final=denoise",
+    "ddim:spacing=trailing",
+    "ddim:spacing=linspace:final=denoise",
     "ddim:spacing=linspace",
 ]
 DETERMINISTIC = [s for s in SPECS if not REGISTRY.sampler(s).stochastic]
