@@ -23,7 +23,7 @@ from .variants import variants_of
 
 __all__ = ["Proof", "check_model", "compare_readings"]
 
-SAMPLER = "dpm-solver"
+SAMPLER = "sde-dpm-solver"  # its noise undoes errors of the network, so that a weak one is not taken for a misread one
 IMAGES, OWN_SAMPLES = 512, 256  # compared on, without a word
 SHOWN = 64  # samples drawn to look at, where images are there to compare readings on
 PICTURES = 10_000  # images that the data's mean is taken of, at most

@@ -133,7 +133,7 @@ def range_of(x0: Tensor, data: DataMoments | None) -> str:
     text += f", mean {own.average:.3f}, deviation {own.deviation:.3f}"
     problems = []
     if outside > FEW:
-        problems.append("the network's data seems to reach beyond [-1, 1], or its output is misread")
+        problems.append("the network's data reaches beyond [-1, 1], its output is misread, or it is trained too little")
     if low > -HALF or high < HALF:
         problems.append("[-1, 1] is not filled: the network's data seems to have another range")
     if data is not None:

@@ -11,7 +11,13 @@ from ..errors import UserError
 
 @click.command()
 @click.argument("samplers", required=False, metavar="[NAME[:key=value]…,…]")
-@click.option("--plugin", "plugins", multiple=True, metavar="FILE.py|FOLDER|MODULE", help="Samplers of your own.")
+@click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    metavar="FILE.py|FOLDER|MODULE",
+    help="Samplers, paths and model formats of your own.",
+)
 @click.option(
     "--paths",
     metavar="all|NAME,…",
@@ -49,15 +55,14 @@ def check(
             if value is not None:
                 raise UserError(f"{name} goes with --model; samplers are checked on data whose ε is known")
         return _samplers(samplers, plugins, paths)
-    if samplers or plugins or paths:
-        given = samplers or ("--plugin" if plugins else "--paths")
-        raise UserError(f"check tests samplers or a --model, one at a time; leave out {given}")
+    if samplers or paths:
+        raise UserError(f"check tests samplers or a --model, one at a time; leave out {samplers or '--paths'}")
     from ..bench.worker import resolve_device
     from ..data import images_of
-    from ..models.model import load_model
+    from ..plugins import load_plugins
     from ..report.findings import print_proof
 
-    found, place = load_model(model), resolve_device(device or "auto")
+    found, place = load_plugins(plugins).model(model), resolve_device(device or "auto")
     images = None if data is None else images_of(data, data_root, found.image_shape[0])
     if images is None and data_root is not None:
         raise UserError("--data-root goes with --data")

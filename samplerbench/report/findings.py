@@ -97,7 +97,7 @@ def _print_matrix(console: Console, title: str, findings: Sequence[Finding]) -> 
 
 
 def _readings(compared: Sequence[Compared], on: str) -> Table:
-    title = f"squared error of each other reading over the declared one's, mean over noise levels; {on}"
+    title = f"squared error of other readings over the declared one's, {on}"
     table = Table("reading", "error ×", "99 % interval", "", title=title, title_justify="left")
     for one in compared:
         word, style = VERDICTS[one.verdict]
