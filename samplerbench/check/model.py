@@ -127,10 +127,10 @@ def _verdict(compared: list[Compared]) -> str:
     better = [c for c in compared if c.verdict == "better"]
     if better:
         (best,) = [c for c in better if c.best]
-        more = f"; so do {len(better) - 1} others, less" if len(better) > 1 else ""
+        more = f"; better than declared, but less: {', '.join(c.reading.name for c in better if c is not best)}"
         raise Failed(
             f"another reading fits better, {best.reading.name}: {best.reading.mistake} (squared error × "
-            f"{best.ratio:.3g}{more})"
+            f"{best.ratio:.3g}{more if len(better) > 1 else ''})"
         )
     ties = [c.reading.name for c in compared if c.verdict == "cannot tell"]
     text = f"the declared reading fits better than {len(compared) - len(ties)} others, with {CONFIDENCE:.0%} confidence"
