@@ -68,7 +68,7 @@ def parse_option(where: str, value: Any, kind: Any) -> Any:
         raise UserError(f"{where} is {expected}, got '{value}'") from None
     if (kind is int and not isinstance(value, str) and converted != value) or (kind is float and isnan(converted)):
         raise UserError(f"{where} is {expected}, got '{value}'")
-    return converted
+    return converted + 0.0 if kind is float else converted  # -0.0 is 0.0
 
 
 def reads_back(part: str, value: Any, kind: Any) -> bool:

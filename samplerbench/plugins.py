@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from functools import partial
 from importlib import metadata
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from . import code, hookspecs
-from .bench.record import COLUMNS
+from .bench.record import COLUMNS, ENDINGS
 from .diffusion.paths import PATHS, check_path
 from .diffusion.schedule import NoiseSchedule
 from .diffusion.spacing import SPACINGS, Spacing, check_spacing
@@ -24,6 +24,7 @@ from .errors import PluginError, UserError, contained, one_line
 from .importing import import_file, import_module
 from .metrics.extractor import Extractor
 from .metrics.metric import Metric
+from .modules import ADVICE, loose_modules
 from .options import check_fields
 from .registry import INSTALLED, KINDS, NAMED, OWN, Registered, Registry, paths_of
 from .sampler import Sampler, check_options
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from .models.model import Model
 
 __all__ = ["load_model", "load_plugins"]
+
+LONGEST = 60  # bytes of a metric's name
 
 
 def load_plugins(named: Iterable[str] = ()) -> Registry:
@@ -46,9 +49,10 @@ def load_plugins(named: Iterable[str] = ()) -> Registry:
         distribution = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
         level = OWN if entry.dist and entry.dist.name == "samplerbench" else INSTALLED
         try:
-            with contained("it"), _bringing(entry.module) as brought:
-                module = entry.load()
-            _register(manager, registry, module, distribution, level, brought, _top_levels(entry))
+            with _bringing(entry.module) as brought:
+                with contained("it"):
+                    module = entry.load()
+                _register(manager, registry, module, distribution, level, brought, _top_levels(entry))
         except PluginError as error:
             registry.problems.append(
                 PluginError(f"plugin '{entry.name}' of {distribution} is skipped: {error}", error.details)
@@ -60,8 +64,8 @@ def load_plugins(named: Iterable[str] = ()) -> Registry:
         for load, key in _named(name):
             with _bringing(key) as brought:
                 module = load()
-            own = frozenset({module.__name__.partition(".")[0]})
-            _register(manager, registry, module, str(getattr(module, "__file__", name)), NAMED, brought, own)
+                own = frozenset({module.__name__.partition(".")[0]})
+                _register(manager, registry, module, str(getattr(module, "__file__", name)), NAMED, brought, own)
     return registry
 
 
@@ -83,16 +87,20 @@ _brought: dict[str, set[str]] = {}
 
 @contextmanager
 def _bringing(plugin: str) -> Iterator[set[str]]:
-    """The modules that loading a plugin loads, those that no import statement names included; it loads them once a
-    process, so they are remembered.
+    """The modules that loading and registering a plugin loads, those that no import statement names included; it loads
+    them once a process, so they are remembered.
     """
     known = _brought.setdefault(plugin, set())
     if plugin in sys.modules:  # it will load nothing more
         yield known
         return
-    before = code.loose_modules()
-    yield known
-    known |= code.loose_modules() - before
+    before = loose_modules()
+    try:
+        yield known
+    finally:
+        later = loose_modules() - before
+        known |= later
+    code.remember(sorted(later))
 
 
 def _top_levels(entry: metadata.EntryPoint) -> frozenset[str]:
@@ -112,7 +120,7 @@ def _register(
     module: ModuleType,
     distribution: str,
     level: int,
-    brought: Collection[str],
+    brought: Set[str],
     own: frozenset[str],
 ) -> None:
     """Calls the hooks of one module; whatever goes wrong is that module's."""
@@ -128,8 +136,11 @@ def _register(
 
     def register(kind: str, cls: Any) -> None:
         _check(cls, KINDS[kind], distribution)
-        roots = dict.fromkeys([cls.__module__, module.__name__, *sorted(brought)])
-        found[kind].append(Registered(cls, distribution, level, tuple(roots), own))
+        roots = tuple(dict.fromkeys([cls.__module__, module.__name__]))
+        if level != OWN and not paths_of(cls):
+            for place in code.unheld(*roots, *sorted(brought), own=own):
+                raise PluginError(f"{place} runs code that no key would hold; {ADVICE}")
+        found[kind].append(Registered(cls, distribution, level, roots, own, brought, registry.samplers))
 
     try:
         with contained("registering"):
@@ -216,7 +227,12 @@ def _is_subclass(cls: object, base: type) -> bool:
 def _check_metric(cls: type[Metric]) -> None:
     if cls.direction not in ("lower", "higher"):
         raise ValueError(f"{cls.__name__}.direction is 'lower' or 'higher', got {cls.direction!r}")
-    if cls.name in COLUMNS or cls.name.endswith(("_se", "_n")):
+    if not cls.name.isprintable() or "/" in cls.name or len(cls.name.encode()) > LONGEST:
+        raise ValueError(
+            f"{cls.__name__}.name is part of file names: expected at most {LONGEST} bytes of characters that print, "
+            f"and no '/', got {cls.name!r}"
+        )
+    if cls.name in COLUMNS or cls.name.endswith(ENDINGS[1:]):
         raise ValueError(f"{cls.__name__}.name '{cls.name}' is another column's of results.csv")
 
 

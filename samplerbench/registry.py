@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from .files import content_key, sha256_of_all
 from .metrics.extractor import Extractor
 from .metrics.metric import Metric
 from .models.formats.format import ModelFormat
+from .modules import ADVICE, loose_modules
 from .options import make, parse_spec
 from .sampler import Sampler
 
@@ -50,7 +51,8 @@ class Registered:
     """A class that a plugin registered and where it came from.
 
     distribution: 'name version', or the file of a `--plugin`. roots: the modules that its code starts from. own: the
-    top-level names of its distribution, whose files count as its code although they are installed.
+    top-level names of its distribution, whose files count as its code although they are installed. brought: the modules
+    that loading and registering it has loaded. samplers: all that are registered with it.
     """
 
     cls: Any
@@ -58,15 +60,28 @@ class Registered:
     level: int
     roots: tuple[str, ...]
     own: frozenset[str] = frozenset()
+    brought: Set[str] = field(default=frozenset(), repr=False, compare=False)
+    samplers: Sequence[Registered] = field(default=(), repr=False, compare=False)
 
     @cached_property
     def code(self) -> dict[str, str]:
-        """What it consists of, each part with its hash: modules, distributions, the files that it depends on."""
-        only, roots = None, self.roots
+        """What it consists of, each part with its hash: modules, distributions, the files that it depends on. What can
+        have any sampler by its name consists of them all.
+        """
+        only, roots = None, [*self.roots, *sorted(self.brought)]
         if issubclass(self.cls, Metric):
             only = self.cls.__name__ if self.level == OWN else None  # each of ours counts apart from its neighbours
-            roots = (*roots, "samplerbench.bench.measure")
-        return code.code_of(*roots, own=self.own, only=only) | _files(self.cls)
+            roots.append("samplerbench.bench.measure")
+        found = code.code_of(*roots, own=self.own, only=only)
+        if BY_NAME in found:
+            own = self.own.union(*(other.own for other in self.samplers))
+            others = [root for other in self.samplers for root in (*other.roots, *sorted(other.brought))]
+            found = code.code_of(*dict.fromkeys([*roots, *others]), own=own, only=only)
+        return found | self._data(BY_NAME in found)
+
+    def _data(self, of_all: bool) -> dict[str, str]:
+        classes = [self.cls, *(other.cls for other in self.samplers if of_all and other.cls is not self.cls)]
+        return {f"data {i} {name}": digest for i, cls in enumerate(classes) for name, digest in _files(cls).items()}
 
     @cached_property
     def code_sha256(self) -> str:
@@ -74,9 +89,31 @@ class Registered:
         return content_key(self.code)
 
     def accounts_for(self, module: str) -> bool:
-        """Whether a loaded module is part of its code."""
-        file = getattr(sys.modules.get(module), "__file__", None)
-        return module in self.code or (file is not None and str(Path(file).resolve()) in paths_of(self.cls))
+        """Whether a loaded module is part of its code, and still what it was when that was hashed."""
+        return self._names(module) or code.holds(self.code, module, as_it_is=True)
+
+    def _names(self, module: str) -> bool:
+        return str(Path(str(sys.modules[module].__file__)).resolve()) in paths_of(self.cls)
+
+    def confirm(self) -> None:
+        """Raises CodeChanged where a file that it depends on has changed since its code was hashed; or where it imports
+        by computed names, and a module was loaded since.
+        """
+        then, now = ({k: v for k, v in self.code.items() if k.startswith("data ")}, self._data(BY_NAME in self.code))
+        for label in sorted(then.keys() | now.keys()):
+            if then.get(label) != now.get(label):
+                name = label.split(" ", 3)[-1]
+                raise code.CodeChanged(f"{name}, which {self.cls.name} depends on, was changed during the run")
+        if code.computes_imports(*self.roots, *sorted(self.brought), own=self.own):
+            for module in sorted(loose_modules()):
+                if not code.holds(self.code, module) and not self._names(module):
+                    raise code.CodeChanged(
+                        f"the module {module} was loaded after the key of {self.cls.name} was made, which imports by "
+                        f"computed names and may use it; {ADVICE}"
+                    )
+
+
+BY_NAME = "samplerbench.plugins"  # what imports it can have any sampler by its name
 
 
 @dataclass
@@ -202,19 +239,26 @@ def _aliases(registered: Registered) -> tuple[str, ...]:
 
 
 def paths_of(cls: type) -> list[str]:
-    """The files and folders that a class says it depends on, whole; relative ones start from the class's own file."""
-    names = getattr(cls, "depends_on", ())
-    folder = Path(inspect.getfile(cls)).parent if names else Path()
-    return [str((folder / name).resolve()) for name in ([names] if isinstance(names, str | Path) else names)]
+    """The files and folders that a class and its bases say they depend on, whole; relative ones start from the file of
+    the class that names them.
+    """
+    found: list[str] = []
+    for base in cls.__mro__:
+        names = vars(base).get("depends_on", ())
+        folder = Path(inspect.getfile(base)).parent if names else Path()
+        found += [str((folder / name).resolve()) for name in ([names] if isinstance(names, str | Path) else names)]
+    return list(dict.fromkeys(found))
 
 
 def _files(cls: type) -> dict[str, str]:
-    """The hashes of those files, and of all in those folders."""
+    """The hashes of those files, and of all in those folders. Each has the number of the path that named it before its
+    name, since names in two folders may be alike.
+    """
     found: dict[str, str] = {}
-    for path in map(Path, paths_of(cls)):
+    for i, path in enumerate(map(Path, paths_of(cls))):
         try:
             files = sha256_of_all(path)
         except OSError as error:
             raise UserError(f"{path}, which {cls.__name__} depends on, cannot be read: {error.strerror}") from None
-        found |= {f"file {(Path(path.name) / name).as_posix()}": digest for name, digest in files.items()}
+        found |= {f"{i} {(Path(path.name) / name).as_posix()}": digest for name, digest in files.items()}
     return found

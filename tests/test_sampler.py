@@ -38,6 +38,7 @@ def test_text_becomes_the_fields_type():
     toy = make_sampler(Toy, {"count": "7", "rate": "1e-2", "flag": "true", "kind": "b", "limit": "4"})
     assert toy == Toy(count=7, rate=0.01, flag=True, kind="b", limit=4.0)
     assert make_sampler(Toy, {"limit": "none"}).limit is None
+    assert [str(make_sampler(Toy, {"rate": zero}).rate) for zero in ("-0.0", -0.0, "0")] == ["0.0"] * 3
 
 
 def test_spec_names_changed_options_and_makes_the_same_sampler_again():

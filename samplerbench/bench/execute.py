@@ -89,7 +89,8 @@ class Executor:
     def _shards(self, planned: Planned, record: Record) -> list[Shard]:
         """The shards of a cell's samples; what they took goes into the record."""
         cell, shards, record.cached = planned.cell, [], 0
-        sampler, extractor = self.registry.entry(planned.sampler.name), self.worker.extractor
+        entry, extractor = self.registry.entry(planned.sampler.name), self.worker.extractor
+        self.worker.start()
         for start in range(0, self.config.samples, SHARD):
             wanted = range(start, min(start + SHARD, self.config.samples))
             shard = self.cache.load(cell.key, start // SHARD)
@@ -101,9 +102,11 @@ class Executor:
                 new = self.worker.draw(
                     cell,
                     wanted[there:],
-                    lambda module: sampler.accounts_for(module) or extractor.accounts_for(module),
+                    lambda module: entry.accounts_for(module) or extractor.accounts_for(module),
                     lambda samples: self.listener.advance(planned, samples),
                 )
+                for used in (entry, self.registry.find("extractors", extractor.extractor.name)):
+                    used.confirm()
                 shard = new if shard is None else Shard.joined([shard, new])
                 self.cache.save(cell.key, start // SHARD, shard)
             assert shard is not None

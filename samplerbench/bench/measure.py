@@ -13,21 +13,22 @@ from typing import Any
 from torch import Tensor
 
 from ..code import code_sha256
-from ..data import load_images
+from ..data import Images, load_images
 from ..diffusion.grid import TimeGrid
 from ..errors import UserError, contained, one_line
 from ..images import quantise
 from ..metrics.measured import Measured, Unmeasurable
 from ..metrics.metric import Drawn, Metric
 from ..metrics.reference import Reference
+from ..models.model import Model
 from ..sampler import Sampler
 from .cell import Cell
 from .keep import Keeper
-from .seal import Tampered, digest
+from .seal import Tampered
 from .shards import Shard
 from .worker import Worker
 
-__all__ = ["Measurements", "Measurer"]
+__all__ = ["Measurements", "Measurer", "real_images"]
 
 GRID = 64  # samples of a cell's picture
 
@@ -48,8 +49,9 @@ class Measurements:
 class Measurer:
     """Measures cells.
 
-    metrics: with the hash of each one's code. keeper: for what is costly and belongs to the model. data_root: where the
-    files of the model's dataset are. progress: told how far a long computation has come.
+    metrics: with the hash of each one's code, and of the images that it needs. keeper: for what is costly and belongs
+    to the model. data_root: where the files of the model's dataset are. progress: told how far a long computation has
+    come. confirm: raises where a file that the metric of that name depends on is no longer what was hashed.
     """
 
     metrics: Sequence[tuple[Metric, str]]
@@ -59,29 +61,25 @@ class Measurer:
     data_root: Path | None
     notice: Callable[[str], None]
     progress: Callable[[str], None]
+    confirm: Callable[[str], None]
 
     def measure(self, cell: Cell, sampler: Sampler, shards: Sequence[Shard]) -> Measurements:
         """Every metric of a cell, from the shards of its samples 0..n-1. One that fails costs its own column."""
         whole = Shard.joined(shards)
         result = Measurements(quantise(shards[0].x0[:GRID]))
-        given = [whole.features, whole.logits, shards[0].x0]
-        before = digest(*given)
         for metric, code in self.metrics:
             measured: Measured | None = None
             error: Exception | None = None
             try:
-                drawn = self._drawn(cell, sampler, whole, shards[0].x0, code)
+                drawn = self._drawn(metric, code, cell, sampler, whole, shards[0].x0)
                 with contained(metric.name):
                     measured = _checked(metric, metric.measure(drawn))
+                self.confirm(metric.name)
             except Unmeasurable as reason:
                 result.reasons.append(str(reason))
             except Exception as raised:
                 error = raised
-            spoilt = digest(*given) != before
-            broken = " and ".join(
-                filter(None, [self.worker.heal(), "what all metrics are measured from" if spoilt else ""])
-            )
-            if broken:
+            if broken := self.worker.heal():
                 error = Tampered(f"{metric.name} changed {broken}")
             if error:
                 result.reasons.append(f"{metric.name} failed: {one_line(error)}")
@@ -90,26 +88,25 @@ class Measurer:
                 result.found[metric.name] = measured
                 if measured.note:
                     result.reasons.append(f"{metric.name}: {measured.note}")
-            if spoilt:
-                break
         return result
 
-    def _drawn(self, cell: Cell, sampler: Sampler, whole: Shard, x0: Tensor, code: str) -> Drawn:
+    def _drawn(self, metric: Metric, code: str, cell: Cell, sampler: Sampler, whole: Shard, x0: Tensor) -> Drawn:
+        """What a metric is given is its own: whatever it does to it, the next one has it as it was."""
         worker = self.worker
         assert cell.times is not None
         return Drawn(
-            features=whole.features,
-            logits=whole.logits if whole.logits.shape[1] else None,
-            x0=x0,
-            reference=copy.deepcopy(self.reference),  # so that no metric changes it for the next
-            sampler=sampler,
+            features=whole.features.clone(),
+            logits=whole.logits.clone() if whole.logits.shape[1] else None,
+            x0=x0.clone(),
+            reference=copy.deepcopy(self.reference),
+            sampler=copy.copy(sampler),
             grid=TimeGrid(copy.deepcopy(worker.model.schedule), cell.times),
             epsilon=worker.model.epsilon(worker.dtype),
             seed=cell.seed,
             device=worker.device,
             dtype=worker.state_dtype,
             keep=partial(self._keep, cell, code),
-            real_images=self._real_images,
+            real_images=partial(self._real_images, metric),
             notice=self.notice,
             progress=self.progress,
         )
@@ -127,16 +124,22 @@ class Measurer:
         code = code_sha256(made_by) if made_by else code
         return self.keeper(name, known | {"code": code, "identity": identity}, compute)
 
-    def _real_images(self) -> Tensor:
-        model = self.worker.model
-        recipe = model.checkpoint.training.get("recipe", {})
-        name = recipe.get("data", {}).get("dataset")
-        if not name:
-            raise Unmeasurable(f"model '{model.name}' does not say which dataset it was trained on")
-        try:
-            return load_images(name, self.data_root, train=False).images
-        except UserError as error:
-            raise Unmeasurable(str(error)) from None
+    def _real_images(self, metric: Metric) -> Tensor:
+        if not metric.needs_images:
+            raise TypeError(f"{metric.name} asks for real images; it has to say so: needs_images = True")
+        return real_images(self.worker.model, self.data_root).images
+
+
+def real_images(model: Model, data_root: Path | None) -> Images:
+    """The test images of a model's dataset. Raises Unmeasurable where they cannot be had."""
+    recipe = model.checkpoint.training.get("recipe", {})
+    name = recipe.get("data", {}).get("dataset")
+    if not name:
+        raise Unmeasurable(f"model '{model.name}' does not say which dataset it was trained on")
+    try:
+        return load_images(name, data_root, train=False)
+    except UserError as error:
+        raise Unmeasurable(str(error)) from None
 
 
 def _checked(metric: Metric, measured: object) -> Measured:

@@ -129,27 +129,32 @@ def plan_cells(
             except UserError as error:
                 raise UserError(f"{spec}: {error}") from None
     core = code_sha256("samplerbench.bench.worker")
+    grids = {
+        (spec, value): _grid(sampler, value, config.axis, model)
+        for spec, sampler in samplers.items()
+        for value in sorted(set(config.values))
+    }
     plan = []
-    for spec, sampler in samplers.items():
-        code = _code(sampler, registry)
-        for value in sorted(set(config.values)):
-            times, claimed, reason, details = _grid(sampler, value, config.axis, model)
-            cell = Cell(
-                model=model.sha256,
-                sampler=spec,
-                options=plain_options(sampler),
-                code=code,
-                axis=config.axis,
-                value=value,
-                times=times,
-                seed=config.seed,
-                dtype=config.dtype,
-                device=device.partition(":")[0],
-                extractor=(extractor.spec, extractor.layer, extractor.sha256, extractor.code),
-                core=core,
-                torch=torch.__version__,
-            )
-            plan.append(Planned(cell, sampler, claimed, reason, details))
+    # only now is code hashed: all of it has planned, and loaded what it may
+    codes = {spec: _code(sampler, registry) for spec, sampler in samplers.items()}
+    for (spec, value), (times, claimed, reason, details) in grids.items():
+        sampler = samplers[spec]
+        cell = Cell(
+            model=model.sha256,
+            sampler=spec,
+            options=plain_options(sampler),
+            code=codes[spec],
+            axis=config.axis,
+            value=value,
+            times=times,
+            seed=config.seed,
+            dtype=config.dtype,
+            device=device.partition(":")[0],
+            extractor=(extractor.spec, extractor.layer, extractor.sha256, extractor.code),
+            core=core,
+            torch=torch.__version__,
+        )
+        plan.append(Planned(cell, sampler, claimed, reason, details))
     return plan
 
 

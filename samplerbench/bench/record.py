@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-__all__ = ["COLUMNS", "ENDINGS", "SCHEMA", "Record", "Value", "columns_of", "metric_columns", "metrics_in"]
+from ..files import content_key
+
+__all__ = [
+    "COLUMNS",
+    "ENDINGS",
+    "SCHEMA",
+    "Record",
+    "Value",
+    "checksum_of",
+    "columns_of",
+    "metric_columns",
+    "metrics_in",
+    "written",
+]
 
 ENDINGS = ("", "_se", "_n", "_sha256")  # of a metric's columns
 SCHEMA = 3  # of results.csv; raised where a column changes its name or meaning, so that no number is read as another
@@ -27,7 +40,8 @@ class Value:
 @dataclass
 class Record:
     """One cell's outcome and the conditions it was measured under. Fields are the columns of results.csv, described in
-    `COLUMNS`; a metric is four columns more: its name, and its name with `_se`, `_n` and `_sha256`.
+    `COLUMNS`; a metric is four columns more: its name, and its name with `_se`, `_n` and `_sha256`. The checksum is of
+    all these.
     """
 
     model: str
@@ -97,6 +111,7 @@ class Record:
         for name in metrics:
             value = self.metric(name)
             plain |= dict(zip(metric_columns(name), (value.value, value.se, value.n, value.sha256), strict=True))
+        plain["checksum"] = checksum_of(plain)
         return {name: plain[name] for name in columns_of(metrics)}
 
 
@@ -104,6 +119,20 @@ def _read(text: str, kind: str) -> Any:
     if kind == "str":
         return text
     return None if text == "" else int(text) if kind.startswith("int") else float(text)
+
+
+def written(value: Any) -> str:
+    """A value as it stands in results.csv."""
+    text = "" if value is None else repr(value) if isinstance(value, float) else str(value)
+    return text.encode(errors="backslashreplace").decode()  # a plugin's words may be no UTF-8
+
+
+def checksum_of(row: Mapping[str, Any]) -> str:
+    """The checksum of a row's values, or of their text. What is empty does not count: a file has columns for metrics of
+    other rows, too.
+    """
+    said = {name: written(value) for name, value in row.items() if name != "checksum"}
+    return content_key({name: text for name, text in said.items() if text})[:16]
 
 
 def columns_of(metrics: Sequence[str]) -> list[str]:
@@ -163,6 +192,7 @@ COLUMNS = {
     "cached": "how many of the samples were there from an earlier run",
     "key": "hash of everything the cell's samples and features depend on",
     "schema": "version of this list of columns",
+    "checksum": "of the row; one that was edited is measured again when its run goes on",
 }
 
-assert [*COLUMNS, "metrics"] == [f.name for f in fields(Record)]
+assert [name for name in COLUMNS if name != "checksum"] == [f.name for f in fields(Record) if f.name != "metrics"]

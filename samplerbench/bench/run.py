@@ -6,20 +6,24 @@ import datetime
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, unknown
+from ..files import content_key
 from ..images import sample_grid
+from ..metrics.measured import Unmeasurable
 from ..options import split_specs
 from ..plugins import load_plugins
 from ..registry import Registry
+from ..settings import full_precision
 from .cell import Axis
 from .environment import environment, hardware
 from .execute import Executor, Listener
 from .influences import Kept
 from .keep import Keeper
-from .measure import Measurer
+from .measure import Measurer, real_images
 from .plan import Planned, RunConfig, chosen_samplers, plan_cells, split_values
 from .record import COLUMNS, SCHEMA, Record, columns_of
 from .references import find_reference
@@ -129,7 +133,7 @@ class BenchmarkRun:
 
     def __init__(self, config: RunConfig, out: Path, listener: Listener) -> None:
         self.config, self.listener = config, listener
-        self.store = Store(out)
+        self.store = Store(out, listener.notice)
         self.records: list[Record] = []
         self.broken = 0
         self.registry: Registry = load_plugins(config.plugins)
@@ -155,7 +159,8 @@ class BenchmarkRun:
         """
         earlier = self.store.open()
         try:
-            self._execute(earlier)
+            with full_precision():
+                self._execute(earlier)
         finally:
             self.store.close()
 
@@ -173,12 +178,28 @@ class BenchmarkRun:
             hardware=hardware(self.device),
             notice=notice,
         )
-        coded = [(metric, self.registry.metric_entry(metric.name).code_sha256) for metric in self.metrics]
+        coded = [(metric, self._metric_sha256[metric.name]) for metric in self.metrics]
         keeper = Keeper(folder, notice, config.fresh)
-        measurer = Measurer(coded, self.reference, worker, keeper, config.data_root, notice, self.listener.working)
+        working = self.listener.working
+        measurer = Measurer(coded, self.reference, worker, keeper, config.data_root, notice, working, self._confirm)
         return Executor(
             config, self.registry, worker, measurer, ShardCache(folder, notice, config.fresh), self.listener
         )
+
+    def _confirm(self, metric: str) -> None:
+        self.registry.metric_entry(metric).confirm()
+
+    @cached_property
+    def _metric_sha256(self) -> dict[str, str]:
+        """The hash of each metric's code; of one that needs the dataset's images, of them too."""
+        found = {}
+        for metric in self.metrics:
+            found[metric.name] = self.registry.metric_entry(metric.name).code_sha256
+            if metric.needs_images:
+                with suppress(Unmeasurable):  # without them there will be no value
+                    images = real_images(self.model, self.config.data_root).sha256
+                    found[metric.name] = content_key([found[metric.name], images])
+        return found
 
     def _execute(self, earlier: list[Record]) -> None:
         config, listener, executor = self.config, self.listener, self._executor()
@@ -202,14 +223,13 @@ class BenchmarkRun:
         self.store.write_run(self._description("running"))
         listener.plan(self.cells, config.samples)
         try:
-            with _full_precision():
-                for cell, identity in zip(self.cells, planned, strict=True):
-                    listener.start(cell)
-                    if identity in finished:
-                        self.records.append(finished[identity])
-                    else:
-                        self._run(executor, cell, known.get(identity))
-                    listener.finish(cell, self.records[-1])
+            for cell, identity in zip(self.cells, planned, strict=True):
+                listener.start(cell)
+                if identity in finished:
+                    self.records.append(finished[identity])
+                else:
+                    self._run(executor, cell, known.get(identity))
+                listener.finish(cell, self.records[-1])
             # in the order of the plan, whatever was there before
             self.store.replace([*others, *self.records], config.metrics)
         except BaseException as error:
@@ -267,7 +287,7 @@ class BenchmarkRun:
             },
             "environment": environment(self.device),
             "metrics": {
-                name: {"direction": m.direction, "about": m.about, "sha256": r.code_sha256, "code": r.code}
+                name: {"direction": m.direction, "about": m.about, "sha256": self._metric_sha256[name], "code": r.code}
                 for name, (m, r) in metrics.items()
             },
             "schema": SCHEMA,
@@ -278,18 +298,3 @@ class BenchmarkRun:
 def _identity(record: Record) -> tuple[object, ...]:
     """What makes two rows the same result."""
     return record.key, record.samples, record.reference_sha256
-
-
-class _full_precision:
-    """TF32 off while a run lasts: it changes FIDs in the third digit."""
-
-    def __enter__(self) -> None:
-        import torch
-
-        self._before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-
-    def __exit__(self, *_: object) -> None:
-        import torch
-
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = self._before

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from ..diffusion.schedule import NoiseSchedule
 from ..models.model import Model
+from ..settings import SETTINGS, changed, states
 
 __all__ = ["Seal", "Tampered", "digest"]
 
@@ -41,29 +41,25 @@ class Seal:
             tuple(_module(name, module) for name, module in network.named_modules()),
             _curve(model.schedule),
             json.dumps([model.conditions(), model.checkpoint.mean_squares], sort_keys=True, default=str),
-            {name: read() for name, (read, _) in SETTINGS.items()},
+            states(SETTINGS),
         )
 
     def broken(self, model: Model) -> str:
         """What was changed since, in words; empty where nothing was. Settings are put back."""
         now = Seal.of(model)
-        changed = []
+        found = []
         if now.weights != self.weights:
             names = sorted(
                 k for k in self.weights.keys() | now.weights.keys() if now.weights.get(k) != self.weights.get(k)
             )
-            changed.append(f"the weights of the network ({names[0]})")
+            found.append(f"the weights of the network ({names[0]})")
         if now.modules != self.modules:
-            changed.append("the modules of the network, or their mode, hooks or numbers")
+            found.append("the modules of the network, or their mode, hooks or numbers")
         if now.schedule != self.schedule:
-            changed.append("the noise schedule")
+            found.append("the noise schedule")
         if now.config != self.config:
-            changed.append("what is known of the model, or the network's convention")
-        for name, value in self.settings.items():
-            if now.settings[name] != value:
-                changed.append(f"torch's {name}")
-                SETTINGS[name][1](value)
-        return " and ".join(changed)
+            found.append("what is known of the model, or the network's convention")
+        return " and ".join([*found, *changed(SETTINGS, self.settings)])
 
 
 def digest(*tensors: Tensor) -> str:
@@ -88,23 +84,3 @@ def _curve(schedule: NoiseSchedule) -> bytes:
     times = np.linspace(schedule.t_min, schedule.t_max, 97)
     curves = (schedule.half_log_snr(times), schedule.scale(times), times)
     return b"".join(np.asarray(curve).tobytes() for curve in curves)
-
-
-AUTOCAST = ("cpu", "cuda")
-SETTINGS: dict[str, tuple[Any, Any]] = {
-    "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
-    "gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled),
-    "number of threads": (torch.get_num_threads, torch.set_num_threads),
-    "deterministic mode": (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
-    "default device": (torch.get_default_device, torch.set_default_device),
-    "precision of float32 products": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-    "autocast": (
-        lambda: [torch.is_autocast_enabled(kind) for kind in AUTOCAST],
-        lambda before: [torch.set_autocast_enabled(*pair) for pair in zip(AUTOCAST, before, strict=True)],
-    ),
-    "use of MKL-DNN": (lambda: torch.backends.mkldnn.enabled, partial(setattr, torch.backends.mkldnn, "enabled")),
-    "rounding of small numbers": (
-        lambda: not (torch.ones(1, dtype=torch.float32, device="cpu") * 1e-40).any(),
-        torch.set_flush_denormal,
-    ),
-}

@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 from ..errors import UserError
 from ..files import PART, Damaged, write_whole
 from .influences import Kept, influence_path, load_kept, save_kept
-from .record import SCHEMA, Record, columns_of, metrics_in
+from .record import SCHEMA, Record, checksum_of, columns_of, metrics_in, written
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,10 +29,13 @@ __all__ = ["Store"]
 
 
 class Store:
-    """Writes a run's files. A row of results.csv is on disk, whole, before the next cell starts."""
+    """Writes a run's files. A row of results.csv is on disk, whole, before the next cell starts.
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
+    notice: told, in one line, of a row that was left out.
+    """
+
+    def __init__(self, out: Path, notice: Callable[[str], None] = lambda text: None) -> None:
+        self.out, self.notice = out, notice
         self.metrics: list[str] = []
         self.csv = out / "results.csv"
         self._lock: IO[str] | None = None
@@ -76,7 +79,18 @@ class Store:
         reader = csv.DictReader(io.StringIO(whole))
         if reader.fieldnames is not None:
             metrics_in(list(reader.fieldnames))
-        return [Record.from_row(row) for row in reader]
+        records = []
+        for row in reader:
+            record = Record.from_row(row)
+            if row["checksum"] == checksum_of(row):
+                records.append(record)
+            else:
+                cell = f"{record.sampler} at {record.budget or record.steps}"
+                self.notice(
+                    f"{self.csv}, line {reader.line_num}: the row of {cell} was edited or is damaged, by its checksum; "
+                    "it is left out, and measured again where this run has the cell"
+                )
+        return records
 
     def replace(self, records: Sequence[Record], metrics: Sequence[str]) -> None:
         """Writes results.csv anew with these rows, whole or not at all; from now on it has columns for `metrics` and
@@ -149,18 +163,17 @@ class Store:
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
 
-    def _values(self, record: Record) -> list[Any]:
-        row = record.row(self.metrics).values()
-        return ["" if value is None else repr(value) if isinstance(value, float) else value for value in row]
+    def _values(self, record: Record) -> list[str]:
+        return list(map(written, record.row(self.metrics).values()))
 
 
 FOLDERS = ("samples", "influences", "errors")
 
 
-def _line(values: list[Any]) -> bytes:
+def _line(values: Sequence[str]) -> bytes:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerow(values)
-    return buffer.getvalue().encode(errors="backslashreplace")  # a plugin's words may be no UTF-8
+    return buffer.getvalue().encode()
 
 
 def _file_name(label: str) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..code import loose_modules
 from ..diffusion.grid import TimeGrid
 from ..diffusion.noise import NoiseSource
 from ..drawing import draw
@@ -20,7 +19,9 @@ from ..images import quantise
 from ..metrics.extractors import LoadedExtractor
 from ..models.model import Model
 from ..models.networks.experts import networks_of
+from ..modules import ADVICE, loose_modules
 from ..sampler import Sampler
+from ..settings import GENERATORS, changed, states
 from .cell import Cell, plain_options
 from .seal import Seal, Tampered
 from .shards import KEPT, Batch, Shard
@@ -40,11 +41,11 @@ class Worker:
         extractor: on `device` already.
         make: the sampler of a spec.
         device: cpu, cuda or cuda:N. dtype: precision of the network.
-        batch_size: halved for good where memory runs out. hardware: what the device is, by name.
+        batch_size: halved for the rest of a cell where memory runs out. hardware: what the device is, by name.
         notice: told a line that the user should know.
 
     Attributes:
-        model: on `device`. epsilon: its ε(x, t).
+        model: on `device`. epsilon: its ε(x, t). batch_size: that of the cell.
     """
 
     def __init__(
@@ -60,7 +61,8 @@ class Worker:
         notice: Callable[[str], None],
     ) -> None:
         self._reload, self.extractor, self.make, self.notice = reload, extractor, make, notice
-        self.device, self.dtype, self.batch_size, self.hardware = device, dtype, batch_size, hardware
+        self.device, self.dtype, self.hardware = device, dtype, hardware
+        self.batch_size = self._whole = batch_size
         self.state_dtype = torch.float64 if dtype == "float64" else torch.float32
         self._ready(model)
 
@@ -86,6 +88,10 @@ class Worker:
             self._ready(self._reload())
         return broken
 
+    def start(self) -> None:
+        """A new cell: who took the memory of the one before need not be there, so batches are whole again."""
+        self.batch_size = self._whole
+
     def draw(
         self,
         cell: Cell,
@@ -99,20 +105,25 @@ class Worker:
 
         Raises Unsuitable, Tampered, and whatever the sampler raises.
         """
-        before = loose_modules()
+        before, generators = loose_modules(), states(GENERATORS)
         try:
             shard = self._draw(cell, indices, advance)
         except BaseException:
             self.heal()
+            changed(GENERATORS, generators)
             raise
-        broken = self.heal()
+        broken, drawn_from = self.heal(), changed(GENERATORS, generators)
         if broken:
             raise Tampered(f"{cell.sampler} changed {broken}")
+        if drawn_from:
+            raise Tampered(
+                f"{cell.sampler} drew from the global generator of {drawn_from[0]}; noise(i) is what it is given"
+            )
         later = sorted(name for name in loose_modules() - before if not accounted(name))
         if later:
             raise Tampered(
                 f"{cell.sampler} loaded the module {later[0]} while it sampled, which the key of its results does not "
-                "hold; import it by a plain import statement, or name its file in depends_on"
+                f"hold; {ADVICE}"
             )
         return shard
 

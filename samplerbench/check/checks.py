@@ -5,12 +5,13 @@ failed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from ..diffusion.schedule import NoiseSchedule
 from ..errors import UserError
 from ..sampler import Sampler
+from ..settings import SETTINGS, changed, states
 from . import claims, manners
 from .finding import Finding, Inapplicable, found
 from .kinds import FAMILIES, kinds
@@ -53,7 +54,16 @@ def check_sampler(sampler: Sampler) -> list[Finding]:
     """Every check of one sampler, in seconds on a CPU. Where it calls itself unsuitable for a check's own path, the
     check is made on another.
     """
-    return [found(name, partial(_run_suited, sampler, check)) for name, check in CHECKS.items()]
+    return [_watched(name, partial(_run_suited, sampler, check)) for name, check in CHECKS.items()]
+
+
+def _watched(name: str, check: Callable[[], str], path: str = "") -> Finding:
+    """The outcome of a check, which has failed where a setting of torch is another after it."""
+    before = states(SETTINGS)
+    finding = found(name, check, path)
+    if names := changed(SETTINGS, before):
+        return replace(finding, verdict="failed", text=f"it changed {' and '.join(names)}")
+    return finding
 
 
 def _run_suited(sampler: Sampler, check: Check) -> str:
@@ -76,7 +86,7 @@ def _suited(sampler: Sampler, check: Check) -> tuple[NoiseSchedule, ...]:
 def check_on_paths(sampler: Sampler, on: Mapping[str, NoiseSchedule]) -> list[Finding]:
     """Every check whose outcome may depend on the path, on each of the paths; in tens of seconds for all kinds."""
     return [
-        found(name, partial(_run_if_suitable, sampler, check, path), kind)
+        _watched(name, partial(_run_if_suitable, sampler, check, path), kind)
         for kind, path in on.items()
         for name, check in MATRIX.items()
     ]

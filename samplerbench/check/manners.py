@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import random
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +13,7 @@ from ..diffusion.schedule import NoiseSchedule
 from ..drawing import BadSample
 from ..errors import BudgetExceeded
 from ..sampler import Sampler
+from ..settings import GENERATORS, changed, states
 from .finding import Failed
 from .mixture import GaussianMixture
 from .rig import noise_of, run, some_grid
@@ -84,24 +83,15 @@ def repeatable(sampler: Sampler, path: NoiseSchedule) -> str:
     """Two runs are identical, no global random state is touched, and x_T is not modified."""
     truth, grid, noise = GaussianMixture(path), some_grid(sampler, path), noise_of(6)
     x = noise.x_T()
-    before, states = x.clone(), _global_states()
+    before, generators = x.clone(), states(GENERATORS)
     first = run(sampler, truth, grid, noise, x).x0
     if not torch.equal(x, before):
         raise Failed("it changed x_T in place")
-    for library, now in _global_states().items():
-        if now != states[library]:
-            raise Failed(f"it drew from the global generator of {library}; noise(i) is what it is given")
+    for library in changed(GENERATORS, generators):
+        raise Failed(f"it drew from the global generator of {library}; noise(i) is what it is given")
     if not torch.equal(run(sampler, truth, grid, noise, x).x0, first):
         raise Failed("two runs differ")
     return "two runs agree; x_T and global random states are as they were"
-
-
-def _global_states() -> dict[str, object]:
-    return {
-        "torch": torch.random.get_rng_state().numpy().tobytes(),
-        "numpy": repr(np.random.get_state()),
-        "random": random.getstate(),
-    }
 
 
 def precision(sampler: Sampler, path: NoiseSchedule) -> str:

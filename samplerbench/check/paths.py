@@ -87,8 +87,8 @@ def starts(sampler: Sampler, path: NoiseSchedule) -> str:
     off, before = gap(at, nearer), gap(at, near)
     if not (off <= SMALL or off <= CLOSING * before):
         raise Failed(
-            f"starting at λ = -∞ it is {off:.1e} from where it is from λ = {NEARER:g}, and {before:.1e} from λ = {NEAR:g}: "
-            f"not its limit (at most {SMALL:g})"
+            f"starting at λ = -∞ it is {off:.1e} from where it is from λ = {NEARER:g}, and {before:.1e} from "
+            f"λ = {NEAR:g}: not its limit (at most {SMALL:g})"
         )
     return f"starts at λ = -∞, {off:.0e} from a start at λ = {NEARER:g}"
 

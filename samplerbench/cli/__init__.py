@@ -16,6 +16,7 @@ from .check import check
 from .compare import compare
 from .info import info
 from .list import list_
+from .models import models
 from .reference import reference
 from .run import run
 from .table import table
@@ -56,7 +57,7 @@ def cli() -> None:
     """Benchmarks diffusion samplers: network evaluations against FID."""
 
 
-for command in (run, table, compare, check, list_, train, reference, info):
+for command in (run, table, compare, check, list_, models, train, reference, info):
     cli.add_command(command)
 
 

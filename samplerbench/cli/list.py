@@ -27,11 +27,12 @@ def list_(kind: str, plugins: tuple[str, ...]) -> int:
     registered = {
         "samplers": listing.print_samplers,
         "metrics": listing.print_metrics,
+        "models": listing.print_models,
         "extractors": listing.print_extractors,
         "paths": listing.print_paths,
         "spacings": listing.print_spacings,
     }
     if kind in registered:
         return registered[kind](plugins)
-    {"models": listing.print_models, "recipes": listing.print_recipes}[kind]()
+    listing.print_recipes()
     return 0

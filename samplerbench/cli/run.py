@@ -22,7 +22,7 @@ from ..errors import UserError
     "--model",
     default="fashion-mnist",
     metavar="NAME|PATH",
-    help="A shipped model, or a folder with config.json and model.safetensors.",
+    help="A shipped model, or a folder, file, hf:OWNER/NAME or package.module:factory; see `samplerbench list models`.",
 )
 @click.option("--metrics", default="fid", metavar="NAME,…", help="What to measure; see `samplerbench list metrics`.")
 @click.option("--samples", default=1024, help="Samples a cell.")

@@ -17,11 +17,20 @@ import click
 @click.option(
     "--data-root",
     type=click.Path(path_type=Path, exists=True),
-    help="Where the images are; without it they are downloaded.",
+    help="Where the images are: a folder, or an npz file; without it they are downloaded.",
+)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change the recipe: optimiser.steps=1000, data.dataset=npz; may be given several times.",
 )
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-def train(recipe: str, out: Path | None, data_root: Path | None, device: str, quiet: bool) -> None:
+def train(
+    recipe: str, out: Path | None, data_root: Path | None, changes: tuple[str, ...], device: str, quiet: bool
+) -> None:
     """Train by RECIPE, a shipped one (see `samplerbench list recipes`) or a TOML file.
 
     A run that was killed goes on from its checkpoint in --out when called again.
@@ -29,5 +38,5 @@ def train(recipe: str, out: Path | None, data_root: Path | None, device: str, qu
     from ..report.progress import train_with_progress
     from ..training.recipe import find_recipe
 
-    found = find_recipe(recipe)
+    found = find_recipe(recipe, changes)
     train_with_progress(found, out or Path("results") / f"train-{found.name}", data_root, device, quiet)

@@ -120,6 +120,7 @@ class VariationalBound(Metric):
         "L_0 with the authors' variances"
     )
     paper = "Ho et al. 2020, arXiv:2006.11239, eq. 5"
+    needs_images = True
 
     images = 256
 

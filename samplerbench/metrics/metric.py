@@ -50,7 +50,7 @@ class Drawn:
             metric's own code are in its key already; `identity`, plain values, is whatever else it depends on.
             `made_by`, a module's name, stands in the key in place of the metric's code, for what several metrics share.
         real_images: gives the test images of the model's dataset, uint8 [N, C, H, W]; raises UserError where they
-            cannot be had.
+            cannot be had. For metrics that say `needs_images`.
         notice: tells the user a line. progress: how far a long computation has come, in place of what it said before.
     """
 
@@ -80,6 +80,8 @@ class Metric(ABC):
         extrapolates: whether its bias falls as 1/n and differs between samplers, so that two cells are compared by what
             it would be of infinitely many samples (`stats.difference`).
         needs_classes: whether it is computed from the extractor's logits, so that there must be some.
+        needs_images: whether it is measured on `real_images`; then a value hangs on them, too, and is measured anew
+            where they are others.
         about: what it measures, in a line.
         paper: its source.
         depends_on: as that of a `Sampler`.
@@ -90,6 +92,7 @@ class Metric(ABC):
     direction: ClassVar[Literal["lower", "higher"]] = "lower"
     extrapolates: ClassVar[bool] = False
     needs_classes: ClassVar[bool] = False
+    needs_images: ClassVar[bool] = False
     about: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     depends_on: ClassVar[tuple[str, ...]] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -30,6 +31,8 @@ ROUNDING = (
 )
 # to -2e-8 of the largest where it was centred first, and to -1e-6 where it is a difference of float32 sums.
 
+ERRORS = 10  # standard errors: there are many features, and their tails are heavy
+HALF, SMALLEST = 2e-3, 1e-7  # how near a mean of float16 is, relatively and at all
 LARGEST = 1e30  # beyond it a distance, a sum of squares, would leave what float32 can hold
 
 
@@ -118,7 +121,7 @@ def load_reference(path: Path, extractor: LoadedExtractor, image_shape: Sequence
 
     Raises UserError where it is none, was made with another extractor or of images of another shape, or holds what no
     statistics of images are: values that are complex or not finite, a sigma that is 0, asymmetric or indefinite beyond
-    rounding.
+    rounding, or features that are of other images than mu and sigma.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -150,8 +153,33 @@ def load_reference(path: Path, extractor: LoadedExtractor, image_shape: Sequence
     if features is not None and (features.ndim != 2 or not len(features) or features.shape[1] != len(mu)):
         raise UserError(f"{path}: expected features [m, {len(mu)}], got {list(features.shape)}")
     statistics = Statistics(_numbers(path, "mu", mu), _covariance(path, _numbers(path, "sigma", sigma)), count)
-    some = None if features is None else torch.from_numpy(_numbers(path, "features", features)).float()
-    return Reference(statistics, provenance, sha256(path), some, unused)
+    if features is None:
+        return Reference(statistics, provenance, sha256(path), None, unused)
+    some = _numbers(path, "features", features)
+    _compare(path, statistics, some)
+    return Reference(statistics, provenance, sha256(path), torch.from_numpy(some).float(), unused)
+
+
+def _compare(path: Path, statistics: Statistics, features: np.ndarray) -> None:
+    """Raises UserError where features [m, D] cannot be a random choice of what mu and sigma are of: where the mean of
+    one of them, or their mean squared distance to mu, is more than `ERRORS` standard errors off.
+    """
+    deviations, root = np.sqrt(np.clip(np.diag(statistics.sigma), 0, None)), math.sqrt(len(features))
+    distances = np.square(features - statistics.mu).sum(axis=1)
+    squared = float(np.square(deviations).sum())
+    spreads = np.maximum(deviations, features.std(axis=0))  # the rarer a value, the more its few copies are off
+    pairs = [
+        *zip(features.mean(axis=0), statistics.mu, spreads, strict=True),
+        (distances.mean(), squared, max(distances.std(), squared)),
+    ]
+    for i, (got, expected, spread) in enumerate(pairs):
+        allowed = ERRORS * spread / root + HALF * abs(expected) + SMALLEST
+        if abs(got - expected) > allowed:
+            what = f"the mean of feature {i}" if i < len(statistics.mu) else "their mean squared distance to mu"
+            raise UserError(
+                f"{path}: its features are not of the images of mu and sigma: {what} is {got:.4g}, expected "
+                f"{expected:.4g} ± {allowed:.2g}"
+            )
 
 
 def _numbers(path: Path, name: str, array: np.ndarray) -> np.ndarray:

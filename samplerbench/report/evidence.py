@@ -62,20 +62,25 @@ def evidence(rows: pd.DataFrame, files: Sequence[Results], metric: str) -> Evide
     rest = zip(*(table.column(name) for name in (*RESULT, f"{metric}_sha256")), strict=True)
     identities = [row if row[0] is not None else None for row in rest]
     read = _read(table, files, metric)
-    results: dict[Hashable, Estimate] = {}
-    for identity, (one, _) in zip(identities, read, strict=True):
-        if identity and (identity not in results or results[identity].loadings() is None):
-            results[identity] = one  # of copies, one that has what pairs it
+    names = (metric, f"{metric}_se", f"{metric}_n", "nfe")
+    figures = list(zip(*(table.column(name) for name in names), strict=True))
+    results: dict[Hashable, tuple[Estimate, tuple[Any, ...]]] = {}
+    for identity, figure, (one, _) in zip(identities, figures, read, strict=True):
+        first = results.setdefault(identity, (one, figure)) if identity else (one, figure)
+        if first[0].loadings() is None and one.loadings() is not None:
+            results[identity] = one, figure  # of copies, one that has what pairs it
     estimates: list[Estimate] = []
     troubles: list[tuple[str, str] | None] = []
     other_values = []
-    for identity, file, (one, trouble) in zip(identities, table.column("file"), read, strict=True):
-        copy = results.get(identity, one)
-        if copy is one or math.isclose(copy.value, one.value, rel_tol=ROUNDING):
-            estimates.append(copy)
-        else:
-            estimates.append(one)
-            other_values.append(f"{copy.value:.6g} and {one.value:.6g}")
+    for identity, figure, file, (one, trouble) in zip(identities, figures, table.column("file"), read, strict=True):
+        copy, theirs = results.get(identity, (one, figure))
+        odd = [
+            f"{name} {a:.6g} and {b:.6g}"
+            for name, a, b in zip(names, theirs, figure, strict=True)
+            if None not in (a, b) and not math.isclose(a, b, rel_tol=ROUNDING)
+        ]
+        estimates.append(one if odd else copy)
+        other_values += odd[:1]
         missing = trouble and estimates[-1].loadings() is None
         troubles.append((files[file].name, trouble) if missing else None)
     contradictions = []

@@ -16,7 +16,7 @@ from ..diffusion.spacing import SPACINGS
 from ..errors import PluginError, contained, one_line
 from ..metrics.extractor import shape_text
 from ..plugins import load_plugins
-from ..registry import Registry
+from ..registry import OWN, Registry
 from ..sampler import Sampler, options_of
 from .terminal import plain_console
 
@@ -112,11 +112,12 @@ def _evaluations(sampler: Sampler) -> str:
     )
 
 
-def print_models() -> None:
-    """A block a shipped model."""
+def print_models(plugins: Sequence[str]) -> int:
+    """A block a shipped model, and then a line a format. Returns 1 where a plugin was skipped."""
     import json
     from importlib import resources
 
+    registry = load_plugins(plugins)
     console = plain_console()
     folders = resources.files("samplerbench.models").joinpath("shipped").iterdir()
     for folder in sorted(folders, key=lambda entry: entry.name):
@@ -133,6 +134,11 @@ def print_models() -> None:
             ("trained on", seen),
         ):
             console.print(f"  {key:<10}", Text(text), soft_wrap=True)
+    console.print("\nformats of --model", style="bold")
+    for registered in registry.all("models"):
+        origin = "" if registered.level == OWN else f" (from {registered.distribution})"
+        console.print(f"  {registered.cls.name:<16}", Text(f"{registered.cls.about}{origin}"), soft_wrap=True)
+    return _tell_problems(registry)
 
 
 def print_spacings(plugins: Sequence[str]) -> int:

@@ -19,6 +19,8 @@ __all__ = ["Results", "metric_named", "pooled", "read_results"]
 
 NEEDED = ("sampler", "nfe")
 WHOLE = ("budget", "steps", "samples")
+ASIDE = ("batch_size", "reference_count", "reference_features")  # whole numbers too, which nobody computes with
+NEVER_NEGATIVE = ("fid", "ode_rmse", "ode_start", "isc", "precision", "recall")
 STATUSES = ("done", "skipped", "failed")
 
 
@@ -82,7 +84,7 @@ def read_results(path: Path, metric: str = "fid") -> Results:
     if infinite.any():
         notes.append(f"{path}: {metric} is infinite in {int(infinite.sum())} rows, which count as not measured")
         every.loc[infinite, metric] = math.nan
-    _check(file, every, metric)
+    _check(file, every, metric, sheet.decimal_comma)
     return Results(str(path), every, file.parent, metric, tuple(notes))
 
 
@@ -122,7 +124,7 @@ def _numbers(file: Path, column: pd.Series, decimal_comma: bool) -> pd.Series:
     return numbers
 
 
-def _check(file: Path, every: pd.DataFrame, metric: str) -> None:
+def _check(file: Path, every: pd.DataFrame, metric: str, decimal_comma: bool) -> None:
     """Raises UserError for the first row with a value that cannot be."""
     _refuse(file, every["sampler"], every["sampler"].isna(), "a sampler's name")
     if "status" in every.columns:
@@ -132,10 +134,12 @@ def _check(file: Path, every: pd.DataFrame, metric: str) -> None:
                 raise UserError(f"{file}, line {line}: {unknown('status', status, STATUSES)}")
     finite = np.isfinite(every["nfe"].to_numpy(float))
     _refuse(file, every["nfe"], measured(every, metric) & ~(finite & (every["nfe"] > 0)), "a number above 0")
-    for name in (*WHOLE, f"{metric}_n"):
+    for name in (*WHOLE, f"{metric}_n", *ASIDE):
         if name in every.columns:
-            values = every[name]
+            values = _numbers(file, every[name], decimal_comma) if name in ASIDE else every[name]
             _refuse(file, values, values.notna() & ~((values >= 1) & (values % 1 == 0)), "a whole number from 1 up")
+    if metric in NEVER_NEGATIVE:
+        _refuse(file, every[metric], every[metric] < 0, "a number from 0 up")
     if f"{metric}_se" in every.columns:
         errors = every[f"{metric}_se"]
         _refuse(file, errors, errors.notna() & ~(np.isfinite(errors) & (errors >= 0)), "a number from 0 up, or empty")

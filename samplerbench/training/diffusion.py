@@ -61,6 +61,7 @@ class DiffusionLoss:
     def __call__(self, step: int) -> Tensor:
         config, device = self.recipe.optimiser, self.device
         draw = generator(self.seed, step, device)
+        torch.manual_seed(self.seed * 1_000_003 + step)  # dropout has no generator of its own
         picked = torch.randint(len(self.images), (config.batch_size,), generator=draw, device=device)
         x0 = self.images[picked.to(self.images.device)].to(device).float() / 127.5 - 1
         if self.recipe.data.flips:

@@ -24,6 +24,8 @@ from .recipe import OptimiserConfig
 
 __all__ = ["Trainer", "generator"]
 
+ENDS = ("stem", "head", "unet.conv_in", "unet.conv_out")  # the layers next to the images, which Muon leaves to Adam
+
 
 def generator(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
     """The source of everything random in one training step."""
@@ -52,11 +54,7 @@ class Trainer:
         config, adam = self.config, list(self.network.parameters())
         optimisers: list[torch.optim.Optimizer] = []
         if config.optimiser == "muon":
-            hidden = [
-                p
-                for name, p in self.network.named_parameters()
-                if p.ndim >= 2 and not name.startswith(("stem", "head"))
-            ]
+            hidden = [p for name, p in self.network.named_parameters() if p.ndim >= 2 and not name.startswith(ENDS)]
             adam = [p for p in adam if all(p is not q for q in hidden)]
             self._views = [(p, nn.Parameter(_as_matrix(p.detach()))) for p in hidden]
             if any(view.data_ptr() != p.data_ptr() for p, view in self._views):
@@ -71,7 +69,9 @@ class Trainer:
             )
         return [
             *optimisers,
-            torch.optim.AdamW(adam, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay),
+            torch.optim.AdamW(
+                adam, lr=config.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay
+            ),
         ]
 
     def run(
@@ -156,7 +156,10 @@ class Trainer:
             metadata = json.loads(file.metadata()["json"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if metadata["recipe"] != self.key:
-            raise UserError(f"{path} belongs to another recipe; name another --out, or remove it to start again")
+            raise UserError(
+                f"{path} belongs to another recipe, other data or another precision; name another --out, or remove it "
+                "to start again"
+            )
         for prefix, module in (("network", self.network), ("ema", self.ema)):
             module.load_state_dict(
                 {name.split("/", 1)[1]: value for name, value in tensors.items() if name.startswith(f"{prefix}/")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from itertools import pairwise
@@ -12,7 +13,7 @@ from typing import Any
 from ..errors import UserError, one_line, unknown
 from ..plugins import load_plugins
 
-__all__ = ["DataConfig", "ExpertsConfig", "OptimiserConfig", "Recipe", "find_recipe", "recipe_names"]
+__all__ = ["DataConfig", "ExpertsConfig", "FinishConfig", "OptimiserConfig", "Recipe", "find_recipe", "recipe_names"]
 
 
 @dataclass(frozen=True)
@@ -37,21 +38,24 @@ class OptimiserConfig:
     learning_rate: float = 1e-3
     optimiser: str = "adam"  # adam, or muon: Muon for the matrices and filters, Adam for the rest
     muon_learning_rate: float = 1e-2
+    beta2: float = 0.99  # of Adam; its beta1 is 0.9
     warmup: int = 200
     decay: float = 0.5
     clip: float = 1.0
     weight_decay: float = 0.0
     restarts: tuple[tuple[int, float], ...] = ()  # [steps, rate]: further cycles that start at that rate and fall to 0
     ema: float = 0.999
-    precision: str = "float32"  # or bfloat16: autocast of the network
+    precision: str = "float32"  # or bfloat16: autocast of the network; auto: bfloat16 on a GPU that has it
     seed: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "restarts", tuple((int(n), float(rate)) for n, rate in self.restarts))
         if self.optimiser not in ("adam", "muon"):
             raise unknown("optimiser", self.optimiser, ("adam", "muon"))
-        if self.precision not in ("float32", "bfloat16"):
-            raise unknown("precision", self.precision, ("float32", "bfloat16"))
+        if self.precision not in ("float32", "bfloat16", "auto"):
+            raise unknown("precision", self.precision, ("float32", "bfloat16", "auto"))
+        if not 0 <= self.beta2 < 1:
+            raise UserError(f"beta2 is at least 0 and below 1, got {self.beta2!r}")
         if self.steps < 1 or self.batch_size < 1 or not 0 <= self.decay <= 1 or not 0 <= self.ema < 1:
             raise UserError("a recipe needs steps >= 1, batch_size >= 1, 0 <= decay <= 1 and 0 <= ema < 1")
 
@@ -113,6 +117,24 @@ class ExpertsConfig:
 
 
 @dataclass(frozen=True)
+class FinishConfig:
+    """What is made with the trained network, for an ε_θ.
+
+    samples: images of samples.png, in 50 steps of ddim.
+    mean_squares: training images of which E‖ε_θ‖² is estimated at 64 times, for `analytic-ddpm`; 0 leaves it out.
+    reference: whether statistics of all training images in the recipe's extractor are put beside the model.
+    """
+
+    samples: int = 64
+    mean_squares: int = 512
+    reference: bool = True
+
+    def __post_init__(self) -> None:
+        if self.samples < 0 or self.mean_squares < 0:
+            raise UserError("[finish] needs samples >= 0 and mean_squares >= 0")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A whole recipe. `kind` is `diffusion` (an ε_θ) or `classifier` (a feature extractor)."""
 
@@ -128,6 +150,7 @@ class Recipe:
     weights: str = "float32"  # or float16: how the trained weights are kept
     experts: ExpertsConfig | None = None
     extractor: str | None = None
+    finish: FinishConfig = field(default_factory=FinishConfig)
 
     def __post_init__(self) -> None:
         for value, choices, kind in (
@@ -147,12 +170,33 @@ class Recipe:
         return self.optimiser.total + (self.experts.steps * (len(self.experts.last) + 1) if self.experts else 0)
 
 
-def _checked(cls: type, table: dict[str, Any], where: str) -> dict[str, Any]:
-    names = {f.name for f in fields(cls)}
-    for key in table:
-        if key not in names:
-            raise unknown(f"key in {where}", key, names)
-    return table
+TYPES: dict[str, tuple[str, tuple[type, ...]]] = {
+    "int": ("a whole number", (int,)),
+    "float": ("a number", (int, float)),
+    "str": ("a text", (str,)),
+    "str | None": ("a text", (str,)),
+    "bool": ("true or false", (bool,)),
+    "dict[str, Any]": ("a table", (dict,)),
+}
+PARTS: dict[str, type] = {
+    "data": DataConfig,
+    "optimiser": OptimiserConfig,
+    "experts": ExpertsConfig,
+    "finish": FinishConfig,
+}
+
+
+def _checked(cls: type, table: Any, where: str) -> dict[str, Any]:
+    if not isinstance(table, dict):
+        raise UserError(f"{where} is a table of keys and values, got {table!r}")
+    types = {f.name: str(f.type) for f in fields(cls)}
+    for key, value in table.items():
+        if key not in types:
+            raise unknown(f"key in {where}", key, types)
+        what, plain = TYPES.get(types[key], ("", ()))
+        if what and (not isinstance(value, plain) or (isinstance(value, bool) and what != TYPES["bool"][0])):
+            raise UserError(f"{key} in {where} is {what}, got {value!r}")
+    return dict(table)
 
 
 def recipe_names() -> list[str]:
@@ -161,8 +205,12 @@ def recipe_names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
-def find_recipe(name: str) -> Recipe:
-    """The recipe of that name in the package, or in the TOML file of that path."""
+def find_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
+    """The recipe of that name in the package, or in the TOML file of that path.
+
+    changes: what is other than in the file, as `key=value` or `table.key=value`; values are TOML, and what is not is
+    text.
+    """
     if name.endswith(".toml"):
         path = Path(name)
         if not path.is_file():
@@ -179,16 +227,30 @@ def find_recipe(name: str) -> Recipe:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"recipe '{name}' is not valid TOML: {error}") from None
+    for change in changes:
+        _change(table, change)
     _checked(Recipe, table, f"recipe '{name}'")
     try:
-        table["data"] = DataConfig(**_checked(DataConfig, table.get("data", {}), f"[data] of recipe '{name}'"))
-        table["optimiser"] = OptimiserConfig(
-            **_checked(OptimiserConfig, table.get("optimiser", {}), f"[optimiser] of recipe '{name}'")
-        )
-        if "experts" in table:
-            table["experts"] = ExpertsConfig(
-                **_checked(ExpertsConfig, table["experts"], f"[experts] of recipe '{name}'")
-            )
+        for key, cls in PARTS.items():
+            if key in table or key in ("data", "optimiser"):
+                table[key] = cls(**_checked(cls, table.get(key, {}), f"[{key}] of recipe '{name}'"))
         return Recipe(**table)
     except TypeError as error:
         raise UserError(f"recipe '{name}': {error}") from None
+
+
+def _change(table: dict[str, Any], change: str) -> None:
+    """Sets one key of a recipe's table. Raises UserError where `change` is no assignment."""
+    name, equals, text = change.partition("=")
+    *parts, key = name.strip().split(".")
+    if not equals or not key or len(parts) > 1:
+        raise UserError(f"--set is KEY=VALUE or TABLE.KEY=VALUE, like optimiser.steps=1000, got '{change}'")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    for part in parts:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise UserError(f"--set {change}: '{part}' of a recipe is no table")
+    table[key] = value

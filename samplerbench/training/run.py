@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from ..metrics.extractors import LoadedExtractor
 from ..metrics.reference import make_reference, provenance_of, save_reference
 from ..models.formats.own import save_model
 from ..models.networks.experts import Experts
-from ..models.networks.unet import UNet, UNetConfig
 from ..models.preconditioning import Label
 from ..models.predictor import ModelEpsilon, NoisePredictor
 from ..plugins import load_plugins
@@ -34,9 +33,10 @@ from ..sampling import sample
 from .classifier import ClassifierLoss, accuracy
 from .diffusion import DiffusionLoss
 from .loop import Trainer
+from .network import new_network
 from .recipe import ExpertsConfig, Recipe
 
-__all__ = ["train"]
+__all__ = ["settled", "train"]
 
 Report = Callable[[int, float], None]
 
@@ -50,14 +50,29 @@ def train(
 ) -> dict[str, Any]:
     """Trains by `recipe` in folder `out`, going on from a checkpoint found there, and exports the averaged weights.
 
-    Returns what is known of the finished run: where it is, steps, images seen, seconds, and the test accuracy of a
+    Returns what is known of the finished run: where it is, precision and device, seconds, and the test accuracy of a
     classifier.
     """
+    recipe = settled(recipe, torch.device(device))
     data = load_images(recipe.data.dataset, data_root)
     key = hashlib.sha256((json.dumps(asdict(recipe), sort_keys=True) + data.sha256).encode()).hexdigest()
     torch.manual_seed(recipe.optimiser.seed)
     build = _diffusion if recipe.kind == "diffusion" else _classifier
-    return build(recipe, data, out, data_root, torch.device(device), report, key)
+    summary = build(recipe, data, out, data_root, torch.device(device), report, key)
+    return {
+        "folder": summary.pop("folder"),
+        "precision": f"{recipe.optimiser.precision} on {device}",
+        "seconds_a_step": round(summary["seconds"] / recipe.total, 4),
+        **summary,
+    }
+
+
+def settled(recipe: Recipe, device: torch.device) -> Recipe:
+    """The recipe with the precision that `auto` is on this device."""
+    if recipe.optimiser.precision != "auto":
+        return recipe
+    lowered = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return replace(recipe, optimiser=replace(recipe.optimiser, precision="bfloat16" if lowered else "float32"))
 
 
 def _history(recipe: Recipe, data: Images, seconds: float) -> dict[str, Any]:
@@ -77,10 +92,12 @@ def _diffusion(
     if not isinstance(schedule, DiscreteSchedule):
         raise UserError("training needs a discrete schedule: linear or cosine")
     shape = (data.images.shape[1], data.images.shape[2], data.images.shape[3])
-    extractor = recipe.extractor and load_plugins().extractor(recipe.extractor, image_shape=shape)
+    extractor = None
+    if recipe.extractor and recipe.finish.reference:
+        extractor = load_plugins().extractor(recipe.extractor, image_shape=shape)
     try:
-        network = UNet(UNetConfig(image_shape=shape, **recipe.network))
-    except (TypeError, ValueError) as error:
+        network, architecture = new_network(recipe.network, shape)
+    except UserError as error:
         raise UserError(f"[network] of recipe '{recipe.name}': {error}") from None
     network.to(memory_format=torch.channels_last).to(device)
     loss = DiffusionLoss(NoisePredictor(network, recipe.prediction), schedule, data.images, recipe, device)
@@ -93,11 +110,15 @@ def _diffusion(
     history = _history(recipe, data, seconds)
     trained = trained.eval().to(memory_format=torch.channels_last)
     epsilon = ModelEpsilon(NoisePredictor(trained, recipe.prediction), schedule)
-    noise = NoiseSource(recipe.optimiser.seed, range(64), shape, device)
-    sampled = sample("ddim", epsilon, schedule, noise.x_T(), steps=50)
-    sample_grid(quantise(sampled.x0).cpu()).save(out / "samples.png")
+    summary: dict[str, Any] = {"seconds": seconds}
+    if recipe.finish.samples:
+        noise = NoiseSource(recipe.optimiser.seed, range(recipe.finish.samples), shape, device)
+        sampled = sample("ddim", epsilon, schedule, noise.x_T(), steps=min(50, len(schedule.betas)))
+        sample_grid(quantise(sampled.x0).cpu()).save(out / "samples.png")
+        summary["samples"] = out / "samples.png"
     folder = out / "model"
-    constants = mean_squares(epsilon, schedule, data.images, device)
+    squares = recipe.finish.mean_squares
+    constants = mean_squares(epsilon, schedule, data.images, device, squares) if squares else None
     save_model(
         folder,
         trained.cpu(),
@@ -107,11 +128,12 @@ def _diffusion(
         history,
         recipe.weights,
         constants,
-        recipe.data.dataset,
+        None if recipe.data.dataset == "npz" else recipe.data.dataset,
+        architecture,
     )
     if extractor:
         write_reference(folder / "reference.npz", extractor, data, recipe.data.dataset)
-    return {"folder": folder, "samples": out / "samples.png", "seconds": seconds}
+    return {"folder": folder, **summary}
 
 
 def _experts(
@@ -144,7 +166,7 @@ def _experts(
 
 @torch.no_grad()
 def mean_squares(
-    epsilon: ModelEpsilon, schedule: DiscreteSchedule, images: Tensor, device: torch.device, count: int = 512
+    epsilon: ModelEpsilon, schedule: DiscreteSchedule, images: Tensor, device: torch.device, count: int
 ) -> dict[str, list[float]]:
     """E‖ε_θ(x_t, t)‖²/D over the first training images at 64 times, closer together where less noise is (Bao et al.
     2022, eq. 8): what optimal variances are made of.

@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 import pytest
 
 import samplerbench
-from samplerbench import UserError, code
+from samplerbench import UserError, code, modules, syntax
 from samplerbench.bench.cell import Cell, plain_options
 from samplerbench.errors import PluginError
 from samplerbench.plugins import load_plugins
@@ -41,6 +41,9 @@ def write(folder, name="mine.py", imports="", more="", member="", first="pass", 
     return str(path)
 
 
+CACHED = (modules._sites, modules._prefixes, modules.is_installed, modules.distribution_of, modules.version_of)
+
+
 @pytest.fixture
 def anew(monkeypatch):
     """Forgets modules and what is known of code, as a new process has."""
@@ -49,14 +52,14 @@ def anew(monkeypatch):
         for name in names:
             sys.modules.pop(name, None)
         importlib.invalidate_caches()
-        for cached in (code._sites, code._prefixes, code._installed, code._distribution, code._version):
+        for cached in CACHED:
             cached.cache_clear()
         monkeypatch.setattr(code, "_seen", {})
         monkeypatch.setattr("samplerbench.plugins._brought", {})
 
-    forget(*(name for name in sys.modules if "_of_mine" in name))
+    forget(*(name for name in sys.modules if "_of_mine" in name or name.startswith(code.NAMED)))
     yield forget
-    for cached in (code._sites, code._prefixes, code._installed, code._distribution, code._version):
+    for cached in CACHED:
         cached.cache_clear()
 
 
@@ -246,6 +249,96 @@ class TestPluginCode:
         (tmp_path / "plugin" / "table.csv").write_text("3")
         assert len({before, more, hashed(plugin)}) == 3
 
+    def test_files_of_one_name_in_two_folders_both_count(self, tmp_path):
+        plugin = write(tmp_path / "plugin", member="depends_on = ('a/t.txt', 'b/t.txt')")
+        for folder in "ab":
+            (tmp_path / "plugin" / folder).mkdir()
+            (tmp_path / "plugin" / folder / "t.txt").write_text("1")
+        before = hashed(plugin)
+        (tmp_path / "plugin" / "a" / "t.txt").write_text("2")
+        assert hashed(plugin) != before
+
+    def test_files_that_a_base_class_depends_on_count(self, folder, tmp_path, anew):
+        (folder / "base_of_mine.py").write_text(
+            "from dataclasses import dataclass\nfrom samplerbench import Sampler\n"
+            "@dataclass(frozen=True, kw_only=True)\nclass Base(Sampler):\n    depends_on = 'theirs.txt'\n"
+        )
+        plugin = write(tmp_path / "plugin", imports="from base_of_mine import Base", member="depends_on = 'ours.txt'")
+        text = (tmp_path / "plugin" / "mine.py").read_text()
+        (tmp_path / "plugin" / "mine.py").write_text(text.replace("class Mine(Sampler)", "class Mine(Base)"))
+        (tmp_path / "plugin" / "ours.txt").write_text("1")
+        (folder / "theirs.txt").write_text("1")
+        before = hashed(plugin)
+        (folder / "theirs.txt").write_text("2")
+        assert hashed(plugin) != before
+
+    def test_a_file_that_changes_during_the_run_fails_the_cell(self, tmp_path, go):
+        plugin = write(
+            tmp_path / "plugin",
+            imports="from pathlib import Path\nTABLE = Path(__file__).parent / 'table.txt'",
+            member="depends_on = 'table.txt'",
+            first="TABLE.write_text(TABLE.read_text() + '1')",
+        )
+        (tmp_path / "plugin" / "table.txt").write_text("1")
+        frame = go("mine,ddim", plugins=[plugin])
+        assert frame["status"].tolist() == ["failed", "done"]
+        assert frame["reason"][0] == "CodeChanged: table.txt, which mine depends on, was changed during the run"
+
+    def test_so_does_a_metrics_and_costs_its_column_alone(self, tmp_path, go):
+        (tmp_path / "table.txt").write_text("1")
+        (tmp_path / "mine.py").write_text(
+            "from pathlib import Path\nfrom samplerbench import Measured, Metric, hookimpl\n"
+            "TABLE = Path(__file__).parent / 'table.txt'\nclass Mine(Metric):\n    name = 'mine'\n"
+            "    depends_on = 'table.txt'\n    def measure(self, drawn):\n"
+            "        TABLE.write_text('2')\n        return Measured(1.0)\n"
+            "@hookimpl\ndef samplerbench_metrics(register):\n    register(Mine)\n"
+        )
+        frame = go("ddim", plugins=[str(tmp_path / "mine.py")], metrics="mine,fid")
+        assert frame[["mine", "fid"]].notna().to_numpy().tolist() == [[False, True]]
+        assert "table.txt, which mine depends on, was changed during the run" in frame["reason"][0]
+
+    def test_two_modules_of_one_file_name_both_count(self, tmp_path, anew):
+        """Files that were named have the names of their files in a key, wherever they lie."""
+        imports = "import sys; OTHER = sys.modules"
+        files = [write(tmp_path / name, imports=imports) for name in ("one", "two")]
+        (tmp_path / "one" / "mine.py").write_text((tmp_path / "one" / "mine.py").read_text().replace('"mine"', '"one"'))
+        before = load_plugins(files).entry("mine").code_sha256
+        with open(files[0], "a") as file:
+            file.write("K = 1\n")
+        assert load_plugins(files).entry("mine").code_sha256 != before
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            "from samplerbench.plugins import load_plugins",
+            "from samplerbench import sample",
+            "import samplerbench as s; s.sample",
+        ],
+    )
+    def test_what_can_have_any_sampler_by_name_holds_them_all(self, tmp_path, anew, call):
+        found = load_plugins([write(tmp_path / "plugin", first=call)]).entry("mine").code
+        assert {"file mine", "samplerbench_plugins.ddim", "samplerbench_plugins.dpm_solver"} <= set(found)
+        assert ("samplerbench.sampling" in found) == ("sample" in call.split()[-1].split("."))
+        assert "samplerbench_plugins.ddim" not in load_plugins([write(tmp_path / "plugin")]).entry("mine").code
+
+    def test_a_module_changed_between_its_import_and_its_first_hash_is_refused(
+        self, folder, tmp_path, anew, monkeypatch
+    ):
+        monkeypatch.setattr(sys, "dont_write_bytecode", False)
+        (folder / "helper_of_mine.py").write_text("K = 0.5\n")
+        importlib.import_module("helper" + "_of_mine")
+        (folder / "helper_of_mine.py").write_text("K = 0.25\n")
+        with pytest.raises(UserError, match=r"helper_of_mine\.py was changed after it had been imported; start Python"):
+            hashed(write(tmp_path / "plugin", imports="import helper_of_mine"))
+
+    def test_a_module_that_a_plugin_has_loaded_is_known_from_then_on(self, folder, tmp_path, anew, monkeypatch):
+        monkeypatch.setattr(modules, "fits_bytecode", lambda name, path: True)
+        (folder / "helper_of_mine.py").write_text("K = 0.5\n")
+        registry = load_plugins([write(tmp_path / "plugin", imports="import helper_of_mine")])
+        (folder / "helper_of_mine.py").write_text("K = 0.25\n")
+        with pytest.raises(UserError, match=r"helper_of_mine\.py was changed after it had been imported"):
+            registry.entry("mine").code_sha256  # noqa: B018
+
     def test_an_installed_distribution_counts_by_its_files_others_by_version(self, tmp_path, monkeypatch, anew):
         site = tmp_path / "site-packages"
 
@@ -287,6 +380,107 @@ class TestPluginCode:
         assert load_plugins().entry("mine").code_sha256 not in (before, changed)
 
 
+class TestComputedImports:
+    """Code whose imports no statement names."""
+
+    LOADED = "importlib.import_module('helper' + '_of_mine')"
+    USED = "x * self.k * sys.modules['helper_of_mine'].K"
+
+    @pytest.fixture
+    def helper(self, tmp_path, monkeypatch):
+        monkeypatch.syspath_prepend(str(tmp_path / "lib"))
+        (tmp_path / "lib").mkdir()
+        path = tmp_path / "lib" / "helper_of_mine.py"
+        path.write_text("K = 0.5\n")
+        return path
+
+    def changed(self, helper, anew):
+        helper.write_text("K = 0.25\n")
+        anew("helper_of_mine", *(name for name in sys.modules if name.startswith(code.NAMED)))
+
+    @pytest.mark.parametrize(
+        "member",
+        [
+            f"def evaluations(self, steps):\n        {LOADED}\n        return steps",
+            f"def __post_init__(self):\n        {LOADED}\n        super().__post_init__()",
+        ],
+    )
+    def test_what_is_loaded_before_it_samples_counts(self, go, helper, tmp_path, anew, member):
+        plugin = write(tmp_path / "plugin", imports="import importlib, sys", member=member, returned=self.USED)
+        before = go("mine", "before", plugins=[plugin])
+        self.changed(helper, anew)
+        after = go("mine", "after", plugins=[plugin])
+        assert before["status"].tolist() == after["status"].tolist() == ["done"]
+        assert before["fid"][0] != after["fid"][0]
+
+    def test_what_the_hook_loads_counts(self, helper, tmp_path, anew):
+        plugin = write(tmp_path / "plugin", imports="import importlib")
+        text = (tmp_path / "plugin" / "mine.py").read_text()
+        (tmp_path / "plugin" / "mine.py").write_text(
+            text.replace("    register(Mine)", f"    {self.LOADED}; register(Mine)")
+        )
+        before = hashed(plugin)
+        self.changed(helper, anew)
+        assert hashed(plugin) != before
+
+    def test_what_another_plugin_has_loaded_first_counts(self, helper, tmp_path, anew):
+        imports = f"import importlib\nhelper = {self.LOADED}"
+        first = write(tmp_path / "first", imports=imports)
+        other = write(tmp_path / "second", imports=imports)
+        (tmp_path / "first" / "mine.py").write_text(
+            (tmp_path / "first" / "mine.py").read_text().replace('"mine"', '"first"')
+        )
+
+        def key():
+            return load_plugins([first, other]).entry("mine").code_sha256
+
+        before = key()
+        self.changed(helper, anew)
+        assert key() != before
+
+    def test_a_module_that_comes_after_the_key_fails_the_cell(self, go, helper, tmp_path, anew):
+        """Loaded by somebody else, it may be used by whoever computes names."""
+        loads = write(tmp_path / "loads", imports="import importlib", first=self.LOADED)
+        text = (tmp_path / "loads" / "mine.py").read_text()
+        (tmp_path / "loads" / "mine.py").write_text(text.replace('"mine"', '"loads"'))
+        uses = write(tmp_path / "uses", imports="import sys", returned=self.USED)
+        frame = go("loads,mine,ddim", plugins=[loads, uses])
+        assert frame["status"].tolist() == ["failed", "failed", "done"]
+        assert "the module helper_of_mine was loaded after the key of mine was made" in frame["reason"][1]
+
+    @pytest.mark.parametrize(
+        ("imports", "what"),
+        [
+            ("import importlib.util as u\ns = u.spec_from_file_location('h', FILE)", "spec_from_file_location"),
+            ("from importlib.util import spec_from_file_location as load", "spec_from_file_location"),
+            ("from pathlib import Path\nexec(Path(FILE).read_text(), {})", "exec"),
+            ("import runpy\nhelper = runpy.run_path(FILE)", "runpy"),
+        ],
+    )
+    def test_what_no_module_holds_is_refused_unless_it_is_named(self, helper, tmp_path, anew, imports, what):
+        imports = f"FILE = {str(helper)!r}\n{imports}"
+        with pytest.raises(
+            PluginError, match=rf"mine\.py, line \d+: {what} runs code that no key would hold; import it by"
+        ):
+            load_plugins([write(tmp_path / "plugin", imports=imports)])
+        plugin = write(tmp_path / "plugin", imports=imports, member=f"depends_on = {str(helper)!r}")
+        before = hashed(plugin)
+        helper.write_text("K = 0.25\n")
+        assert hashed(plugin) != before
+
+    def test_so_is_that_of_a_helper(self, helper, tmp_path, anew):
+        helper.write_text("K = {}\nexec('k = 1', K)\n")
+        with pytest.raises(PluginError, match=r"helper_of_mine\.py, line 2: exec runs code that no key would hold"):
+            load_plugins([write(tmp_path / "plugin", first="import helper_of_mine")])
+
+    def test_names_that_are_written_out_and_methods_are_no_computed_imports(self):
+        plain = "import importlib\nimportlib.import_module('a.b')\nmodel.eval()\nmodel.modules()\nre.compile('')\n"
+        assert syntax.computed_imports(ast.parse(plain)) == []
+        text = "from importlib import import_module as i\nimport_module('.a')\nsys.modules['a']\n"
+        text += "f = __import__\neval('')\n"
+        assert [line for line, _ in syntax.computed_imports(ast.parse(text))] == [1, 2, 3, 4, 5]
+
+
 class TestOurCode:
     def test_a_shard_hangs_on_all_that_draws_it(self):
         found = code.code_of("samplerbench.bench.worker")
@@ -324,7 +518,7 @@ class TestOurCode:
         plain = "def f(a, b=2):\n    return a + b\n"
         same = '"""About."""\n\n\ndef f(a,  # first\n      b=2):\n    """Adds."""\n\n    return (a + b)\n'
         others = ["def f(a, b=2.0):\n    return a + b\n", "def f(a, b=2):\n    return b + a\n", plain + "f.x = True\n"]
-        hashes = [code.syntax_sha256(ast.parse(text)) for text in (plain, same, *others)]
+        hashes = [syntax.syntax_sha256(ast.parse(text)) for text in (plain, same, *others)]
         assert hashes[0] == hashes[1]
         assert len(set(hashes)) == 4
 
@@ -334,5 +528,5 @@ class TestOurCode:
             "def f():\n    from .c import d\n    import e.f\n    try:\n        import g\n    except ImportError:\n"
             "        g = None\n"
         )
-        found = set(code._imports(ast.parse(text), "package"))
+        found = set(syntax.imports_of(ast.parse(text), "package"))
         assert found == {"typing", "typing.TYPE_CHECKING", "b", "package.c", "package.c.d", "e.f", "g"}

@@ -158,6 +158,25 @@ def test_the_bound_is_of_test_images(go, tiny_model, tmp_path):
     assert frame["vlb_bpd"][0] > 1
     assert frame["vlb_bpd_n"][0] == 30
     assert frame["reason"][1] == "ddim has no transition densities"
+    # other test images are another result
+    np.savez(tmp_path / "images.npz", images=pictures, test_images=pictures // 2)
+    other = go("ddpm,ddim", "b", data_root=tmp_path / "images.npz", **options)
+    assert other["vlb_bpd"][0] != frame["vlb_bpd"][0]
+    assert other["key"].tolist() == frame["key"].tolist()
+    assert other["vlb_bpd_sha256"][0] != frame["vlb_bpd_sha256"][0]
+    again = go("ddpm,ddim", "b", data_root=tmp_path / "images.npz", **options)
+    assert again["finished"][0] == other["finished"][0]
+
+
+def test_a_metric_that_asks_for_images_has_to_say_so(go, tmp_path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from samplerbench import Measured, Metric, hookimpl\nclass Mine(Metric):\n    name = 'mine'\n"
+        "    def measure(self, drawn):\n        return Measured(float(drawn.real_images().sum()))\n"
+        "@hookimpl\ndef samplerbench_metrics(register):\n    register(Mine)\n"
+    )
+    frame = go("ddim", metrics="mine", plugins=[str(plugin)])
+    assert frame["reason"][0].endswith("mine asks for real images; it has to say so: needs_images = True")
 
 
 @pytest.mark.parametrize(
@@ -178,6 +197,11 @@ def test_bad_metrics(go, changes, message):
     [
         ('name = "seed"', "name 'seed' is another column's of results.csv"),
         ('name = "fid_se"', "name 'fid_se' is another column's of results.csv"),
+        ('name = "a_sha256"', "name 'a_sha256' is another column's of results.csv"),
+        ('name = "a/b"', "name is part of file names: expected at most 60 bytes of characters that print, and no '/'"),
+        ('name = "a\\x1b[31m"', "expected at most 60 bytes of characters that print"),
+        ('name = "a\\ud800"', "expected at most 60 bytes of characters that print"),
+        ('name = "a" * 61', "expected at most 60 bytes of characters that print"),
         ('name = "two words"', "must be a word without"),
         ('name = "x"\n    direction = "up"', "direction is 'lower' or 'higher', got 'up'"),
     ],

@@ -24,7 +24,7 @@ from samplerbench.bench.shards import Batch, Shard, ShardCache
 from .test_artefacts import contents
 
 PARTS = ["seconds", "seconds_sampling", "seconds_decoding", "seconds_features"]
-TIMES = [*PARTS, "finished", "cached", "batch_size"]
+TIMES = [*PARTS, "finished", "cached", "batch_size", "checksum"]
 
 
 class Log(Listener):
@@ -184,6 +184,36 @@ def test_a_row_cut_off_by_a_kill_is_done_again(go, log, tmp_path):
     go()
     assert [line.split(",")[1] for line in path.read_text().splitlines()] == ["sampler", "ddim", "ddim"]
     assert log.drawn == 0  # its shards are there
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("nfe", "3.0"), ("fid_se", "0.5"), ("seconds", ""), ("hardware", "fast")]
+)
+def test_an_edited_row_is_said_and_measured_again(go, log, tmp_path, column, value):
+    before = go("ddim,ddpm")
+    path = tmp_path / "out" / "results.csv"
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rows.loc[1, column] = value
+    rows.to_csv(path, index=False)
+    after = go("ddim,ddpm")
+    assert log.drawn == 0
+    assert [text for text in log.notices if "line 3: the row of ddim at 4 was edited or is damaged" in text]
+    pd.testing.assert_frame_equal(figures(after), figures(before))
+    go("ddim,ddpm")
+    assert not log.notices
+
+
+def test_other_metrics_and_words_that_are_no_utf_8_keep_the_checksums(go, log, tmp_path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from samplerbench import Measured, Metric, hookimpl\nclass Mine(Metric):\n    name = 'mine'\n"
+        "    def measure(self, drawn):\n        return Measured(1.0, note='a\\ud800b, \"c\"')\n"
+        "@hookimpl\ndef samplerbench_metrics(register):\n    register(Mine)\n"
+    )
+    go(metrics="mine,fid", plugins=[str(plugin)])
+    go("ddpm", metrics="kid")
+    go(metrics="mine,kid,fid", plugins=[str(plugin)])
+    assert not log.notices
 
 
 @pytest.mark.parametrize("end", ['"' + "x" * 200_000, "x" * 200_000 + "\n"])

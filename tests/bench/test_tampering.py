@@ -106,6 +106,26 @@ def no_mkldnn(eps, grid, x):
 def products(eps, grid, x):
     torch.set_float32_matmul_precision("medium")
 
+def tf32(eps, grid, x):
+    torch.backends.cudnn.allow_tf32 = True
+
+def torchs(eps, grid, x):
+    return (x + torch.randn(x.shape)).clamp(-1, 1)
+
+def seeds(eps, grid, x):
+    torch.manual_seed(0)
+
+def numpys(eps, grid, x):
+    import numpy
+    numpy.random.rand()
+
+def pythons(eps, grid, x):
+    import random
+    random.seed(1)
+
+def no_memory(eps, grid, x):
+    raise MemoryError
+
 class Unspeakable(Exception):
     def __str__(self):
         raise SystemExit(0)
@@ -141,6 +161,9 @@ def zeroes(drawn):
 def sorts(drawn):
     drawn.features.copy_(drawn.features.sort(dim=0).values)
 
+def switches(drawn):
+    object.__setattr__(drawn.sampler, "final", "none")
+
 def exits(drawn):
     sys.exit(0)
 
@@ -157,7 +180,8 @@ def epsilon(drawn):
 
 SAMPLERS = (scale_weights, one_weight, swap_weights, then_fail, train_mode, new_forward, default_dtype, write_betas,
     new_nodes, shorter, asks_below, resets, sets_budget, sets_rows, shares_rows, leaves, ends, end_of_file,
-    needs_gradient, other_device, autocasts, no_mkldnn, products, unspeakable, surrogates)
+    needs_gradient, other_device, autocasts, no_mkldnn, products, unspeakable, surrogates,
+    tf32, torchs, seeds, numpys, pythons, no_memory)
 
 @hookimpl
 def samplerbench_samplers(register):
@@ -166,7 +190,7 @@ def samplerbench_samplers(register):
 
 @hookimpl
 def samplerbench_metrics(register):
-    for body in (zeroes, sorts, exits, numbers, reference, epsilon):
+    for body in (zeroes, sorts, switches, exits, numbers, reference, epsilon):
         register(measuring(body.__name__, body))
 '''
 
@@ -199,6 +223,11 @@ REASONS = {
     "autocasts": "Tampered: autocasts changed torch's autocast",
     "no-mkldnn": "Tampered: no-mkldnn changed torch's use of MKL-DNN",
     "products": "Tampered: products changed torch's precision of float32 products",
+    "tf32": "Tampered: tf32 changed torch's use of cuDNN",
+    "torchs": "Tampered: torchs drew from the global generator of torch; noise(i) is what it is given",
+    "seeds": "Tampered: seeds drew from the global generator of torch",
+    "numpys": "Tampered: numpys drew from the global generator of numpy",
+    "pythons": "Tampered: pythons drew from the global generator of random",
     "unspeakable": "Unspeakable: its message cannot be had",
     "surrogates": "ValueError: \\ud800 \\x1b[31m",
     "asks-below": "Miscounted: asks-below had the network run on 80 rows, and was counted 0",
@@ -232,25 +261,19 @@ def test_whoever_lies_or_spoils_fails_by_name_and_costs_nobody_else(go, plugin):
     assert alone["fid"].tolist() == rows.loc[mixed, "fid"].tolist()
 
 
-def test_metrics_that_spoil_what_others_are_measured_from(go, plugin):
-    expected = go("ddim,ddpm", "clean")
-    for metric, reason in (
-        ("zeroes", "zeroes failed: Tampered: zeroes changed what all metrics are measured from"),
-        ("sorts", "sorts failed: Tampered: sorts changed what all metrics are measured from"),
-        ("exits", "exits failed: Escaped: exits raised SystemExit: 0"),
-    ):
-        frame = go("ddim,ddpm", metric, plugins=[plugin], metrics=f"fid,{metric}")
-        assert frame["fid"].tolist() == expected["fid"].tolist()
-        assert frame[metric].isna().all()
-        assert (frame["reason"] == reason).all() or frame["reason"][0].endswith(reason)
-
-
-def test_what_a_metric_does_to_reference_and_epsilon_harms_nobody(go, plugin):
+def test_what_a_metric_does_harms_no_metric_after_it(go, plugin):
     expected = go("ddim,ddpm", "clean", metrics="fid,kid")
-    for metric in ("reference", "epsilon", "numbers"):
+    for metric in ("zeroes", "sorts", "switches", "reference", "epsilon", "numbers", "exits"):
         frame = go("ddim,ddpm", metric, plugins=[plugin], metrics=f"{metric},fid,kid", fresh=True)
         assert frame[["fid", "kid"]].equals(expected[["fid", "kid"]])
-        assert frame[metric].isna().all() == (metric == "numbers")
+        assert frame[metric].isna().all() == (metric in ("numbers", "exits"))
+    assert frame["reason"].str.startswith("exits failed: Escaped: exits raised SystemExit: 0").all()
+
+
+def test_a_plugin_without_memory_costs_no_other_cell_its_batch_size(go, plugin):
+    frame = go("ddim,no-memory,ddpm", plugins=[plugin])
+    assert frame["status"].tolist() == ["done", "failed", "done"]
+    assert frame["batch_size"].tolist() == [10, 1, 10]
 
 
 @pytest.mark.parametrize("end", ["SystemExit(0)", "KeyError('x')", "BaseException('all')", "GeneratorExit()"])

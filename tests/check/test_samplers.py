@@ -53,6 +53,8 @@ class Euler(Sampler):
                 e = e - 1e-3 * e.mean()
             if self.fault == "torch":
                 torch.randn(1)
+            if self.fault == "default dtype":
+                torch.set_default_dtype(torch.float64)
             if self.fault == "numpy":
                 np.random.rand()
             if self.fault == "nan":
@@ -306,6 +308,7 @@ def test_a_good_sampler_passes():
         ("in place", "repeatable", "it changed x_T in place"),
         ("torch", "repeatable", "drew from the global generator of torch"),
         ("numpy", "repeatable", "drew from the global generator of numpy"),
+        ("default dtype", "budget", "it changed torch's default dtype"),
         ("precision", "precision", "median difference"),
         ("nan", "nan", "the samples do not show it"),
         ("spacings", "spacings", "uniform on vp: RuntimeError: only for integer times"),

@@ -64,6 +64,18 @@ BAD = {
     "complex features": ({"features": FEATURES + 0j}, "expected real numbers in features, got complex128"),
     "narrow features": ({"features": FEATURES[:, 1:]}, r"expected features \[m, 224\], got \[500, 223\]"),
     "no features": ({"features": FEATURES[:0]}, r"expected features \[m, 224\], got \[0, 224\]"),
+    "features of others": (
+        {"features": FEATURES + 1},
+        r"of mu and sigma: the mean of feature 0 is 2\.\d+, expected 1\.\d",
+    ),
+    "features in another order": (
+        {"features": FEATURES * np.linspace(0.5, 1.5, D)[::-1]},
+        "the mean of feature 0 is 1.5",
+    ),
+    "features that spread less": (
+        {"features": GOOD["mu"] + 0.5 * (FEATURES - GOOD["mu"])},
+        "their mean squared distance to mu is 1[34]",
+    ),
     "provenance a list": ({"provenance": np.array("[1]")}, "is not a reference statistics file"),
     "provenance of numbers": ({"provenance": np.array(json.dumps({"extractor": 5}))}, "expected a provenance of texts"),
     "provenance with more": (
@@ -136,8 +148,22 @@ def test_what_rounding_and_few_images_leave_is_read(name, tmp_path, extractor):
 
 def test_what_is_read_is_what_was_written(tmp_path, extractor):
     path = tmp_path / "reference.npz"
-    sigma = rotated(np.linspace(0, 1, D))
+    sigma = rotated(np.linspace(0, 0.5, D))
     np.savez(path, mu=GOOD["mu"], sigma=sigma, features=FEATURES.astype(np.float16))
     read = load_reference(path, extractor, GREY)
     assert np.array_equal(read.statistics.sigma, sigma)
     assert torch.equal(read.features, torch.from_numpy(FEATURES.astype(np.float16)).float())
+
+
+def test_features_of_the_same_images_are_taken(tmp_path, extractor):
+    """Few, in float16, with rare values."""
+    rare = FEATURES.copy()
+    rare[:, 0] = 0
+    rare[7, 0] = 50
+    np.savez(
+        tmp_path / "r.npz",
+        mu=rare.mean(axis=0),
+        sigma=np.cov(rare, rowvar=False),
+        features=rare[[3, 7, 100, 200, 300]].astype(np.float16),
+    )
+    assert load_reference(tmp_path / "r.npz", extractor, GREY).features.shape == (5, D)

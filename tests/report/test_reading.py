@@ -63,6 +63,11 @@ def test_what_is_read(tmp_path, data):
         (b"sampler,nfe,fid\nddim,-2,3\n", "line 2: nfe is a number above 0, got '-2.0'"),
         (b"sampler,nfe,fid\nddim,inf,3\n", "line 2: nfe is a number above 0, got 'inf'"),
         (b"sampler,nfe,fid,samples\nddim,2,3,1.5\n", "samples is a whole number from 1 up, got '1.5'"),
+        (
+            b"sampler,nfe,fid,reference_count,schema\nddim,2,3,4,1\nddim,2,3,4.5,1\n",
+            "line 3: reference_count is a whole number from 1 up, got '4.5'",
+        ),
+        (b"sampler,nfe,fid,schema\nddim,2,-3,1\n", "line 2: fid is a number from 0 up, got '-3.0'"),
         (b"sampler,nfe,fid,fid_n\nddim,2,3,-3\n", "fid_n is a whole number from 1 up, got '-3.0'"),
         (b"sampler,nfe,fid,fid_se\nddim,2,3,-1\n", "fid_se is a number from 0 up, or empty, got '-1.0'"),
         (b"sampler,nfe,fid,fid_se\nddim,2,3,inf\n", "fid_se is a number from 0 up, or empty, got 'inf'"),

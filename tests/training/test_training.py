@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import pickle
 import struct
 from dataclasses import replace
 
@@ -17,8 +18,17 @@ from samplerbench.data import load_images
 from samplerbench.models.predictor import NoisePredictor
 from samplerbench.training.diffusion import DiffusionLoss
 from samplerbench.training.loop import Trainer
-from samplerbench.training.recipe import DataConfig, ExpertsConfig, OptimiserConfig, Recipe, find_recipe, recipe_names
-from samplerbench.training.run import train
+from samplerbench.training.network import new_network
+from samplerbench.training.recipe import (
+    DataConfig,
+    ExpertsConfig,
+    FinishConfig,
+    OptimiserConfig,
+    Recipe,
+    find_recipe,
+    recipe_names,
+)
+from samplerbench.training.run import settled, train
 
 
 @pytest.fixture
@@ -65,15 +75,22 @@ def test_a_model_is_trained_and_exported(images, tmp_path):
     assert epsilon.mean_square(1000.0) > epsilon.mean_square(1.0) > 0
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "muon"])
-def test_a_killed_run_goes_on_as_if_it_had_not_been(images, tmp_path, optimiser):
-    plan = recipe(optimiser=replace(recipe().optimiser, optimiser=optimiser))
+DDPM = {"kind": "ddpm", "channels": [32, 32], "blocks": 1, "attention": [1], "dropout": 0.5}
+
+
+@pytest.mark.parametrize(("optimiser", "network"), [("adam", {}), ("muon", {}), ("adam", DDPM)])
+def test_a_killed_run_goes_on_as_if_it_had_not_been(images, tmp_path, optimiser, network):
+    """Dropout included: its draws belong to the step."""
+    if network:
+        pytest.importorskip("diffusers")
+    plan = recipe(optimiser=replace(recipe().optimiser, optimiser=optimiser, steps=60), finish=FinishConfig(0, 0))
+    plan = replace(plan, network=network or plan.network)
 
     class Killed(Exception):
         pass
 
     def kill(step, loss):
-        if step == 77:
+        if step == 57:
             raise Killed
 
     # a checkpoint after every logged row
@@ -201,9 +218,114 @@ def test_rates_warm_up_stay_and_fall():
 
 
 def test_shipped_recipes_are_read():
-    assert recipe_names() == ["fashion-mnist", "fashion-mnist-features"]
+    assert recipe_names() == ["cifar10-36m", "cifar10-8m", "fashion-mnist", "fashion-mnist-features"]
     assert find_recipe("fashion-mnist").schedule["kind"] == "linear"
     assert find_recipe("fashion-mnist-features").kind == "classifier"
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+class TestCifar10:
+    """The recipes of the DDPM paper's network."""
+
+    @pytest.fixture(autouse=True)
+    def _diffusers(self):
+        pytest.importorskip("diffusers")
+
+    def test_weights(self):
+        sizes = {}
+        for name in ("cifar10-8m", "cifar10-36m"):
+            network, _ = new_network(find_recipe(name).network, (3, 32, 32))
+            sizes[name] = sum(p.numel() for p in network.parameters())
+        assert sizes == {"cifar10-8m": 7_794_659, "cifar10-36m": 35_746_307}  # the latter as the authors' file
+
+    def test_the_paper(self):
+        recipe = find_recipe("cifar10-36m")
+        assert recipe.schedule == {"kind": "linear", "steps": 1000, "beta_first": 1e-4, "beta_last": 0.02}
+        optimiser = recipe.optimiser
+        assert (optimiser.learning_rate, optimiser.ema, optimiser.clip, optimiser.beta2) == (2e-4, 0.9999, 1.0, 0.999)
+        assert [optimiser.rate(step) for step in (0, 2499, 4999, 799_999)] == [1 / 5000, 0.5, 1.0, 1.0]
+        assert (recipe.prediction, recipe.times, recipe.weighting) == ("epsilon", "uniform", "epsilon")
+        assert recipe.network["dropout"] == 0.1
+        assert recipe.data.flips
+
+    def test_first_weights(self):
+        """At first every residual block is the identity, and ε_θ is 0; the other layers keep the variance."""
+        torch.manual_seed(0)
+        network, _ = new_network(DDPM | {"dropout": 0.0}, (3, 8, 8))
+        block = network.unet.down_blocks[0].resnets[0]
+        x, time = torch.randn(2, 32, 8, 8), torch.randn(2, 128)
+        assert torch.equal(block(x, time), x)
+        assert not network(torch.randn(2, 3, 8, 8), torch.tensor([1.0, 900.0])).any()
+        assert float(block.conv1.weight.detach().var()) == pytest.approx(2 / (9 * 32 + 9 * 32), rel=0.05)
+
+    def test_an_rgb_model_is_trained_saved_and_read(self, tmp_path):
+        path = tmp_path / "images.npz"
+        pictures = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
+        np.savez(path, images=pictures)
+        changes = ["data.dataset=npz", "optimiser.steps=3", "optimiser.batch_size=4", "finish.samples=4"]
+        changes += ["finish.mean_squares=2", "network.channels=[32, 32]", "network.blocks=1"]
+        plan = find_recipe("cifar10-8m", changes)
+        summary = train(plan, tmp_path / "out", path)
+        assert summary["precision"] == "float32 on cpu"
+        model = load_model(str(summary["folder"]))
+        assert model.image_shape == (3, 8, 8)
+        assert model.checkpoint.architecture["kind"] == "unet2d"
+        assert (model.extractor, model.reference) == ("inception-v3-compat", None)
+        assert model.checkpoint.training["recipe"]["optimiser"]["precision"] == "float32"
+        trained = load_file(tmp_path / "out" / "checkpoint.safetensors")
+        for name, value in model.predictor.network.state_dict().items():
+            assert torch.equal(value, trained[f"ema/{name}"])
+        with summary["samples"].open("rb") as file:
+            assert file.read(4) == b"\x89PNG"
+
+    @pytest.mark.parametrize(
+        ("network", "message"),
+        [
+            ({"kind": "dpm"}, "unknown kind of network 'dpm'; did you mean 'ddpm'"),
+            ({"kind": "ddpm", "widths": [32]}, "unknown key 'widths'"),
+            ({"kind": "ddpm", "channels": [32, 40]}, "must be multiples of 32"),
+            ({"kind": "ddpm", "channels": [32, 32], "attention": [2]}, "attention holds whole numbers from 0 to 1"),
+            ({"kind": "ddpm", "channels": [32, 32], "dropout": 1}, "dropout is at least 0 and below 1, got 1"),
+            ({"kind": "ddpm", "channels": [32] * 5}, "sample_size 8 is not divisible by 16"),
+        ],
+    )
+    def test_networks_that_cannot_be(self, images, tmp_path, network, message):
+        with pytest.raises(UserError, match=rf"^\[network\] of recipe 'tiny': .*{message}"):
+            train(recipe(network=network), tmp_path / "out", images)
+
+    def test_precision_goes_by_the_device(self, monkeypatch):
+        plan = find_recipe("cifar10-8m")
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+        found = [settled(plan, torch.device(name)).optimiser.precision for name in ("cpu", "cuda")]
+        assert found == ["float32", "bfloat16"]
+
+
+def test_a_recipe_is_changed():
+    changes = ["optimiser.steps=7", "data.dataset=npz", "times=lognormal", "network.channels=[8, 16]", 'name="x=y"']
+    plan = find_recipe("fashion-mnist", changes)
+    assert (plan.optimiser.steps, plan.data.dataset, plan.times, plan.name) == (7, "npz", "lognormal", "x=y")
+    assert plan.network["channels"] == [8, 16]
+    assert plan.optimiser.batch_size == find_recipe("fashion-mnist").optimiser.batch_size
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("steps", r"--set is KEY=VALUE or TABLE\.KEY=VALUE, .* got 'steps'"),
+        ("a.b.c=1", "--set is KEY=VALUE"),
+        ("optimiser.stpes=1", "did you mean 'steps'"),
+        ("optimiser.steps=many", "steps in .optimiser. of recipe 'fashion-mnist' is a whole number, got 'many'"),
+        ("optimiser.steps=1.5", "is a whole number, got 1.5"),
+        ("optimiser.learning_rate=true", "is a number, got True"),
+        ("data.flips=yes", "flips in .data. of recipe 'fashion-mnist' is true or false, got 'yes'"),
+        ("name.x=1", "'name' of a recipe is no table"),
+        ("data=1", r"\[data\] of recipe 'fashion-mnist' is a table"),
+        ("optimiser.precision=bf16", "unknown precision 'bf16'; did you mean 'bfloat16'"),
+    ],
+)
+def test_bad_changes(change, message):
+    with pytest.raises(UserError, match=message):
+        find_recipe("fashion-mnist", [change])
 
 
 @pytest.mark.parametrize(
@@ -260,6 +382,31 @@ class TestData:
             (tmp_path / str(value)).mkdir()
             self.idx(tmp_path / str(value), packed=False, value=value)
         assert [int(load_images("FashionMNIST", tmp_path / str(v)).images.max()) for v in (1, 2, 1)] == [1, 2, 1]
+
+    def test_cifar10_in_its_authors_layout(self, tmp_path, monkeypatch):
+        """Five batches of rows, red, green and blue one after the other, as torchvision reads them."""
+        from torchvision.datasets import CIFAR10
+        from torchvision.datasets.utils import calculate_md5
+
+        folder = tmp_path / "cifar-10-batches-py"
+        folder.mkdir()
+        rows = np.random.default_rng(0).integers(0, 256, (6, 3072)).astype(np.uint8)
+        files = {f"data_batch_{i + 1}": {"data": rows[i : i + 1], "labels": [i]} for i in range(5)}
+        files |= {"test_batch": {"data": rows[5:], "labels": [9]}, "batches.meta": {"label_names": list("abcdefghij")}}
+        for name, held in files.items():
+            (folder / name).write_bytes(pickle.dumps(held))
+        sums = {name: calculate_md5(str(folder / name)) for name in files}
+        monkeypatch.setattr(
+            CIFAR10, "train_list", [[f"data_batch_{i + 1}", sums[f"data_batch_{i + 1}"]] for i in range(5)]
+        )
+        monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
+        monkeypatch.setattr(
+            CIFAR10, "meta", {"filename": "batches.meta", "key": "label_names", "md5": sums["batches.meta"]}
+        )
+        data = load_images("CIFAR10", tmp_path)
+        assert data.labels.tolist() == [0, 1, 2, 3, 4]
+        assert np.array_equal(data.images.numpy().reshape(5, 3072), rows[:5])
+        assert load_images("CIFAR10", tmp_path, train=False).labels.tolist() == [9]
 
     def test_npz(self, images):
         data = load_images("npz", images)

@@ -102,7 +102,7 @@ class DDPMCheckpoint(ModelFormat):
                 averaged,
                 f"data set: {dataset}, by {told}" if dataset else "data set: neither name nor shapes tell it",
                 "β goes from 0.0001 to 0.02 in 1000 steps, as in its authors' configurations; the file does not say so",
-                f"its authors sample by ddpm with variance={variance}, clipping x_0 to [-1, 1]",
+                f"its authors sample by ddpm, clipping x_0 to [-1, 1]: --samplers ddpm:variance={variance}",
             ),
             other_weights=raw if isinstance(held, list | tuple) and len(held) == 5 else None,
         )  # fmt: skip
@@ -139,6 +139,8 @@ def _published(path: Path, names: tuple[str, ...]) -> tuple[str | None, str]:
 
 def _config(state: dict[str, Tensor], what: str) -> dict[str, Any]:
     """The U-Net that has these shapes."""
+    from ..networks.unet2d import ddpm_config
+
     for name in ("conv_in.weight", "temb.dense.0.weight", "conv_out.weight", "down.0.block.0.conv1.weight"):
         if name not in state or state[name].ndim < 2:
             raise UserError(f"{what} is no checkpoint of pytorch_diffusion or ddim: it lacks {name}")
@@ -158,23 +160,8 @@ def _config(state: dict[str, Tensor], what: str) -> dict[str, Any]:
             f"{what}: the size of the images cannot be told: channels grow as {got}, attention is at levels "
             f"{attention}; known: {known}"
         )
-    return {
-        "sample_size": size,
-        "in_channels": in_channels,
-        "out_channels": state["conv_out.weight"].shape[0],
-        "block_out_channels": widths,
-        "layers_per_block": layers,
-        "down_block_types": ["AttnDownBlock2D" if i in attention else "DownBlock2D" for i in range(level)],
-        "up_block_types": ["AttnUpBlock2D" if i in attention else "UpBlock2D" for i in reversed(range(level))],
-        "time_embedding_type": "positional",
-        "flip_sin_to_cos": False,  # sines first
-        "freq_shift": 1,  # frequencies to half - 1
-        "downsample_padding": 0,  # which pads at the right and below only
-        "attention_head_dim": None,  # one head
-        "norm_eps": 1e-6,
-        "norm_num_groups": 32,
-        "act_fn": "silu",
-    }
+    outputs = state["conv_out.weight"].shape[0]
+    return ddpm_config(size, in_channels, outputs, widths, layers, attention)
 
 
 def _renamed(name: str, levels: int) -> str:

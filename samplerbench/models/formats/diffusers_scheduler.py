@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import UserError, unknown
+from .diffusers_sampler import nearest_sampler
 
 __all__ = ["Scheduler", "read_scheduler"]
 
@@ -40,7 +41,6 @@ SAMPLING = (  # settings of their samplers, which do not change what the network
 )  # fmt: skip
 TOLD = ("timestep_spacing", "steps_offset", "set_alpha_to_one", "clip_sample", "clip_sample_range", "thresholding",
         "variance_type", "algorithm_type", "solver_order", "use_karras_sigmas", "final_sigmas_type")  # fmt: skip
-SPACINGS = {"leading": "uniform", "trailing": "trailing", "linspace": "linspace"}
 VARIANCES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range")
 PREDICTIONS = {"epsilon": "epsilon", "sample": "x0", "v_prediction": "v", "flow_prediction": "velocity"}
 KINDS = {"linear": "linear", "scaled_linear": "scaled-linear", "squaredcos_cap_v2": "cosine", "sigmoid": "sigmoid"}
@@ -190,12 +190,10 @@ def _edm(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sampling(config: Mapping[str, Any], kind: str) -> list[str]:
     told = [f"{name}={json.dumps(config[name])}" for name in TOLD if config.get(name) is not None]
-    spacing = SPACINGS.get(str(config.get("timestep_spacing")))
-    if spacing == "uniform" and config.get("steps_offset"):
-        spacing = None  # their labels are ours plus steps_offset
+    spec, lacks = nearest_sampler(kind, config)
     return [
         f"its authors' scheduler is {kind}" + (f" with {', '.join(told)}" if told else ""),
-        *([f"their timestep_spacing is spacing={spacing} here; it is not taken over"] if spacing else []),
+        *([f"nearest here: --samplers {spec}" + (f", without their {lacks}" if lacks else "")] if spec else []),
     ]
 
 

@@ -70,7 +70,7 @@ class GuidedDiffusion(ModelFormat):
                 f"weights: {weights}",
                 *(["weights in half precision are widened to float32"] if half else []),
                 *([f"data set: {dataset}, by its name"] if dataset else []),
-                f"its authors sample by ddpm with variance={flags.variance}, clipping x_0 to [-1, 1]",
+                f"its authors sample by ddpm, clipping x_0 to [-1, 1]: --samplers ddpm:variance={flags.variance}",
                 *([f"timestep_respacing {flags.timestep_respacing} is the sampler's and is not taken over"]
                   if flags.timestep_respacing else []),
             ),

@@ -49,7 +49,7 @@ class Own(ModelFormat):
     def load(self, spec: str) -> Checkpoint:
         import torch
 
-        from ..networks.build import build_network
+        from ..networks.build import build_network, learns_range
 
         folder, what = _shipped() / spec if spec in shipped_models() else Path(spec), f"model '{spec}'"
         config = read_json(folder / "config.json", what=what)
@@ -71,7 +71,7 @@ class Own(ModelFormat):
             extractor=known.extractor,
             reference=reference if reference.is_file() else None,
             files=(folder / "config.json", folder / "model.safetensors"),
-            learned_range=bool(known.architecture.get("learned_range")),
+            learned_range=learns_range(known.architecture),
             mean_squares=known.mean_squares,
             training=known.training,
             other_weights=_raw_weights(folder, known, what),

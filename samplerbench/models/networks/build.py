@@ -13,7 +13,7 @@ from .experts import Experts
 from .unet import UNet, UNetConfig
 from .unet2d import UNet2D
 
-__all__ = ["NETWORKS", "architecture_of", "build_network"]
+__all__ = ["NETWORKS", "architecture_of", "build_network", "learns_range"]
 
 Shape = tuple[int, int, int]
 
@@ -60,3 +60,10 @@ def architecture_of(network: nn.Module) -> dict[str, Any]:
     if not isinstance(one, UNet):
         raise UserError(f"how a {type(one).__name__} is built is not known; give its architecture")
     return {"kind": "unet", **asdict(one.config)}
+
+
+def learns_range(architecture: Mapping[str, Any]) -> bool:
+    """Whether a network of this `architecture` has a second output a channel, which places the variance."""
+    if architecture["kind"] == "unet2d":
+        return bool(architecture.get("out_channels", 3) == 2 * architecture.get("in_channels", 3))
+    return bool(architecture.get("learned_range"))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from torch import Tensor, nn
 
 from ...errors import UserError, one_line, unknown
 
-__all__ = ["UNet2D"]
+__all__ = ["UNet2D", "ddpm_config"]
 
 
 class UNet2D(nn.Module):
@@ -35,6 +35,35 @@ class UNet2D(nn.Module):
             label = label.round().long()
         output: Tensor = self.unet(x, label, return_dict=False)[0]
         return output
+
+
+def ddpm_config(
+    side: int, inputs: int, outputs: int, widths: Sequence[int], layers: int, attention: Sequence[int]
+) -> dict[str, Any]:
+    """The config of the U-Net of Ho et al. 2020, appendix B, as its authors' code and its conversions to PyTorch have
+    it.
+
+    side: of the square images; inputs, outputs: channels; widths: of each resolution, finest first; layers: residual
+    blocks a resolution; attention: the resolutions with self-attention after each block, 0 the finest.
+    """
+    levels = range(len(widths))
+    return {
+        "sample_size": side,
+        "in_channels": inputs,
+        "out_channels": outputs,
+        "block_out_channels": list(widths),
+        "layers_per_block": layers,
+        "down_block_types": ["AttnDownBlock2D" if i in attention else "DownBlock2D" for i in levels],
+        "up_block_types": ["AttnUpBlock2D" if i in attention else "UpBlock2D" for i in reversed(levels)],
+        "time_embedding_type": "positional",
+        "flip_sin_to_cos": False,  # sines first
+        "freq_shift": 1,  # frequencies to half - 1
+        "downsample_padding": 0,  # which pads at the right and below only
+        "attention_head_dim": None,  # one head
+        "norm_eps": 1e-6,
+        "norm_num_groups": 32,
+        "act_fn": "silu",
+    }
 
 
 def _made(config: Mapping[str, Any]) -> nn.Module:

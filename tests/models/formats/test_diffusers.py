@@ -151,7 +151,12 @@ def test_prediction_that_is_not_named(save):
 def test_the_authors_sampler_is_noted(save):
     scheduler = diffusers.DDIMScheduler(set_alpha_to_one=False, timestep_spacing="trailing")
     notes = " | ".join(understand(str(save(scheduler))).notes)
-    for part in ("DDIMScheduler", "set_alpha_to_one=false", "clip_sample=true", "spacing=trailing here"):
+    for part in (
+        "DDIMScheduler",
+        "set_alpha_to_one=false",
+        "clip_sample=true",
+        "--samplers ddim:spacing=trailing:clip=x0, without their set_alpha_to_one=false",
+    ):
         assert part in notes
     scheduler = diffusers.DDPMScheduler(variance_type="fixed_large")
     assert 'variance_type="fixed_large"' in " ".join(understand(str(save(scheduler))).notes)

@@ -1,0 +1,103 @@
+"""What is of the whole process and a plugin must leave as it found it: settings of torch, global random generators."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["GENERATORS", "SETTINGS", "changed", "full_precision", "states"]
+
+State = tuple[Callable[[], Any], Callable[[Any], object]]  # how it is read, how it is put back
+AUTOCAST = ("cpu", "cuda")
+CUDNN = ("enabled", "benchmark", "deterministic", "allow_tf32")
+
+
+def _set_cudnn(before: list[bool]) -> None:
+    for name, value in zip(CUDNN, before, strict=True):
+        setattr(torch.backends.cudnn, name, value)
+
+
+def _tensor(state: bytes) -> torch.Tensor:
+    return torch.frombuffer(bytearray(state), dtype=torch.uint8)
+
+
+SETTINGS: dict[str, State] = {
+    "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "torch's gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
+    "torch's deterministic mode": (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
+    "torch's default device": (torch.get_default_device, torch.set_default_device),
+    "torch's precision of float32 products": (
+        torch.get_float32_matmul_precision,
+        torch.set_float32_matmul_precision,
+    ),
+    "torch's autocast": (
+        lambda: [torch.is_autocast_enabled(kind) for kind in AUTOCAST],
+        lambda before: [torch.set_autocast_enabled(*pair) for pair in zip(AUTOCAST, before, strict=True)],
+    ),
+    "torch's use of MKL-DNN": (
+        lambda: torch.backends.mkldnn.enabled,
+        partial(setattr, torch.backends.mkldnn, "enabled"),
+    ),
+    "torch's use of cuDNN": (
+        lambda: [getattr(torch.backends.cudnn, name) for name in CUDNN],
+        _set_cudnn,
+    ),
+    "torch's rounding of small numbers": (
+        lambda: not (torch.ones(1, dtype=torch.float32, device="cpu") * 1e-40).any(),
+        torch.set_flush_denormal,
+    ),
+}
+
+GENERATORS: dict[str, State] = {
+    "torch": (
+        lambda: torch.random.get_rng_state().numpy().tobytes(),
+        lambda before: torch.random.set_rng_state(_tensor(before)),
+    ),
+    "torch on CUDA": (
+        lambda: [state.numpy().tobytes() for state in _cuda_states()],
+        lambda before: torch.cuda.set_rng_state_all(list(map(_tensor, before))),
+    ),
+    "numpy": (lambda: _plain(np.random.get_state()), np.random.set_state),
+    "random": (random.getstate, random.setstate),
+}
+
+
+def _cuda_states() -> list[torch.Tensor]:
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+
+
+def _plain(state: Any) -> tuple[Any, ...]:
+    """numpy's state, comparable by ==."""
+    return tuple(part.tolist() if isinstance(part, np.ndarray) else part for part in state)
+
+
+def states(table: Mapping[str, State]) -> dict[str, Any]:
+    """How things are now."""
+    return {name: read() for name, (read, _) in table.items()}
+
+
+def changed(table: Mapping[str, State], before: Mapping[str, Any]) -> list[str]:
+    """What is no longer as it was, by name; it is put back."""
+    names = [name for name, now in states(table).items() if now != before[name]]
+    for name in names:
+        table[name][1](before[name])
+    return names
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Without TF32, which changes FIDs in the third digit."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
