@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SAMPLERS ?= ddim,dpm
 
-.PHONY: bench test lint clean
+.PHONY: bench test lint check-all clean
 
 bench: $(VENV)/.installed
 	$(BIN)/samplerbench run --samplers $(SAMPLERS)
@@ -16,6 +16,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# every sampler on every kind of path: three minutes
+check-all: $(VENV)/.installed
+	$(BIN)/samplerbench check all --paths all
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .errors import UserError, one_line, unknown
 
-__all__ = ["Images", "dataset_name", "image_files", "load_images", "read_batches"]
+__all__ = ["Images", "dataset_name", "image_files", "images_of", "load_images", "read_batches"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,27 @@ def dataset_name(text: str) -> str:
     if plain(text) not in known:
         raise unknown("dataset", text, known)
     return known[plain(text)]
+
+
+def images_of(data: str, root: Path | None, channels: int) -> Tensor:
+    """The images, uint8 [N, C, H, W], that --data names: a folder, a CSV of paths, an npz, or a dataset's training
+    images. channels: 1 or 3, of image files; others keep theirs.
+    """
+    path = Path(data)
+    files = path.is_dir() or path.suffix in (".csv", ".npz")
+    if root is not None and files:
+        raise UserError(f"--data-root goes with a torchvision dataset, not with --data {data}")
+    if path.suffix in (".csv", ".npz") and not path.exists():
+        raise UserError(f"--data {path}: no such file")
+    if path.suffix == ".npz":
+        return load_images("npz", path).images
+    if files:
+        return torch.cat(list(read_batches(image_files(path), channels if channels == 1 else 3, 256)))
+    try:
+        name = dataset_name(data)
+    except UserError as error:
+        raise UserError(f"--data {data}: no folder, CSV or npz, and {error}") from None
+    return load_images(name, root).images
 
 
 def _images(images: Tensor, labels: Tensor | None) -> Images:

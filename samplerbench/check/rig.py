@@ -19,18 +19,10 @@ from ..sampler import Sampler
 from ..sampling import plan_grid
 from .mixture import GaussianMixture
 
-__all__ = ["CONTINUOUS", "DISCRETE", "Failed", "Inapplicable", "noise_of", "quadratic_grid", "run", "some_grid"]
+__all__ = ["CONTINUOUS", "DISCRETE", "noise_of", "quadratic_grid", "run", "some_grid"]
 
 DISCRETE, CONTINUOUS = linear_schedule(), VPSchedule()
 MOST = 5_000  # evaluations a sample: 1,000 steps of a method of four stages, and an end to a loop that has none
-
-
-class Failed(Exception):
-    """A check's own verdict: what was found, and what was expected."""
-
-
-class Inapplicable(Exception):
-    """The check says nothing of this sampler, for this reason."""
 
 
 def run(
@@ -64,8 +56,20 @@ def some_grid(sampler: Sampler, schedule: NoiseSchedule = DISCRETE, steps: int =
     return plan_grid(sampler, schedule, steps=max(steps, sampler.fewest_steps) if listed is None else len(listed) - 1)
 
 
-def quadratic_grid(steps: int, end: tuple[float, ...] = ()) -> TimeGrid:
-    """Times even in √t on the continuous schedule; nothing is snapped, so twice the steps halves every one of them."""
-    times = np.linspace(math.sqrt(CONTINUOUS.t_max), math.sqrt(CONTINUOUS.t_min), steps + 1) ** 2
-    times[0], times[-1] = CONTINUOUS.t_max, CONTINUOUS.t_min
-    return TimeGrid(CONTINUOUS, (*times.tolist(), *end))
+def quadratic_grid(path: NoiseSchedule, steps: int, end: tuple[float, ...] = ()) -> TimeGrid:
+    """Twice the steps halve every one of them: times even in √t on the continuous VP schedule, and the times of the
+    same λ on another path, as far as it reaches. Nothing is snapped.
+    """
+    first, last = path.first_time(pure_noise=False), path.t_min
+    if path == CONTINUOUS:
+        ends = (first, last)
+    else:
+        least = float(CONTINUOUS.half_log_snr(CONTINUOUS.t_max))
+        most = float(CONTINUOUS.half_log_snr(CONTINUOUS.t_min))
+        first = first if float(path.half_log_snr(first)) >= least else float(path.time(least))
+        last = last if float(path.half_log_snr(last)) <= most else float(path.time(most))
+        ends = float(CONTINUOUS.time(path.half_log_snr(first))), float(CONTINUOUS.time(path.half_log_snr(last)))
+    even = np.linspace(math.sqrt(ends[0]), math.sqrt(ends[1]), steps + 1) ** 2
+    times = even if path == CONTINUOUS else path.time(CONTINUOUS.half_log_snr(even))
+    times[0], times[-1] = first, last
+    return TimeGrid(path, (*times.tolist(), *end))

@@ -317,7 +317,7 @@ def test_killed_anywhere_it_ends_in_the_same_csv(tiny_model, tmp_path):
     def start(out, cache):
         return started(tiny_model, tmp_path / out, tmp_path / cache)
 
-    assert start("whole", "a").wait(timeout=120) == 0
+    assert start("whole", "a").wait(timeout=600) == 0
     draw, wanted, kills = random.Random(0), int(os.environ.get("SAMPLERBENCH_KILLS", "4")), 0
     for turn in itertools.count():
         before = kills
@@ -347,7 +347,7 @@ def test_a_disk_that_is_full_anywhere_loses_nothing(tiny_model, tmp_path):
     the run goes on. Each failure is one line.
     """
     (tmp_path / "whole").mkdir()
-    assert started(tiny_model, tmp_path / "whole" / "out", tmp_path / "whole" / "cache").wait(timeout=120) == 0
+    assert started(tiny_model, tmp_path / "whole" / "out", tmp_path / "whole" / "cache").wait(timeout=600) == 0
     wanted = contents(tmp_path / "whole" / "out")
     needed = sum(file.stat().st_size for file in (tmp_path / "whole").rglob("*") if file.is_file())
     draw, disk, full = random.Random(0), tmp_path / "disk", 0
@@ -357,12 +357,12 @@ def test_a_disk_that_is_full_anywhere_loses_nothing(tiny_model, tmp_path):
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], check=True)
         try:
             process = started(tiny_model, disk / "out", disk / "cache", stderr=subprocess.PIPE, text=True)
-            said = process.communicate(timeout=120)[1]
+            said = process.communicate(timeout=600)[1]
             full += process.returncode != 0
             assert "Traceback" not in said, (turn, size, said)
             assert process.returncode == 0 or "No space left" in said, (turn, size, said)
             subprocess.run(["mount", "-o", "remount,size=1g", str(disk)], check=True)
-            assert started(tiny_model, disk / "out", disk / "cache").wait(timeout=120) == 0, (turn, size)
+            assert started(tiny_model, disk / "out", disk / "cache").wait(timeout=600) == 0, (turn, size)
             assert contents(disk / "out") == wanted, (turn, size)
         finally:
             subprocess.run(["umount", str(disk)], check=True)

@@ -13,7 +13,9 @@ from .format import Checkpoint, ModelFormat
 from .weights import attention_as_linear, dataset_of, flat_state, read_pickle, unet2d
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
+
+    from ..networks.unet2d import UNet2D
 
 __all__ = ["DDPMCheckpoint"]
 
@@ -76,8 +78,15 @@ class DDPMCheckpoint(ModelFormat):
         if dataset is None and config["block_out_channels"][0] == 128:
             dataset, told = {32: "cifar10", 64: "celeba"}.get(config["sample_size"]), "its network's shapes"
         levels = len(config["block_out_channels"])
-        renamed = {new: attention_as_linear(new, v) for n, v in state.items() for new in [_renamed(n, levels)]}
-        network = unet2d(config, renamed, f"{what}: {path.name}", "the U-Net of its shapes")
+
+        def filled(state: dict[str, Tensor]) -> UNet2D:
+            renamed = {new: attention_as_linear(new, v) for n, v in state.items() for new in [_renamed(n, levels)]}
+            return unet2d(config, renamed, f"{what}: {path.name}", "the U-Net of its shapes")
+
+        def raw() -> tuple[str, nn.Module]:
+            return "raw", filled(flat_state(held[0], f"{what}: its first entry"))
+
+        network = filled(state)
         variance = "fixed-large" if config["sample_size"] != 256 else "fixed-small"
         return Checkpoint(
             network=network,
@@ -95,6 +104,7 @@ class DDPMCheckpoint(ModelFormat):
                 "β goes from 0.0001 to 0.02 in 1000 steps, as in its authors' configurations; the file does not say so",
                 f"its authors sample by ddpm, clipping x_0 to [-1, 1]: --samplers ddpm:variance={variance}",
             ),
+            other_weights=raw if isinstance(held, list | tuple) and len(held) == 5 else None,
         )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -37,6 +37,8 @@ class Checkpoint:
             between β̃ at -1 and β at 1 (Nichol & Dhariwal 2021, eq. 15).
         mean_squares: see `ModelEpsilon`.
         training: what is kept of how it came about.
+        other_weights: reads the weights that were not taken, where the files have both: ('raw' or 'averaged', the
+            network with them). `samplerbench check --model` compares.
     """
 
     network: nn.Module
@@ -53,6 +55,7 @@ class Checkpoint:
     learned_range: bool = False
     mean_squares: dict[str, list[float]] | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
+    other_weights: Callable[[], tuple[str, nn.Module]] | None = None
 
 
 class ModelFormat(ABC):

@@ -5,15 +5,15 @@ feature statistics of its training images. Shipped models are such folders insid
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...diffusion.schedule import NoiseSchedule
 from ...errors import UserError
-from ...files import load_weights, read_json, save_weights, write_whole
-from ..config import FORMAT, model_config
+from ...files import fill, load_weights, read_json, save_weights, write_whole
+from ..config import FORMAT, ModelConfig, model_config
 from ..preconditioning import Preconditioning
 from .format import Checkpoint, ModelFormat
 
@@ -74,7 +74,32 @@ class Own(ModelFormat):
             learned_range=learns_range(known.architecture),
             mean_squares=known.mean_squares,
             training=known.training,
+            other_weights=_raw_weights(folder, known, what),
         )
+
+
+def _raw_weights(folder: Path, known: ModelConfig, what: str) -> Callable[[], tuple[str, nn.Module]] | None:
+    """The weights of the last step, from the training states beside the folder; the folder has their averages."""
+    names = [f"expert-{i}/" for i in range(len(known.last) + 1)] if known.last else [""]
+    states = [folder.parent / f"{name}checkpoint.safetensors" for name in names]
+    if folder.name != "model" or not all(state.is_file() for state in states):
+        return None
+
+    def read() -> tuple[str, nn.Module]:
+        from safetensors import safe_open
+
+        from ..networks.build import build_network
+        from ..networks.experts import networks_of
+
+        network, _ = build_network(known.architecture, known.last)
+        for part, state in zip(networks_of(network), states, strict=True):
+            with safe_open(state, framework="pt") as file:
+                held = [name for name in file.keys() if name.startswith("network/")]  # noqa: SIM118
+                raw = {name.removeprefix("network/"): file.get_tensor(name) for name in held}
+            fill(part, raw, f"{what}: {state.name}", "config.json")
+        return "raw", network.eval().requires_grad_(False)
+
+    return read
 
 
 def save_model(

@@ -2,39 +2,117 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from torch import Tensor
 
-from ...check.checks import check_sampler
+from ...check.checks import check_on_paths, check_sampler
+from ...check.denoising import Compared
+from ...check.finding import Finding
+from ...check.model import check_model
+from ...diffusion.schedule import NoiseSchedule
+from ...models.model import Model
 from ...sampler import Sampler
-from .console import plain_console
+from .console import error_console, plain_console
 
-__all__ = ["print_findings"]
+__all__ = ["print_findings", "print_proof"]
 
 STYLES = {"passed": "green", "failed": "bold red", "skipped": "dim"}
+VERDICTS = {
+    "worse": ("declared wins", "green"),
+    "better": ("FAILED", "bold red"),
+    "cannot tell": ("cannot tell", "dim"),
+}
 
 
-def print_findings(samplers: Sequence[Sampler]) -> int:
-    """Checks samplers one after the other, a table each. Returns 1 where something failed, else 0."""
+def print_findings(samplers: Sequence[Sampler], paths: Mapping[str, NoiseSchedule] | None = None) -> int:
+    """Checks samplers one after the other, a table each: every check, or those that depend on the path on each of
+    `paths`. Returns 1 where something failed, else 0.
+    """
     console = plain_console()
-    failures = 0
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # the tensors are small; more threads only get in each other's way
-    try:
+    failures: list[Finding] = []
+    with _one_thread():
         for sampler in samplers:
-            table = Table("check", "", "found", title=sampler.spec(), title_justify="left")
-            findings = check_sampler(sampler)
-            for finding in findings:
-                table.add_row(finding.check, Text(finding.verdict, STYLES[finding.verdict]), Text(finding.text))
-            console.print(table)
-            failures += sum(finding.verdict == "failed" for finding in findings)
-            for details in {finding.text: finding.details for finding in findings}.values():  # one error told once
-                if details:
-                    console.print(Text(details, "dim"))
+            findings = check_sampler(sampler) if paths is None else check_on_paths(sampler, paths)
+            if paths is None:
+                console.print(_listed(sampler.spec(), findings))
+            else:
+                _print_matrix(console, sampler.spec(), findings)
+            failures += _told(console, findings)
+    console.print(f"{len(failures)} checks failed." if failures else "All checks passed.")
+    return 1 if failures else 0
+
+
+def print_proof(model: Model, images: Tensor | None, samples: int | None, seed: int, device: str, data: str) -> int:
+    """Checks a model, and prints findings and readings. Returns 1 where something failed, else 0."""
+    console = plain_console()
+    with error_console(quiet=False).status("") as status:
+        proof = check_model(model, images, samples, seed, device, status.update)
+    console.print(_listed(model.name, proof.findings))
+    if proof.compared:
+        on = f"{proof.on} of {data}" if data else proof.on
+        console.print(_readings(proof.compared, on))
+    failures = _told(console, proof.findings)
+    console.print(f"{len(failures)} checks failed." if failures else "All checks passed.")
+    return 1 if failures else 0
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The tensors are small; more threads only get in each other's way."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
         torch.set_num_threads(before)
-    console.print(f"{failures} checks failed." if failures else "All checks passed.")
-    return 1 if failures else 0
+
+
+def _listed(title: str, findings: Sequence[Finding]) -> Table:
+    table = Table("check", "", "found", title=title, title_justify="left")
+    for finding in findings:
+        table.add_row(finding.check, Text(finding.verdict, STYLES[finding.verdict]), Text(finding.text))
+    return table
+
+
+def _print_matrix(console: Console, title: str, findings: Sequence[Finding]) -> None:
+    """A row for each path, and below what failed."""
+    table = Table("path", "", "checks", title=title, title_justify="left")
+    rows: dict[str, dict[str, list[str]]] = {}
+    for finding in findings:
+        rows.setdefault(finding.path, {}).setdefault(finding.verdict, []).append(finding.check)
+    for path, found in rows.items():
+        verdict = next(word for word in ("failed", "passed", "skipped") if word in found)
+        parts = [f"{word} {', '.join(names)}" for word, names in found.items()]
+        table.add_row(path, Text(verdict, STYLES[verdict]), Text("; ".join(parts)))
+    console.print(table)
+    for finding in findings:
+        if finding.verdict == "failed":
+            console.print(Text(f"{finding.path}, {finding.check}: {finding.text}", STYLES["failed"]))
+
+
+def _readings(compared: Sequence[Compared], on: str) -> Table:
+    title = f"squared error of other readings over the declared one's, {on}"
+    table = Table("reading", "error ×", "99 % interval", "", title=title, title_justify="left")
+    for one in compared:
+        word, style = VERDICTS[one.verdict]
+        interval = "" if one.interval is None else f"{_short(one.interval[0])} to {_short(one.interval[1])}"
+        table.add_row(one.reading.name, _short(one.ratio), interval, Text(word, style))
+    return table
+
+
+def _short(value: float) -> str:
+    return f"{value:.4f}" if value < 2 else f"{value:.4g}"
+
+
+def _told(console: Console, findings: Sequence[Finding]) -> list[Finding]:
+    """The findings that failed; the traceback of each error is printed once."""
+    for details in {finding.text: finding.details for finding in findings}.values():
+        if details:
+            console.print(Text(details, "dim"))
+    return [finding for finding in findings if finding.verdict == "failed"]
