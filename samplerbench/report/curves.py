@@ -29,7 +29,7 @@ def charts(
     found: list[Chart] = []
     for cost in COSTS:
         places, x = costs_of(rows, cost)
-        if not places:
+        if not places:  # of seconds: every row has counted evaluations
             continue
         series = _series(rows, registry, places, x, cost)
         points = [point for one in series for point in one.points]
@@ -145,7 +145,8 @@ def _titles(cost: Cost) -> tuple[str, str]:
 def _notes(rows: Shown, cost: Cost, places: Sequence[int]) -> tuple[str, ...]:
     """What has to be known of seconds: what they were measured on, and whose are missing."""
     if cost != "seconds":
-        return ()
+        silent = not costs_of(rows, "seconds")[0]
+        return ("Against seconds there is no chart: no row says its seconds of sampling.",) if silent else ()
     known = rows.known.iloc[list(places)]
     machines = _unique(plain_column(known, "hardware"))
     lines = []

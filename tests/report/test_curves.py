@@ -45,6 +45,7 @@ def test_a_curve_has_its_cells_in_order_with_their_intervals(charts):
     assert [(p.x, p.asked, p.low) for p in heun.points] == [(9, 10, None)]  # where it was counted
     assert (ddim.order, ddim.stochastic) == (1, False)
     assert "fid-seconds" not in found
+    assert "no row says its seconds" in found["fid-evaluations"].notes[0]
 
 
 def test_seconds_are_those_of_a_sample_without_features(charts):

@@ -70,7 +70,7 @@ def strips_table(strips: Sequence[Strip], axis: str) -> str:
         f'<table class="strips"><thead><tr><th scope="col">{escape(AXES[axis])}</th>{heads}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
-    return scrolled("samples", inner)
+    return scrolled("strips of samples", inner)
 
 
 def facts_list(run: RunFacts) -> str:
