@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError, unknown
+from ..errors import UserError, one_line, unknown
 from ..files import content_key
 from ..images import sample_grid
 from ..metrics.measured import Unmeasurable
@@ -29,6 +29,7 @@ from .record import COLUMNS, SCHEMA, Record, columns_of
 from .references import find_reference
 from .shards import ShardCache, default_cache
 from .store import Store
+from .trajectory import SAMPLES, trajectory
 from .worker import Worker, resolve_device
 
 if TYPE_CHECKING:
@@ -255,9 +256,21 @@ class BenchmarkRun:
                 name: Kept(float(one.value), one.influences, one.halves) for name, one in outcome.measured.found.items()
             }
             self.store.save_artefacts(record, cell.label, sample_grid(outcome.measured.images), kept)
+            self._save_trajectory(executor, cell, record)
         self.store.append(record)
         self.records.append(record)
         self.broken += bool(outcome.details)
+
+    def _save_trajectory(self, executor: Executor, cell: Planned, record: Record) -> None:
+        """Keeps how the first samples came to be. A row does not promise it: where it fails, a line says so."""
+        if self.store.trajectory(record, cell.label).is_file():
+            return
+        try:
+            picture, about = trajectory(executor.worker, cell.cell, min(SAMPLES, self.config.samples))
+        except Exception as error:  # of a plugin's making, too
+            self.listener.notice(f"{cell.label}: no trajectory was kept: {one_line(error)}")
+            return
+        self.store.save_trajectory(record, cell.label, picture, about)
 
     def _description(self, status: str) -> dict[str, Any]:
         used = {cell.sampler.name: self.registry.entry(cell.sampler.name) for cell in self.cells}

@@ -1,4 +1,5 @@
-"""The output folder of a run: results.csv, run.json, samples/, influences/ and errors/.
+"""The output folder of a run: results.csv, run.json, samples/, influences/, trajectories/ and
+errors/.
 
 A row of results.csv promises its artefacts: the cell's picture, and a file a metric under influences/. They are written
 first, whole or not at all; a row without one of them is not taken for finished.
@@ -24,6 +25,7 @@ from .record import SCHEMA, Record, checksum_of, columns_of, metrics_in, written
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.PngImagePlugin import PngInfo
 
 __all__ = ["Store"]
 
@@ -132,6 +134,17 @@ class Store:
             path = influence_path(self.out, record.row(list(record.metrics)), metric)
             self._write(path, lambda path=path, one=one: save_kept(path, one))  # type: ignore[misc]
 
+    def trajectory(self, record: Record, label: str) -> Path:
+        """Where the picture is kept of how the first samples of a cell came to be."""
+        return self.out / "trajectories" / self._picture(record, label).name
+
+    def save_trajectory(self, record: Record, label: str, picture: Image, about: PngInfo) -> None:
+        """Writes that picture, with what it says of itself."""
+        buffer = io.BytesIO()
+        picture.save(buffer, "png", pnginfo=about)
+        path = self.trajectory(record, label)
+        self._write(path, lambda: write_whole(path, buffer.getvalue()))
+
     def has_artefacts(self, record: Record, label: str, metrics: Sequence[str]) -> bool:
         """Whether all is there that a row promises of these metrics, and whole."""
         if not self._picture(record, label).is_file():
@@ -167,7 +180,7 @@ class Store:
         return list(map(written, record.row(self.metrics).values()))
 
 
-FOLDERS = ("samples", "influences", "errors")
+FOLDERS = ("samples", "influences", "trajectories", "errors")
 
 
 def _line(values: Sequence[str]) -> bytes:

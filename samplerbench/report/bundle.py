@@ -26,7 +26,7 @@ __all__ = ["FOLDERS", "SINGLE", "packed", "results_file"]
 FORMAT = 1
 MANIFEST = "manifest.json"
 SINGLE = ("results.csv", "run.json", "floors.json")
-FOLDERS = ("influences", "samples")
+FOLDERS = ("influences", "samples", "trajectories")
 LARGEST = 8 * 10**9  # bytes of all files of a bundle
 
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ..bench.influences import influence_path
 from ..bench.record import ENDINGS
 from ..errors import UserError
 from ..files import write_whole
 from .bundle import packed
+from .films import ENTRY, first_samples
 from .pictures import first_row
 from .reading import read_sheet
 from .runs import FLOORS, floors_path, image_shape, read_run
@@ -45,7 +47,7 @@ def write_bundle(run: Path, out: Path) -> list[str]:
                 files[f"influences/{path.name}"] = path.read_bytes()
             else:
                 missing += 1
-        files |= dict(_pictures(run))
+        files |= {**dict(_pictures(run)), **dict(_trajectories(run))}
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read: {error.strerror or error}") from None
     if missing:
@@ -82,3 +84,17 @@ def _pictures(run: Path) -> Iterator[tuple[str, bytes]]:
         except (OSError, ValueError):  # no picture of samples: the bundle is whole without it
             continue
         yield f"samples/{path.name}", buffer.getvalue()
+
+
+def _trajectories(run: Path) -> Iterator[tuple[str, bytes]]:
+    """The first samples of each picture of trajectories."""
+    for path in sorted((run / "trajectories").glob("*.png")):
+        buffer, about = io.BytesIO(), PngInfo()
+        try:
+            with Image.open(path) as picture:
+                part, _, text = first_samples(picture)
+        except (OSError, ValueError, KeyError, TypeError):  # none: the bundle is whole without it
+            continue
+        about.add_text(ENTRY, text)
+        part.save(buffer, "png", optimize=True, pnginfo=about)
+        yield f"trajectories/{path.name}", buffer.getvalue()

@@ -13,6 +13,7 @@ from ..registry import Registry
 from .choice import Where, check_one_table, choose
 from .compare import Comparison, pool_with_baseline
 from .curves import charts
+from .films import films
 from .literature import published_folder, published_marks
 from .pairs import matrices
 from .pictures import strips
@@ -45,6 +46,7 @@ def overview(
     table = table_of(rows)
     runs = [read_run(one.folder) for one in rows.files]
     pictures, notes = strips(rows, runs)
+    trajectories, troubles = films(rows)
     models = list(dict.fromkeys(str(name) for name in plain_column(rows.known, "model") if name))
     return Report(
         title=f"{' and '.join(models) or 'Samplers'}: {table.title} of {len(table.rows)} samplers",
@@ -54,12 +56,13 @@ def overview(
         baseline=_baseline(rows, baseline, registry),
         matrices=tuple(matrices(rows)),
         strips=pictures,
+        films=trajectories,
         runs=tuple(
             facts_of(one, rows.rows[rows.rows["file"] == number], run)
             for number, (one, run) in enumerate(zip(rows.files, runs, strict=True))
         ),
         records=_records(rows),
-        notes=notes,
+        notes=(*notes, *troubles),
         version=__version__,
     )
 

@@ -16,13 +16,13 @@ from .runs import image_shape
 from .shown import Shown, plain_column
 from .view import Strip
 
-__all__ = ["cut_grid", "first_row", "strips"]
+__all__ = ["cut_grid", "first_row", "name_of", "pictures_in", "strips"]
 
 Pixels = NDArray[np.uint8]  # [N, H, W, C]
 
 GRID_GAP, GRID_SIDE = 2, 64  # of `images.sample_grid`, whose pictures are cut up here
 SIDE = 64  # pixels; larger images are made smaller
-MOST = 2_000_000  # bytes of all strips together
+MOST = 1_600_000  # bytes of all strips together
 FEW_COLUMNS = 4  # up to so many, a strip has eight samples, else four
 GAP, GREY = 1, 128  # between two samples of a strip
 # what is tried until all strips fit, the best first: the largest share of the samples, and the kind of file
@@ -44,13 +44,13 @@ def strips(rows: Shown, runs: Sequence[Mapping[str, Any] | None]) -> tuple[tuple
     found: list[_Found] = []
     troubles: list[str] = []
     count = 8 if len(rows.columns) <= FEW_COLUMNS else 4
-    listed = [_listed(one.folder) for one in rows.files]
+    listed = [pictures_in(one.folder / "samples") for one in rows.files]
     names = ("label", rows.axis, "file", "key", "samples", "model_sha256")
     for label, column, file, key, samples, model in zip(
         *(plain_column(rows.known, name) for name in names), strict=True
     ):
         shape = image_shape(runs[file], model)
-        picture = listed[file].get(f"{str(key)[:8]}-{samples:.0f}" if key and samples else "")
+        picture = listed[file].get(name_of(key, samples))
         if shape is None or picture is None:
             continue
         try:
@@ -69,6 +69,11 @@ def strips(rows: Shown, runs: Sequence[Mapping[str, Any] | None]) -> tuple[tuple
     if made and made[0].media != "image/png":
         notes.append("They are compressed with loss, so that the page stays small.")
     return made, (*notes, *troubles)
+
+
+def name_of(key: str | None, samples: float | None) -> str:
+    """How the name of a cell's picture ends; '' where the row does not say it."""
+    return f"{key[:8]}-{samples:.0f}" if key and samples else ""
 
 
 def cut_grid(path: Path, height: int, width: int) -> Pixels:
@@ -108,10 +113,10 @@ def joined(images: Pixels) -> Image.Image:
     return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
 
 
-def _listed(folder: Path) -> dict[str, Path]:
-    """The pictures of a run by the end of their name: the beginning of the key, and the number of samples."""
+def pictures_in(folder: Path) -> dict[str, Path]:
+    """The pictures of cells by the end of their name: the beginning of the key, and the number of samples."""
     try:
-        files: Iterable[Path] = sorted((folder / "samples").iterdir())
+        files: Iterable[Path] = sorted(folder.iterdir())
     except OSError:
         return {}
     return {"-".join(file.stem.rsplit("-", 2)[1:]): file for file in files if file.suffix == ".png"}

@@ -19,6 +19,7 @@ __all__ = [
     "Axis",
     "Cell",
     "Chart",
+    "Film",
     "Floor",
     "HonestBest",
     "Matrix",
@@ -277,6 +278,22 @@ class Strip:
 
 
 @dataclass(frozen=True)
+class Film:
+    """How the first samples of a cell came to be, a row a sample: x_T, what the network predicted x_0 to be at each
+    evaluation, x_0. evaluations: which those are; the rest as of a `Strip`.
+    """
+
+    label: str
+    column: float
+    image: bytes
+    media: str
+    evaluations: tuple[int, ...]
+    count: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """What is known of one run. command: as it would be typed; '' where the run does not say it. facts: name and value,
     for people.
@@ -302,7 +319,7 @@ class Report:
     Attributes:
         charts: of the metric that the report is about; others: of the other metrics.
         baseline: every sampler against one; None where there is nothing to compare.
-        strips: in the order of the table.
+        strips, films: in the order of the table.
         version: of samplerbench, that made it.
     """
 
@@ -313,6 +330,7 @@ class Report:
     baseline: Comparison | None
     matrices: tuple[Matrix, ...]
     strips: tuple[Strip, ...]
+    films: tuple[Film, ...]
     runs: tuple[RunFacts, ...]
     records: Records
     notes: tuple[str, ...]

@@ -10,8 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from samplerbench.bench.trajectory import FILM, film
 from samplerbench.images import sample_grid
-from samplerbench.report import pictures
+from samplerbench.report import films, pictures
+from samplerbench.report.export import write_bundle
 from samplerbench.report.overview import overview
 from samplerbench.report.pictures import cut_grid
 
@@ -92,6 +94,55 @@ def test_strips_fit_into_their_bound(run, registry, monkeypatch):
         sizes[most] = found.strips[0].count
         assert bool(found.notes) == (media == "image/webp")
     assert sizes[60_000] == 8 > sizes[6_000] >= 1
+
+
+@pytest.fixture
+def filmed(run):
+    """The same with trajectories of four samples in three evaluations at 5, and in six at 10."""
+    folder, _ = run((1, 28, 28))
+    (folder / "trajectories").mkdir(exist_ok=True)
+    frames = []
+    for path, count in zip(sorted((folder / "samples").iterdir()), (3, 6), strict=True):
+        frames.append(torch.randint(0, 256, (count + 2, 4, 1, 28, 28), dtype=torch.uint8))
+        picture, about = film(frames[-1], list(range(1, count + 1)))
+        picture.save(folder / "trajectories" / path.name, pnginfo=about)
+    return folder, frames
+
+
+def test_a_film_shows_the_first_samples_at_one_column(filmed, registry):
+    folder, frames = filmed
+    (one,) = overview([folder], "fid", registry).films
+    number = len(one.evaluations)
+    (drawn,) = [each for each in frames if len(each) == number + 2]
+    assert (one.column, one.count, one.media) == (5, 2, "image/png")  # the middle column, of two the first
+    shown = pixels(one)
+    assert shown.shape == (one.height, one.width) == (2 * 30 - 2, (number + 2) * 30 - 2)
+    for i in range(number + 2):
+        for k in range(2):
+            assert np.array_equal(shown[30 * k : 30 * k + 28, 30 * i : 30 * i + 28], drawn[i, k, 0].numpy())
+
+
+def test_films_survive_the_mail(filmed, registry, tmp_path):
+    folder, _ = filmed
+    write_bundle(folder, tmp_path / "run.zip")
+    there, here = (overview([path], "fid", registry) for path in (folder, tmp_path / "run.zip"))
+    assert [pixels(one).tolist() for one in here.films] == [pixels(one).tolist() for one in there.films]
+    assert here.films
+
+
+def test_films_fit_into_their_bound_and_damage_is_said(filmed, registry, monkeypatch):
+    folder, _ = filmed
+    monkeypatch.setattr(films, "MOST", 2000)
+    (one,) = overview([folder], "fid", registry).films
+    assert (one.media, one.count) == ("image/webp", 1)
+    assert films.ENTRY == FILM
+    for path in (folder / "trajectories").iterdir():
+        with Image.open(path) as picture:
+            picture.load()
+        picture.save(path)  # without what it says of itself
+    found = overview([folder], "fid", registry)
+    assert not found.films
+    assert "is no picture of a trajectory" in found.notes[-1]
 
 
 def test_pictures_of_others_are_left_out(run, registry):

@@ -7,10 +7,10 @@ from html import escape
 
 from ..compare import CONFIDENT, Comparison
 from ..styles import styles
-from ..view import Chart, Matrix, Report, Table
+from ..view import Chart, Film, Matrix, Report, Table
 from ..words import comparison_captions, comparison_title, extreme, figure, reason_lines, table_title
 from .svg import chart_svg, swatch
-from .tables import comparison_table, facts_list, matrix_table, results_table, strips_table
+from .tables import comparison_table, facts_list, films_table, matrix_table, results_table, strips_table
 
 __all__ = ["Section", "sections"]
 
@@ -27,6 +27,7 @@ def sections(report: Report) -> list[Section]:
         ("pairs", "Every pair", _pairs(report.matrices, table.title)) if report.matrices else None,
         ("others", "Other metrics", _others(report.others)) if report.others else None,
         ("samples", "Samples", _samples(report)) if report.strips else None,
+        ("films", "From noise to image", _films(report.films, table.axis)) if report.films else None,
         ("conditions", "Conditions", "".join(map(facts_list, report.runs)) + _copy("records", ("csv",), "all rows")),
     ]
     return [one for one in every if one]
@@ -123,6 +124,15 @@ def _judged(matrix: Matrix) -> str:
 def _samples(report: Report) -> str:
     about = "The same place in every strip is the same x_T, so strips are read downwards and across."
     return f"<p>{about}</p>{strips_table(report.strips, report.table.axis)}"
+
+
+def _films(films: Sequence[Film], axis: str) -> str:
+    at = f"{films[0].column:g} {'steps' if axis == 'steps' else 'evaluations'}"
+    about = (
+        f"At {at}: from left to right x_T, what the network predicts x_0 to be at each evaluation, and x_0. All rows "
+        "start from the same x_T."
+    )
+    return f"<p>{escape(about)}</p>{films_table(films)}"
 
 
 def _tools(name: str) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from ..compare import Comparison
-from ..view import Cell, Matrix, Pair, RunFacts, Strip, Table
+from ..view import Cell, Film, Matrix, Pair, RunFacts, Strip, Table
 from ..words import AXES, comparison_cells, comparison_header, figure
 
-__all__ = ["comparison_table", "facts_list", "matrix_table", "results_table", "scrolled", "strips_table"]
+__all__ = ["comparison_table", "facts_list", "films_table", "matrix_table", "results_table", "strips_table"]
 
 VERDICTS = {"undecided": "tie"}  # what no interval decides is a tie, not a loss
 
@@ -71,6 +71,19 @@ def strips_table(strips: Sequence[Strip], axis: str) -> str:
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
     return scrolled("strips of samples", inner)
+
+
+def films_table(films: Sequence[Film]) -> str:
+    """A film a sampler, one below the other."""
+    rows = []
+    for one in films:
+        data = b64encode(one.image).decode()
+        about = f"{one.label}: {one.count} samples from x_T to x_0, in {len(one.evaluations)} evaluations"
+        rows.append(
+            f'<tr><th scope="row">{_sampler(one.label)}</th><td><img alt="{escape(about)}" width="{one.width}" '
+            f'height="{one.height}" src="data:{one.media};base64,{data}"></td></tr>'
+        )
+    return scrolled("trajectories", f'<table class="strips"><tbody>{"".join(rows)}</tbody></table>')
 
 
 def facts_list(run: RunFacts) -> str:
