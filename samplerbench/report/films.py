@@ -11,7 +11,7 @@ from PIL import Image
 
 from .pictures import name_of, pictures_in
 from .shown import Shown, plain_column
-from .view import Film
+from .view import Strip
 
 __all__ = ["ENTRY", "films", "first_samples"]
 
@@ -21,7 +21,7 @@ MOST = 450_000  # bytes of all of them
 FORMATS = ((SAMPLES, "png"), (SAMPLES, "webp"), (1, "webp"))  # what is tried until all fit
 
 
-def films(rows: Shown) -> tuple[tuple[Film, ...], tuple[str, ...]]:
+def films(rows: Shown) -> tuple[tuple[Strip, ...], tuple[str, ...]]:
     """A film a sampler, at the middle one of the table's columns that have some; and what is to be told."""
     listed = [pictures_in(one.folder / "trajectories") for one in rows.files]
     names = ("label", rows.axis, "file", "key", "samples")
@@ -57,10 +57,10 @@ def first_samples(picture: Image.Image, samples: int = SAMPLES) -> tuple[Image.I
     return picture.crop((0, 0, picture.width, height)), said, text
 
 
-def _film(label: str, column: float, path: Path, samples: int, kind: str) -> Film:
+def _film(label: str, column: float, path: Path, samples: int, kind: str) -> Strip:
     with Image.open(path) as picture:
         part, said, _ = first_samples(picture, samples)
     buffer = io.BytesIO()
     part.save(buffer, kind, **({"optimize": True} if kind == "png" else {"quality": 80}))
     count = (part.height + said["gap"]) // (said["height"] + said["gap"])
-    return Film(label, column, buffer.getvalue(), f"image/{kind}", tuple(said["evaluations"]), count, *part.size)
+    return Strip(label, column, buffer.getvalue(), f"image/{kind}", count, *part.size, tuple(said["evaluations"]))

@@ -19,7 +19,6 @@ __all__ = [
     "Axis",
     "Cell",
     "Chart",
-    "Film",
     "Floor",
     "HonestBest",
     "Matrix",
@@ -263,9 +262,11 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Strip:
-    """Pictures of the first samples of a cell, side by side; the i-th of every strip is from the same x_T.
+    """Pictures of the first samples of a cell, side by side; the i-th of every strip is from the same x_T. Or how they
+    came to be, a row a sample: x_T, what the network predicted x_0 to be at each evaluation, x_0.
 
     image: the file's bytes. media: its type, such as image/png. count: how many samples. width, height: in pixels.
+    evaluations: which are between x_T and x_0; none where the samples alone are shown.
     """
 
     label: str
@@ -275,22 +276,7 @@ class Strip:
     count: int
     width: int
     height: int
-
-
-@dataclass(frozen=True)
-class Film:
-    """How the first samples of a cell came to be, a row a sample: x_T, what the network predicted x_0 to be at each
-    evaluation, x_0. evaluations: which those are; the rest as of a `Strip`.
-    """
-
-    label: str
-    column: float
-    image: bytes
-    media: str
-    evaluations: tuple[int, ...]
-    count: int
-    width: int
-    height: int
+    evaluations: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -330,7 +316,7 @@ class Report:
     baseline: Comparison | None
     matrices: tuple[Matrix, ...]
     strips: tuple[Strip, ...]
-    films: tuple[Film, ...]
+    films: tuple[Strip, ...]
     runs: tuple[RunFacts, ...]
     records: Records
     notes: tuple[str, ...]

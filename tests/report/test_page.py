@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from base64 import b64encode
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -13,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from samplerbench.report.html.page import page
+from samplerbench.report.html.svg import chart_svg
 from samplerbench.report.latex import escaped, latex_table
 from samplerbench.report.overview import overview
 from samplerbench.report.results import read_results
 from samplerbench.report.tables import table
+from samplerbench.report.view import Floor, Published
 
 from .conftest import cell, write_run
 
@@ -227,3 +230,33 @@ def test_latex_is_whole_and_says_ties(tmp_path, registry):
     assert escaped(r"50 % \x{a} ~^<Δ±") == (
         r"50 \% \textbackslash{}x\{a\} \textasciitilde{}\textasciicircum{}$<$$\Delta$$\pm$"
     )
+
+
+def test_names_stand_at_the_ends_of_curves_where_there_is_room(tmp_path, registry):
+    def drawn(count):
+        cells = [cell(f"mine:a={i}", 5, 20.0 + i % 3) for i in range(count)]
+        found = overview([write_run(tmp_path / str(count), cells)], "fid", registry)
+        text = chart_svg(found.charts[0])
+        return [float(y) for y in re.findall(r'<text x="614" y="([\d.]+)">', text)]
+
+    heights = sorted(drawn(30))
+    assert len(heights) == 30
+    assert all(b - a >= 12.9 for a, b in pairwise(heights))
+    assert heights[-1] <= 404
+    assert drawn(31) == []
+
+
+def test_floors_and_the_literature_are_drawn(tmp_path, registry):
+    cells = [cell("ddim", n, 200.0 / n) for n in (5, 10, 20)]
+    (chart, _) = overview([write_run(tmp_path, cells)], "fid", registry).charts
+    floors = Floor(9.0, None, "its own samples"), Floor(0.5, None, "real images")
+    text = chart_svg(replace(chart, floors=floors, published=(Published(10, 13.36, "ddim", "a paper"),)))
+    found = Reader(text)
+    names = "".join(found.texts["text"])
+    assert "its own samples: 9.000" in names
+    assert "↓ real images: 0.5000" in names  # below the axis
+    assert len(re.findall('class="floor"><path', text)) == 1
+    (mark,) = [one for one in found.all("use") if one.get("data-p") == "0"]
+    (same,) = [one for one in found.all("use") if one.get("data-i") == "1"]
+    assert mark["x"] == same["x"]
+    assert float(mark["y"]) > float(same["y"])  # 13.36 below our 20

@@ -7,7 +7,7 @@ from html import escape
 
 from ..compare import CONFIDENT, Comparison
 from ..styles import styles
-from ..view import Chart, Film, Matrix, Report, Table
+from ..view import Chart, Matrix, Report, Strip, Table
 from ..words import comparison_captions, comparison_title, extreme, figure, reason_lines, table_title
 from .svg import chart_svg, swatch
 from .tables import comparison_table, facts_list, films_table, matrix_table, results_table, strips_table
@@ -126,7 +126,7 @@ def _samples(report: Report) -> str:
     return f"<p>{about}</p>{strips_table(report.strips, report.table.axis)}"
 
 
-def _films(films: Sequence[Film], axis: str) -> str:
+def _films(films: Sequence[Strip], axis: str) -> str:
     at = f"{films[0].column:g} {'steps' if axis == 'steps' else 'evaluations'}"
     about = (
         f"At {at}: from left to right x_T, what the network predicts x_0 to be at each evaluation, and x_0. All rows "

@@ -114,6 +114,7 @@ class _Plot:
 
     def curves(self) -> str:
         """Every series: its line, its whiskers, its points, its name at its end."""
+        room = len(self.chart.series) <= HEIGHT // LINE
         ends = _apart([self.y(one.points[-1].y) for one in self.chart.series])
         groups, number = [], 0
         for i, (one, style) in enumerate(zip(self.chart.series, self.styles, strict=True)):
@@ -122,7 +123,7 @@ class _Plot:
             points = self._points(one.points, number, marker)
             fit = self._fit(one) if one.slope else ""
             name = f'<text x="{WIDTH + 14}" y="{_n(ends[i] + 3.5)}">{escape(_end(one))}</text>'
-            end = f'<g class="end"><use href="#m{marker}" x="{WIDTH + 6}" y="{_n(ends[i])}"/>{name}</g>'
+            end = f'<g class="end"><use href="#m{marker}" x="{WIDTH + 6}" y="{_n(ends[i])}"/>{name}</g>' if room else ""
             groups.append(
                 f'<g class="s {series_class(style)}" data-s="{i}"><path class="l" d="M{line}"/>{fit}'
                 f"{self._whiskers(one.points)}{points}{end}</g>"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from ..compare import Comparison
-from ..view import Cell, Film, Matrix, Pair, RunFacts, Strip, Table
+from ..view import Cell, Matrix, Pair, RunFacts, Strip, Table
 from ..words import AXES, comparison_cells, comparison_header, figure
 
 __all__ = ["comparison_table", "facts_list", "films_table", "matrix_table", "results_table", "strips_table"]
@@ -73,7 +73,7 @@ def strips_table(strips: Sequence[Strip], axis: str) -> str:
     return scrolled("strips of samples", inner)
 
 
-def films_table(films: Sequence[Film]) -> str:
+def films_table(films: Sequence[Strip]) -> str:
     """A film a sampler, one below the other."""
     rows = []
     for one in films:
