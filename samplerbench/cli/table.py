@@ -41,7 +41,7 @@ def table(
 ) -> int:
     """The table of finished runs: samplers × evaluations, as `run` prints it.
 
-    A, B … are results.csv files or run folders; the rows of all go into one table, so that a sampler of yours stands
+    A, B … are results.csv files, run folders or bundles of `export-results`; the rows of all go into one table, so that a sampler of yours stands
     beside those that were run before.
 
     Of a cell that was measured more than once the newest row counts, of a file the cells with the most samples, and of
