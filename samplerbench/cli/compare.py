@@ -73,8 +73,9 @@ def compare(
 ) -> int:
     """Which differences are real: ΔFID, or Δ of another metric, with 95 % intervals that hold at once.
 
-    A, B … are results.csv files, run folders or bundles of `export-results`; each is compared with A. Differences are paired where both were made
-    from the same noise, which needs far fewer samples, and unpaired otherwise.
+    A, B … are results.csv files, run folders or bundles of `export-results`; each is compared with A.
+    Differences are paired where both were made from the same noise, which needs far fewer samples, and unpaired
+    otherwise.
 
     Of a cell that was measured more than once the newest row counts, of a file the cells with the most samples, and of
     a sampler the code of its newest row; a file with rows of several models, references or other conditions is refused

@@ -41,8 +41,8 @@ def table(
 ) -> int:
     """The table of finished runs: samplers × evaluations, as `run` prints it.
 
-    A, B … are results.csv files, run folders or bundles of `export-results`; the rows of all go into one table, so that a sampler of yours stands
-    beside those that were run before.
+    A, B … are results.csv files, run folders or bundles of `export-results`; the rows of all go into
+    one table, so that a sampler of yours stands beside those that were run before.
 
     Of a cell that was measured more than once the newest row counts, of a file the cells with the most samples, and of
     a sampler the code of its newest row; rows of several models, references or other conditions are refused with the
