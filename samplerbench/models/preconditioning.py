@@ -51,8 +51,8 @@ class Label:
 
     kind: one of `LABELS`. EDM's ln(σ)/4 is log-sigma with factor 0.25; improved-diffusion's rescaled labels are index
     with factor 1000/T; SD3's are flow-time with factor 1000.
-    between: what a discrete network is told between two labels: `interpolate`, the number between, or `round`, the
-    nearest label.
+    between: what a network is told between two whole labels: `interpolate`, the number between, or `round`, the nearest
+        of them: the index is rounded on a discrete path, the label itself on another.
     """
 
     kind: str = "index"
@@ -75,9 +75,10 @@ class Label:
     def __call__(self, schedule: NoiseSchedule, t: ArrayLike) -> Array:
         """What the network is given for time t: float64, of t's shape."""
         value = LABELS[self.kind](schedule, np.asarray(t, dtype=np.float64))
-        if self.between == "round":
+        if self.between == "round" and schedule.discrete:
             value = np.round(value)
-        return self.factor * value + self.offset
+        label = self.factor * value + self.offset
+        return np.round(label) if self.between == "round" and not schedule.discrete else label
 
 
 # each: (output, x, level, σ_data) -> ε, and -> x_0
@@ -172,6 +173,12 @@ class Preconditioning:
             return "a velocity ε - x_0 belongs to a flow, x_t = (1 - t) x_0 + t ε; this path is none"
         if self.label.kind == "index" and not schedule.discrete:
             return "label 'index' belongs to a discrete schedule; expected time, sigma, log-sigma or flow-time"
+        if self.label.between == "round":
+            if self.label.kind in ("sigma", "log-sigma"):
+                return f"label '{self.label.kind}' is no count, so nothing is to be rounded; between is interpolate"
+            ends = self.label(schedule, [schedule.t_min, schedule.t_max])
+            if not schedule.discrete and abs(ends[1] - ends[0]) < 2:
+                return "rounded labels are whole numbers; this label needs a factor, such as 1000"
         return ""
 
     def config(self) -> dict[str, Any]:

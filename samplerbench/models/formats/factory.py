@@ -52,6 +52,12 @@ class Factory(ModelFormat):
             if not file.is_file():
                 raise UserError(f"model '{spec}': its files name {file}, which is not there")
         own = frozenset({module.__name__.partition(".")[0]})
+        if not any(file.suffix == ".py" for file in files):
+            for place in code.unheld(module.__name__, own=own):
+                raise PluginError(
+                    f"model '{spec}': {place} runs code that its hash would not hold; import it, or name its file in "
+                    "the Checkpoint's files"
+                )
         return replace(said, files=files, code=code.code_of(module.__name__, own=own))
 
 

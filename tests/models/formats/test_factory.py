@@ -77,6 +77,54 @@ def test_what_is_refused(write, old, new, message):
     assert "\n" not in str(error.value)
 
 
+def test_code_that_no_hash_holds_is_refused_unless_it_is_named(write, tmp_path):
+    (tmp_path / "aside.py").write_text("TWO = 2")
+    text = GOOD.replace(
+        "class Half", "import runpy\nTWO = runpy.run_path(__file__[:-6] + 'aside.py')['TWO']\n\nclass Half"
+    )
+    with pytest.raises(PluginError, match=r"line \d+: runpy.* runs code that its hash would not hold; import it, or"):
+        load_model(write(text, "net.py"))
+    named = text.replace("(1, 4, 4))", "(1, 4, 4), files=('aside.py',))")
+    before = load_model(write(named, "net.py")).sha256
+    (tmp_path / "aside.py").write_text("TWO = 3")
+    assert load_model(write(named, "net.py")).sha256 != before
+
+
+def test_what_it_says_is_in_the_hash_wherever_it_has_it_from(write, tmp_path):
+    (tmp_path / "beta.txt").write_text("20")
+    text = GOOD.replace("VPSchedule()", "VPSchedule(beta_1=float(Path(__file__[:-6] + 'beta.txt').read_text()))")
+    text = text.replace("import torch", "from pathlib import Path\nimport torch")
+    before = load_model(write(text)).sha256
+    (tmp_path / "beta.txt").write_text("2")
+    assert load_model(write(text)).sha256 != before
+
+
+def test_a_path_of_its_own_is_checked(write):
+    path = """
+import numpy as np
+from samplerbench import NoiseSchedule
+
+class Falling(NoiseSchedule):
+    name, t_min, t_max = "falling", 0.01, 0.99
+
+    def half_log_snr(self, t):
+        return -np.log(np.asarray(t, dtype=np.float64))
+
+    def time(self, half_log_snr):
+        return np.exp(-np.asarray(half_log_snr))
+
+    def config(self):
+        return {"kind": "falling"}
+
+class Half"""
+    text = GOOD.replace("class Half", path).replace("VPSchedule()", "Falling()")
+    assert load_model(write(text)).schedule.t_max == 0.99
+    with pytest.raises(UserError, match=r"half_log_snr is \+inf at time 0 and decreases"):
+        load_model(write(text.replace("-np.log", "np.log")))
+    with pytest.raises(UserError, match=r"Falling\.time is not the inverse"):
+        load_model(write(text.replace("np.exp(-np", "np.exp(+np")))
+
+
 def test_what_fails_keeps_its_traceback(write):
     with pytest.raises(PluginError) as error:
         load_model(write(GOOD.replace("return x / 2", "return x @ label")))
