@@ -149,3 +149,18 @@ def test_conventions_that_cannot_be(config, message):
 def test_a_convention_is_its_config():
     convention = Preconditioning("edm", "edm", Label("log-sigma", 0.25), sigma_data=0.7)
     assert Preconditioning.from_config(convention.config()) == convention
+
+
+def test_rounded_labels_are_whole_in_the_networks_own_unit():
+    """On a discrete path the index is, before its factor; on another the label itself."""
+    flow, linear = FlowSchedule(), linear_schedule(4000)
+    label = Label("flow-time", factor=1000, between="round")
+    assert label(flow, [0.0014, 0.25, 0.5004]).tolist() == [1, 250, 500]
+    rescaled = Label("index", factor=0.25, between="round")
+    assert rescaled(linear, [1, 2.4, 4000]).tolist() == [0, 0.25, 999.75]
+    for bad, why in (
+        (Label("log-sigma", factor=0.25, between="round"), "is no count, so nothing is to be rounded"),
+        (Label("flow-time", between="round"), "this label needs a factor, such as 1000"),
+    ):
+        assert why in Preconditioning("velocity", label=bad).problem(flow)
+    assert not Preconditioning("velocity", label=label).problem(flow)
