@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .recipe import OptimiserConfig
+from .parts import OptimiserConfig
 
 __all__ = ["Trainer", "generator"]
 

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from ..data import Images, load_images
 from ..diffusion.noise import NoiseSource
-from ..diffusion.paths import schedule_from_config
 from ..diffusion.vp import DiscreteSchedule
 from ..errors import UserError
 from ..files import save_weights
@@ -34,7 +33,8 @@ from .classifier import ClassifierLoss, accuracy
 from .diffusion import DiffusionLoss
 from .loop import Trainer
 from .network import new_network
-from .recipe import ExpertsConfig, Recipe
+from .parts import ExpertsConfig
+from .recipe import Recipe
 
 __all__ = ["settled", "train"]
 
@@ -88,9 +88,7 @@ def _history(recipe: Recipe, data: Images, seconds: float) -> dict[str, Any]:
 def _diffusion(
     recipe: Recipe, data: Images, out: Path, root: Path | None, device: torch.device, report: Report, key: str
 ) -> dict[str, Any]:
-    schedule = schedule_from_config(recipe.schedule)
-    if not isinstance(schedule, DiscreteSchedule):
-        raise UserError("training needs a discrete schedule: linear or cosine")
+    schedule = recipe.path()
     shape = (data.images.shape[1], data.images.shape[2], data.images.shape[3])
     extractor = None
     if recipe.extractor and recipe.finish.reference:

@@ -24,7 +24,6 @@ from samplerbench.training.recipe import (
     OptimiserConfig,
     Recipe,
     find_recipe,
-    recipe_names,
 )
 from samplerbench.training.run import settled, train
 
@@ -144,20 +143,6 @@ def test_a_classifier_is_trained_and_judged(images, tmp_path, monkeypatch):
     assert (summary["folder"] / "config.json").is_file()
 
 
-def test_rates_warm_up_stay_and_fall():
-    config = OptimiserConfig(steps=100, warmup=10, decay=0.5)
-    assert [config.rate(step) for step in (0, 4, 9, 30, 50, 75, 99)] == [0.1, 0.5, 1, 1, 1, 0.5, 0.02]
-    again = replace(config, restarts=((50, 0.4), (10, 0.1)))
-    assert again.total == 160
-    assert [again.rate(step) for step in (99, 100, 125, 150, 155, 160)] == pytest.approx([0.02, 0.4, 0.2, 0.1, 0.05, 0])
-
-
-def test_shipped_recipes_are_read():
-    assert recipe_names() == ["cifar10-36m", "cifar10-8m", "fashion-mnist", "fashion-mnist-features"]
-    assert find_recipe("fashion-mnist").schedule["kind"] == "linear"
-    assert find_recipe("fashion-mnist-features").kind == "classifier"
-
-
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 class TestCifar10:
     """The recipes of the DDPM paper's network."""
@@ -233,58 +218,6 @@ class TestCifar10:
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
         found = [settled(plan, torch.device(name)).optimiser.precision for name in ("cpu", "cuda")]
         assert found == ["float32", "bfloat16"]
-
-
-def test_a_recipe_is_changed():
-    changes = ["optimiser.steps=7", "data.dataset=npz", "times=lognormal", "network.channels=[8, 16]", 'name="x=y"']
-    plan = find_recipe("fashion-mnist", changes)
-    assert (plan.optimiser.steps, plan.data.dataset, plan.times, plan.name) == (7, "npz", "lognormal", "x=y")
-    assert plan.network["channels"] == [8, 16]
-    assert plan.optimiser.batch_size == find_recipe("fashion-mnist").optimiser.batch_size
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ("steps", r"--set is KEY=VALUE or TABLE\.KEY=VALUE, .* got 'steps'"),
-        ("a.b.c=1", "--set is KEY=VALUE"),
-        ("optimiser.stpes=1", "did you mean 'steps'"),
-        ("optimiser.steps=many", "steps in .optimiser. of recipe 'fashion-mnist' is a whole number, got 'many'"),
-        ("optimiser.steps=1.5", "is a whole number, got 1.5"),
-        ("optimiser.learning_rate=true", "is a number, got True"),
-        ("data.flips=yes", "flips in .data. of recipe 'fashion-mnist' is true or false, got 'yes'"),
-        ("name.x=1", "'name' of a recipe is no table"),
-        ("data=1", r"\[data\] of recipe 'fashion-mnist' is a table"),
-        ("optimiser.precision=bf16", "unknown precision 'bf16'; did you mean 'bfloat16'"),
-    ],
-)
-def test_bad_changes(change, message):
-    with pytest.raises(UserError, match=message):
-        find_recipe("fashion-mnist", [change])
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("name = ", "not valid TOML"),
-        ("nmae = 'x'", "unknown key in recipe .* 'nmae'; did you mean 'name'"),
-        ("name = 'x'\nkind = 'difusion'\n[data]\ndataset = 'npz'\n[optimiser]\nsteps = 1", "did you mean 'diffusion'"),
-        ("name = 'x'\nkind = 'diffusion'\n[data]\ndataset = 'npz'\n[optimiser]\nstpes = 1", "did you mean 'steps'"),
-        ("name = 'x'\nkind = 'diffusion'\n[data]\ndataset = 'npz'\n[optimiser]\nsteps = 0", "needs steps >= 1"),
-        ("name = 'x'\n[data]\ndataset = 'npz'\n[optimiser]\nsteps = 1", "missing .* 'kind'"),
-        ("name = 'x'\nkind = 'diffusion'\n[data]\ndataset = 'npz'", "missing .* 'steps'"),
-        (
-            "name = 'x'\nkind = 'diffusion'\nextractor = 'cnn'\n[data]\ndataset = 'npz'\n[optimiser]\nsteps = 1",
-            "unknown extractor 'cnn'",
-        ),
-        (b"name = '\xff'", "cannot be read: UnicodeDecodeError"),
-    ],
-)
-def test_bad_recipes(tmp_path, text, message):
-    path = tmp_path / "bad.toml"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(UserError, match=message):
-        find_recipe(str(path))
 
 
 class TestData:
