@@ -173,7 +173,7 @@ class ExpertsConfig:
 class FinishConfig:
     """What is made with the trained network, for an ε_θ.
 
-    samples: images of samples.png, in 50 steps of ddim.
+    samples: images of samples.png, in 50 steps of ddim, or in as many as a shorter schedule has.
     mean_squares: training images of which E‖ε_θ‖² is estimated at 64 times, for `analytic-ddpm`; 0 leaves it out.
     reference: whether statistics of all training images in the recipe's extractor are put beside the model.
     """

@@ -13,8 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from samplerbench import UserError, load_model
+from samplerbench import UserError, linear_schedule, load_model
 from samplerbench.data import load_images
+from samplerbench.drawing import BadSample
 from samplerbench.training.loop import Trainer
 from samplerbench.training.network import new_network
 from samplerbench.training.recipe import (
@@ -25,7 +26,7 @@ from samplerbench.training.recipe import (
     Recipe,
     find_recipe,
 )
-from samplerbench.training.run import settled, train
+from samplerbench.training.run import preview_steps, settled, train
 
 
 @pytest.fixture
@@ -70,6 +71,44 @@ def test_a_model_is_trained_and_exported(images, tmp_path):
     assert summary["samples"].is_file()
     epsilon = model.epsilon()
     assert epsilon.mean_square(1000.0) > epsilon.mean_square(1.0) > 0
+
+
+@pytest.mark.parametrize(("steps", "zero"), [(1, False), (2, True), (50, False), (61, True)])
+def test_samples_of_a_short_schedule_take_the_steps_it_has(images, tmp_path, steps, zero):
+    plan = recipe(
+        schedule={"kind": "linear", "steps": steps, "beta_last": 0.3, "zero_terminal_snr": zero},
+        optimiser=replace(recipe().optimiser, steps=2),
+        finish=FinishConfig(samples=2, mean_squares=2),
+        times="lognormal",
+        weighting="v",
+    )
+    summary = train(plan, tmp_path / "out", images)
+    assert summary["samples"].is_file()
+    assert load_model(str(summary["folder"])).schedule.t_max == steps
+
+
+def test_as_many_steps_as_ddims_quadratic_spacing_has():
+    """⌊0.8·T⌋ + 1 labels, up to 50."""
+    found = [preview_steps("ddim", linear_schedule(steps)) for steps in (1, 10, 50, 61, 62, 1000)]
+    assert found == [1, 9, 41, 49, 50, 50]
+    assert preview_steps("ddim:spacing=linspace:final=none", linear_schedule(10)) == 9
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "message"),
+    [
+        (RuntimeError("no memory"), RuntimeError, "no memory"),
+        (BadSample("ddim returned NaN"), UserError, "the model is saved, but ddim returned NaN; a lower learning rate"),
+    ],
+)
+def test_the_model_is_saved_before_samples_are_drawn(images, tmp_path, monkeypatch, error, said, message):
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr("samplerbench.training.run.sample", fail)
+    with pytest.raises(said, match=message):
+        train(recipe(optimiser=replace(recipe().optimiser, steps=2)), tmp_path / "out", images)
+    assert load_model(str(tmp_path / "out" / "model")).image_shape == (1, 8, 8)
 
 
 DDPM = {"kind": "ddpm", "channels": [32, 32], "blocks": 1, "attention": [1], "dropout": 0.5}
@@ -141,6 +180,13 @@ def test_a_classifier_is_trained_and_judged(images, tmp_path, monkeypatch):
     summary = train(plan, tmp_path / "out", images)
     assert summary["test_accuracy"] > 0.9  # bright against dark pictures
     assert (summary["folder"] / "config.json").is_file()
+    for changes, message in (
+        ({"network": {"width": [8]}}, r"^\[network\] of recipe 'tiny-features': .*'width'"),
+        ({"network": {"widths": [8.5]}}, "widths holds whole numbers"),
+        ({"optimiser": OptimiserConfig(steps=1, batch_size=65)}, "batch_size 65 is more than the 64 training images"),
+    ):
+        with pytest.raises(UserError, match=message):
+            train(replace(plan, **changes), tmp_path / "bad", images)
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
