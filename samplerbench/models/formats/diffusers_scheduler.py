@@ -205,7 +205,7 @@ def _steps(config: Mapping[str, Any]) -> int:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _number(config: Mapping[str, Any], name: str, default: float) -> float:
