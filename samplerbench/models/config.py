@@ -15,6 +15,7 @@ from .preconditioning import PREDICTIONS, Label, Preconditioning
 __all__ = ["FORMAT", "ModelConfig", "model_config"]
 
 FORMAT = 2
+LABEL_1 = "t - 1 for t = 1..T"  # format 1 wrote these words on every path, and its reader did not heed them
 KEYS = (
     "format", "architecture", "experts", "prediction", "input", "sigma_data", "schedule", "label", "extractor",
     "dataset", "training", "mean_squares",
@@ -52,8 +53,12 @@ def model_config(config: Mapping[str, Any]) -> ModelConfig:
     """
     _known("key of config.json", config, KEYS)
     version = config.get("format", FORMAT)
-    if version not in (1, FORMAT):
+    if type(version) is not int or version not in (1, FORMAT):
         raise UserError(f"format is 1 or {FORMAT}, got {version!r}: another version of samplerbench wrote it")
+    if version == 1 and config.get("label", LABEL_1) != LABEL_1:
+        raise UserError(
+            f"label of format 1 is {LABEL_1!r}, got {config['label']!r}; one of another kind needs format {FORMAT}"
+        )
     architecture = _object(config, "architecture")
     described = _object(config, "schedule")
     label = config.get("label") if version != 1 else _first_label(described)
