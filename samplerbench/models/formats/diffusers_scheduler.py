@@ -107,13 +107,8 @@ def _read(config: dict[str, Any]) -> Scheduler:
                 "rescale_betas_zero_snr contradicts prediction_type 'epsilon': where nothing is left of the data, its "
                 "noise says nothing of it; such a network predicts v or x_0"
             )
-    return Scheduler(
-        prediction,
-        schedule,
-        label,
-        (*notes, *_unused(config, kind, flow), *_sampling(config, kind)),
-        variance == "learned_range",
-    )
+    notes = [*notes, *_unused(config, kind, flow), *_sampling(config, kind)]
+    return Scheduler(prediction, schedule, label, tuple(notes), variance == "learned_range")
 
 
 def _unused(config: Mapping[str, Any], kind: str, flow: bool) -> list[str]:
