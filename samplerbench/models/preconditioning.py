@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +17,10 @@ from ..diffusion.schedule import Array, NoiseSchedule
 from ..errors import UserError, unknown
 
 __all__ = ["INPUTS", "LABELS", "PREDICTIONS", "Label", "Level", "Preconditioning"]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 class Level(NamedTuple):
@@ -65,7 +68,7 @@ class Label:
             raise unknown("label", self.kind, LABELS)
         for name in ("factor", "offset"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+            if not _is_number(value):
                 raise UserError(f"{name} of a label is a finite number, got {value!r}")
         if self.factor == 0:
             raise UserError("factor of a label is not 0")
@@ -144,8 +147,10 @@ class Preconditioning:
             raise unknown("prediction", self.prediction, PREDICTIONS)
         if not isinstance(self.input, str) or self.input not in INPUTS:
             raise unknown("input", self.input, INPUTS)
-        if isinstance(self.sigma_data, bool) or not isinstance(self.sigma_data, int | float) or not self.sigma_data > 0:
-            raise UserError(f"sigma_data is a number above 0, got {self.sigma_data!r}")
+        if not isinstance(self.label, Label):
+            raise UserError(f"label of a Preconditioning is a Label, got {self.label!r}")
+        if not (_is_number(self.sigma_data) and self.sigma_data > 0):
+            raise UserError(f"sigma_data is a finite number above 0, got {self.sigma_data!r}")
 
     def given(self, x: Any, at: Level) -> Any:
         """x_t as the network sees it."""

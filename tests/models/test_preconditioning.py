@@ -1,5 +1,7 @@
 """A network's convention: whatever it predicts, is given and is told, the trajectory is the same."""
 
+from math import inf, nan
+
 import numpy as np
 import pytest
 import torch
@@ -132,7 +134,10 @@ def test_conventions_that_cannot_be_on_a_path(path, convention, message):
         ({"prediction": "velocty"}, "did you mean 'velocity'"),
         ({"prediction": None}, "unknown prediction"),
         ({"input": "nativ"}, "did you mean 'native'"),
-        ({"sigma_data": 0}, "sigma_data is a number above 0"),
+        *(
+            ({"sigma_data": value}, "sigma_data is a finite number above 0")
+            for value in (0, True, "1", inf, nan, 10**400)
+        ),
         ({"label": "t"}, "label is a JSON object"),
         ({"label": {"kind": "indx"}}, "did you mean 'index'"),
         ({"label": {"factor": 0}}, "factor of a label is not 0"),

@@ -68,6 +68,34 @@ def test_a_module_on_the_path(write, tmp_path, monkeypatch):
         ('Label("time")', 'Label("index")', "label 'index' belongs to a discrete schedule"),
         ("(1, 4, 4))", "(1, 4, 4), files=('gone.pt',))", r"its files name .*gone\.pt, which is not there"),
         ("import torch", "import torhc", "torhc"),
+        ('Preconditioning("v", label=Label("time"))', '"v"', "preconditioning of a Checkpoint is a Precond.*, got 'v'"),
+        ("VPSchedule()", '"linear"', "schedule of a Checkpoint is a NoiseSchedule, or a mapping .*, got 'linear'"),
+        ("VPSchedule()", "None", "schedule of a Checkpoint is .*, got None"),
+        ("VPSchedule()", '{"kind": "vpp"}', "unknown schedule 'vpp'; did you mean 'vp'"),
+        ("Half()", "Half", "network of a Checkpoint is a torch.nn.Module, got <class "),
+        *(
+            ("(1, 4, 4)", shape, "sample_shape of a Checkpoint is a tuple .C, H, W. of whole numbers above 0, got ")
+            for shape in ("(28, 28)", "(1, 0, 28)", "[1, 4, 4]", "(1, 4, True)", "(1, 4.0, 4)", "28", "None")
+        ),
+        *(
+            ("(1, 4, 4))", f"(1, 4, 4), {name}={value})", f"{name} of a Checkpoint is .*, got {value}")
+            for name, value in {
+                "extractor": 5, "dataset": 5, "reference": 5, "files": "'w.bin'", "notes": "'a'", "code": 5,
+                "learned_range": 1, "training": 5, "architecture": 5, "other_weights": 5,
+            }.items()
+        ),
+        *(
+            ("(1, 4, 4))", f"(1, 4, 4), mean_squares={table})", message)
+            for table, message in {
+                "3": "mean_squares is a JSON object, got 3",
+                "{'times': [1, 2]}": "mean_squares lacks 'values'",
+                "{'times': [2, 1], 'values': [1, 1]}": "mean_squares: times is a list of increasing numbers",
+                "{'times': [1, 2], 'values': [1]}": "mean_squares: values is a list .* as long as times",
+            }.items()
+        ),
+        ("(1, 4, 4))", "(1, 4, 4), files=(5,))", "files of a Checkpoint is a tuple of paths, got 5 in it"),
+        ("x / 2", "x / 0", "its network gives values that are not finite for standard normal x and label 0.5005"),
+        ("x / 2", "x * torch.log(label - 1)", "its network gives values that are not finite"),
     ],
 )  # fmt: skip
 def test_what_is_refused(write, old, new, message):
