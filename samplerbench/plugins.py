@@ -18,8 +18,7 @@ import pluggy
 from . import code, hookspecs
 from .bench.record import COLUMNS, ENDINGS
 from .diffusion.paths import PATHS, check_path
-from .diffusion.schedule import NoiseSchedule
-from .diffusion.spacing import SPACINGS, Spacing, check_spacing
+from .diffusion.spacing import SPACINGS, check_spacing
 from .errors import PluginError, UserError, contained, one_line
 from .importing import import_file, import_module
 from .metrics.extractor import Extractor
@@ -135,7 +134,10 @@ def _register(
     others = [plugin for plugin in manager.get_plugins() if plugin is not module]
 
     def register(kind: str, cls: Any) -> None:
-        _check(cls, KINDS[kind], distribution)
+        made = _check(cls, KINDS[kind], distribution)
+        rivals = [r.distribution for r in getattr(registry, kind) if r.cls.name == made.name and r.level == level]
+        if kind in ("spacings", "paths"):
+            _join(kind[:-1], made, distribution, rivals)
         roots = tuple(dict.fromkeys([cls.__module__, module.__name__]))
         if level != OWN and not paths_of(cls):
             for place in code.unheld(*roots, *sorted(brought), own=own):
@@ -143,7 +145,7 @@ def _register(
         found[kind].append(Registered(cls, distribution, level, roots, own, brought, registry.samplers))
 
     try:
-        with contained("registering"):
+        with _taken_back(), contained("registering"):
             for kind in KINDS:
                 manager.subset_hook_caller(_hook(kind), others)(register=partial(register, kind))
     except PluginError:
@@ -164,8 +166,8 @@ def _hook(kind: str) -> str:
     return f"samplerbench_{kind}"
 
 
-def _check(cls: Any, base: type, distribution: str) -> None:
-    """Raises PluginError where a class cannot be registered."""
+def _check(cls: Any, base: type, distribution: str) -> Any:
+    """An object of the class, with default options. Raises PluginError where it cannot be registered."""
     if not _is_subclass(cls, base):
         raise PluginError(f"{distribution}: register() takes a subclass of samplerbench.{base.__name__}, got {cls!r}")
     name: Any = getattr(cls, "name", None)
@@ -188,36 +190,44 @@ def _check(cls: Any, base: type, distribution: str) -> None:
         raise PluginError(
             f"{distribution}: {cls.__name__}() with default options fails: {one_line(error)}", traceback.format_exc()
         ) from None
-    try:
-        with contained(cls.__name__):
-            _join(made)
-    except Exception as error:
-        raise PluginError(f"{distribution}: {one_line(error)}", traceback.format_exc()) from None
     for path in paths_of(cls):
         if not Path(path).exists():
             raise PluginError(f"{distribution}: {cls.__name__}.depends_on names {path}, which is not there")
+    return made
 
 
-def _join(made: object) -> None:
-    """Spacings and paths join those that samplers and models may name. Raises UserError where one is none."""
-    if isinstance(made, Spacing):
-        _not_ours("spacing", made.name, type(SPACINGS.get(made.name)))
-        check_spacing(made)
-        SPACINGS[made.name] = made
-    if isinstance(made, NoiseSchedule):
-        earlier = PATHS.get(made.name)
-        _not_ours("path", made.name, earlier)
-        PATHS[made.name] = type(made)
-        try:
-            check_path(made)
-        except BaseException:
-            PATHS.pop(made.name)
-            raise
+def _join(kind: str, made: Any, distribution: str, rivals: Sequence[str]) -> None:
+    """A spacing or path joins those that samplers and models may name. Raises PluginError where it is none, or where
+    its name is taken: these tables have one entry a name.
+    """
+    try:
+        with contained(type(made).__name__):
+            table: dict[str, Any] = SPACINGS if kind == "spacing" else PATHS
+            there = table.get(made.name)
+            if there is not None and (there if kind == "path" else type(there)).__module__.startswith("samplerbench."):
+                raise UserError(f"{kind} '{made.name}' is samplerbench's own; choose another name")
+            if rivals:
+                raise UserError(f"{kind} '{made.name}' is registered by {rivals[0]}, too; choose another name")
+            table[made.name] = made if kind == "spacing" else type(made)
+            check_spacing(made) if kind == "spacing" else check_path(made)
+    except UserError as error:
+        raise PluginError(f"{distribution}: {error}") from None
+    except Exception as error:
+        raise PluginError(f"{distribution}: {one_line(error)}", traceback.format_exc()) from None
 
 
-def _not_ours(kind: str, name: str, there: object) -> None:
-    if getattr(there, "__module__", "").startswith("samplerbench."):
-        raise UserError(f"{kind} '{name}' is samplerbench's own; choose another name")
+@contextmanager
+def _taken_back() -> Iterator[None]:
+    """Spacings and paths are as they were where a plugin that registers some of them fails."""
+    tables: list[dict[str, Any]] = [SPACINGS, PATHS]
+    before = [dict(table) for table in tables]
+    try:
+        yield
+    except BaseException:
+        for table, entries in zip(tables, before, strict=True):
+            table.clear()
+            table.update(entries)
+        raise
 
 
 def _is_subclass(cls: object, base: type) -> bool:

@@ -66,7 +66,7 @@ def sample(
 
         sampler = load_plugins().sampler(sampler)
     if times is not None:
-        grid = TimeGrid(schedule, tuple(float(t) for t in times))
+        grid = _listed(sampler, schedule, tuple(float(t) for t in times))
     else:
         grid = plan_grid(sampler, schedule, nfe=nfe, steps=steps)
     noise = NoiseSource(seed, range(len(x)), x.shape[1:], x.device, x.dtype)
@@ -96,13 +96,29 @@ def plan_grid(sampler: Sampler, schedule: NoiseSchedule, nfe: int | None = None,
             steps = len(listed) - 1
     assert steps is not None
     start = schedule.first_time(sampler.starts_at_pure_noise)
-    if listed is not None and listed[0] > start:
-        raise UserError(f"{sampler.name} cannot start at time {listed[0]:g}, where α = 0; start at {start:g} or below")
+    if listed is not None:
+        _listed(sampler, schedule, listed)
     if sampler.adaptive:
-        return TimeGrid(schedule, (start, schedule.t_min) if listed is None else (listed[0], listed[-1]))
+        return TimeGrid(schedule, listed or (start, schedule.t_min))
+    _check_enough(sampler, steps)
+    return TimeGrid.make(schedule, steps, sampler.spacing, sampler.final, sampler.rho, start)
+
+
+def _listed(sampler: Sampler, schedule: NoiseSchedule, times: tuple[float, ...]) -> TimeGrid:
+    """The grid of listed times. Raises UserError where they are none, or none for this sampler."""
+    grid, start = TimeGrid(schedule, times), schedule.first_time(sampler.starts_at_pure_noise)
+    if times[0] > start:
+        raise UserError(f"{sampler.name} cannot start at time {times[0]:g}, where α = 0; start at {start:g} or below")
+    if sampler.adaptive and grid.steps > 1:
+        raise UserError(f"{sampler.name} chooses its own times between the first and the last; list those two")
+    if not sampler.adaptive:
+        _check_enough(sampler, grid.steps)
+    return grid
+
+
+def _check_enough(sampler: Sampler, steps: int) -> None:
     if steps < sampler.fewest_steps:
         raise UserError(
             f"{sampler.name} takes at least {sampler.fewest_steps} steps "
             f"({sampler.evaluations(sampler.fewest_steps)} evaluations), got {steps}"
         )
-    return TimeGrid.make(schedule, steps, sampler.spacing, sampler.final, sampler.rho, start)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import samplerbench
-from samplerbench import Label, Preconditioning, TimeGrid
+from samplerbench import Label, Preconditioning, TimeGrid, UserError
 from samplerbench.check.mixture import GaussianMixture
 from samplerbench.diffusion.paths import PATHS
 from samplerbench.diffusion.spacing import SPACINGS
@@ -205,8 +205,43 @@ def test_a_format_of_ones_own(plugin, tmp_path, command):
         samplerbench.load_model(str(tmp_path / "net.one"), [plugin(wrong, "c.py")])
 
 
-def test_two_spacings_of_one_name_are_an_error_when_used(plugin, command, tiny_model):
-    two = [word for name in ("one.py", "two.py") for word in ("--plugin", plugin(SINE, name))]
-    code, _, err = command("run", "--model", tiny_model, "--samplers", "ddim:spacing=sine", "--nfe", 2, *two)
+@pytest.mark.parametrize(("text", "kind"), [(SINE, "spacing 'sine'"), (LAPLACE, "path 'logistic'")])
+def test_two_of_one_name_are_an_error_at_once(plugin, command, text, kind):
+    """Whoever of the two came last would win otherwise."""
+    two = [word for name in ("one.py", "two.py") for word in ("--plugin", plugin(text, name))]
+    code, _, err = command("list", "paths", *two)
     assert code == 2
-    assert re.search(r"spacing 'sine' is registered by .*one\.py and .*two\.py; uninstall one", err)
+    assert re.search(rf"two\.py: {kind} is registered by .*one\.py, too; choose another name", err)
+
+
+def test_what_a_failing_plugin_registered_is_taken_back(plugin):
+    load_plugins([plugin(LAPLACE, "good.py")])
+    before = dict(SPACINGS), dict(PATHS)
+    broken = SINE.replace("    register(Sine)", "    register(Sine)\n    raise ValueError('later')")
+    with pytest.raises(PluginError, match="later"):
+        load_plugins([plugin(broken, "broken.py")])
+    rival = LAPLACE.replace("/ self.width))", "/ 3))")  # of the good one's name, and none
+    with pytest.raises(PluginError, match="is not the inverse"):
+        load_plugins([plugin(rival, "rival.py")])
+    assert before == (SPACINGS, PATHS)
+
+
+def test_a_spacing_that_gives_more_times_than_asked_for(plugin):
+    load_plugins([plugin(SINE.replace("count))", "count if count == 7 else count + 2))"))])
+    with pytest.raises(UserError, match=r"spacing 'sine' gives \[7\] times where 5 are asked for"):
+        TimeGrid.make(samplerbench.VPSchedule(), 4, "sine", "none")
+
+
+def test_files_that_a_path_depends_on_are_in_the_hash(plugin, tmp_path):
+    """As far as they change the path."""
+    text = LAPLACE.replace('name = "logistic"', 'name = "logistic"\n    depends_on = ("w.txt",)')
+    text = text.replace("return self.width *", 'return float((Path(__file__).parent / "w.txt").read_text()) *')
+    text = text.replace("/ self.width))", '/ float((Path(__file__).parent / "w.txt").read_text())))')
+    text = "from pathlib import Path\n" + text
+    network = UNet(UNetConfig((1, 8, 8), channels=(8,), blocks=1))
+    (tmp_path / "w.txt").write_text("2")
+    registry = load_plugins([plugin(text)])
+    save_model(tmp_path / "m", network, Preconditioning("epsilon", label=Label("time")), PATHS["logistic"]())
+    before = registry.model(str(tmp_path / "m")).sha256
+    (tmp_path / "w.txt").write_text("1")
+    assert registry.model(str(tmp_path / "m")).sha256 != before

@@ -162,6 +162,8 @@ def spaced(
     if snapped and count > (room := chosen.room(schedule, start)):
         raise UserError(f"{count} distinct times were asked for; {spacing} spacing has {room} on this schedule")
     times = np.array(chosen.times(schedule, count, start), dtype=np.float64)
+    if times.shape != (count,):
+        raise UserError(f"spacing '{spacing}' gives {list(times.shape)} times where {count} are asked for")
     for i, end in ((0, start), (-1, schedule.t_min)):  # the ends themselves, not what rounding left of them
         if np.isclose(times[i], end, rtol=1e-6, atol=0):
             times[i] = end

@@ -53,7 +53,7 @@ class DiscreteSchedule(NoiseSchedule):
     discrete = True
     t_min = 1.0
 
-    def __init__(self, betas: ArrayLike, zero_terminal_snr: bool = False, config: dict[str, Any] | None = None) -> None:
+    def __init__(self, betas: ArrayLike, zero_terminal_snr: bool = False) -> None:
         self.betas = np.array(betas, dtype=np.float64)
         if self.betas.ndim != 1 or len(self.betas) < 1 or not np.all((self.betas[:-1] > 0) & (self.betas[:-1] < 1)):
             raise UserError("betas must be a list of numbers in (0, 1)")
@@ -79,8 +79,8 @@ class DiscreteSchedule(NoiseSchedule):
         self._times = np.arange(len(self._nodes), dtype=np.float64)
         for array in (self.betas, self._nodes, self._times):
             array.setflags(write=False)
-        zero = {"zero_terminal_snr": True} if zero_terminal_snr else {}
-        self._config = (config or {"kind": "betas", "betas": self.betas.tolist()}) | zero
+        self._zero = {"zero_terminal_snr": True} if zero_terminal_snr else {}
+        self._config: dict[str, Any] = {"kind": "betas", "betas": self.betas.tolist()}
 
     def log_alpha(self, t: ArrayLike) -> Array:
         """log α_t; 0 at t = 0, decreasing."""
@@ -102,7 +102,16 @@ class DiscreteSchedule(NoiseSchedule):
         return time + -np.expm1(np.minimum(log_alpha - self._nodes[-1], 0.0))
 
     def config(self) -> dict[str, Any]:
-        return dict(self._config)
+        return self._config | self._zero
+
+
+def _chain(betas: Array, zero: bool, config: dict[str, Any]) -> DiscreteSchedule:
+    """A chain that says in its config how its betas were made. No argument of `DiscreteSchedule`, where a file's own
+    words could call a chain what it is not.
+    """
+    schedule = DiscreteSchedule(betas, zero)
+    schedule._config = config
+    return schedule
 
 
 def linear_schedule(
@@ -126,7 +135,7 @@ def _between(kind: str, steps: int, first: float, last: float, zero: bool, power
         raise UserError("betas must be a list of numbers in (0, 1)")
     config = {"kind": kind, "steps": steps, "beta_first": first, "beta_last": last}
     betas = np.linspace(first, last, steps) if power == 1 else np.linspace(first**power, last**power, steps) ** 2
-    return DiscreteSchedule(betas, zero, config)
+    return _chain(betas, zero, config)
 
 
 def sigmoid_schedule(
@@ -137,7 +146,7 @@ def sigmoid_schedule(
     check_numbers("a schedule", beta_first=beta_first, beta_last=beta_last)
     config = {"kind": "sigmoid", "steps": steps, "beta_first": beta_first, "beta_last": beta_last}
     share = 1 / (1 + np.exp(-np.linspace(-6, 6, steps)))
-    return DiscreteSchedule(beta_first + (beta_last - beta_first) * share, zero_terminal_snr, config)
+    return _chain(beta_first + (beta_last - beta_first) * share, zero_terminal_snr, config)
 
 
 def cosine_schedule(
@@ -152,7 +161,7 @@ def cosine_schedule(
         raise UserError(f"beta_limit of a cosine schedule lies between 0 and 1, got {beta_limit}")
     f = np.cos((np.arange(steps + 1) / steps + offset) / (1 + offset) * pi / 2) ** 2
     config = {"kind": "cosine", "steps": steps, "offset": offset, "beta_limit": beta_limit}
-    return DiscreteSchedule(np.minimum(1 - f[1:] / f[:-1], beta_limit), zero_terminal_snr, config)
+    return _chain(np.minimum(1 - f[1:] / f[:-1], beta_limit), zero_terminal_snr, config)
 
 
 @dataclass(frozen=True)

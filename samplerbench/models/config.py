@@ -12,9 +12,10 @@ from ..diffusion.schedule import NoiseSchedule
 from ..errors import UserError, unknown
 from .preconditioning import PREDICTIONS, Label, Preconditioning
 
-__all__ = ["FORMAT", "ModelConfig", "model_config"]
+__all__ = ["FORMAT", "ModelConfig", "mean_squares_of", "model_config"]
 
 FORMAT = 2
+LABEL_1 = "t - 1 for t = 1..T"  # format 1 wrote these words on every path, and its reader did not heed them
 KEYS = (
     "format", "architecture", "experts", "prediction", "input", "sigma_data", "schedule", "label", "extractor",
     "dataset", "training", "mean_squares",
@@ -52,8 +53,12 @@ def model_config(config: Mapping[str, Any]) -> ModelConfig:
     """
     _known("key of config.json", config, KEYS)
     version = config.get("format", FORMAT)
-    if version not in (1, FORMAT):
+    if type(version) is not int or version not in (1, FORMAT):
         raise UserError(f"format is 1 or {FORMAT}, got {version!r}: another version of samplerbench wrote it")
+    if version == 1 and config.get("label", LABEL_1) != LABEL_1:
+        raise UserError(
+            f"label of format 1 is {LABEL_1!r}, got {config['label']!r}; one of another kind needs format {FORMAT}"
+        )
     architecture = _object(config, "architecture")
     described = _object(config, "schedule")
     label = config.get("label") if version != 1 else _first_label(described)
@@ -77,7 +82,7 @@ def model_config(config: Mapping[str, Any]) -> ModelConfig:
         config.get("extractor"),
         config.get("dataset", trained_on),
         training,
-        _mean_squares(config),
+        mean_squares_of(config),
     )
 
 
@@ -99,10 +104,11 @@ def _experts(config: Mapping[str, Any], schedule: NoiseSchedule, label: Label) -
     return tuple(last)
 
 
-def _mean_squares(config: Mapping[str, Any]) -> dict[str, list[float]] | None:
-    if config.get("mean_squares") is None:
+def mean_squares_of(said: Mapping[str, Any]) -> dict[str, list[float]] | None:
+    """The `mean_squares` of `said`, which may lack them. Raises UserError for what is no table, see `ModelEpsilon`."""
+    if said.get("mean_squares") is None:
         return None
-    table = _object(config, "mean_squares")
+    table = _object(said, "mean_squares")
     _known("key of mean_squares", table, ["times", "values"])
     times, values = _required(table, "times", "mean_squares"), _required(table, "values", "mean_squares")
     if not (_are_numbers(times) and all(a < b for a, b in pairwise(times)) and times):

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import code
-from ..diffusion.paths import schedule_from_config
+from ..diffusion.paths import check_path, schedule_from_config
 from ..diffusion.schedule import NoiseSchedule
 from ..errors import PluginError, UserError, contained, one_line, unknown
 from .formats.builtin import FORMATS
 from .formats.format import Checkpoint, ModelFormat
-from .formats.own import shipped_models
+from .formats.own import Own, shipped_models
 from .predictor import ModelEpsilon, NoisePredictor
 
 __all__ = ["Model", "load_model"]
@@ -112,7 +114,9 @@ def load_model(
     schedule = said.schedule if isinstance(said.schedule, NoiseSchedule) else schedule_from_config(dict(said.schedule))
     if problem := said.preconditioning.problem(schedule):
         raise UserError(f"model '{spec}': {problem}")
-    digest = _digest(said, {**code_of_form, **said.code, **_code_of(schedule)})
+    check_path(schedule)
+    read = {} if isinstance(form, Own) else _what_was_read(said, schedule)  # our own config.json is among its files
+    digest = _digest(said, {**code_of_form, **said.code, **_code_of(schedule), **read})
     if sha256 not in (None, digest):
         raise UserError(
             f"model '{spec}' was changed in the meantime: its hash is {digest[:12]}, expected {sha256[:12]}"
@@ -145,21 +149,39 @@ def _load(form: ModelFormat, spec: str) -> Checkpoint:
     return said
 
 
-def _digest(said: Checkpoint, code: Mapping[str, str]) -> str:
-    """The hash of the files, and of the code that is not ours."""
+def _digest(said: Checkpoint, rest: Mapping[str, Any]) -> str:
+    """The hash of the files, and of what else makes the model what it is: plain values."""
     digest = hashlib.sha256()
     for file in said.files:
         digest.update(file.read_bytes())
-    if code:
-        digest.update(json.dumps(dict(code), sort_keys=True).encode())
+    if rest:
+        digest.update(json.dumps(dict(rest), sort_keys=True).encode())
     return digest.hexdigest()
 
 
-def _code_of(schedule: NoiseSchedule) -> dict[str, str]:
-    """The code of a path that is not ours."""
+def _code_of(schedule: NoiseSchedule) -> dict[str, Any]:
+    """The code of a path that is not ours, and its λ and scale, which may hang on files."""
     module = type(schedule).__module__
     package = module.partition(".")[0]
-    return {} if package == "samplerbench" else code.code_of(module, own=frozenset({package}))
+    if package == "samplerbench":
+        return {}
+    times = np.linspace(schedule.t_min, schedule.t_max, 501)
+    curves = (schedule.half_log_snr(times), schedule.scale(times), [schedule.prior(schedule.t_max)])
+    return {
+        **code.code_of(module, own=frozenset({package})),
+        "path": [[f"{value:.8g}" for value in np.asarray(curve).tolist()] for curve in curves],
+    }
+
+
+def _what_was_read(said: Checkpoint, schedule: NoiseSchedule) -> dict[str, Any]:
+    """What a format has told, which it may have from more than the files that it names."""
+    return {
+        "schedule": json.loads(json.dumps(schedule.config(), default=str)),
+        "preconditioning": said.preconditioning.config(),
+        "sample_shape": list(said.sample_shape),
+        "learned_range": said.learned_range,
+        "mean_squares": said.mean_squares,
+    }
 
 
 def _unknown(spec: str, known: Sequence[ModelFormat]) -> UserError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +17,10 @@ from ..diffusion.schedule import Array, NoiseSchedule
 from ..errors import UserError, unknown
 
 __all__ = ["INPUTS", "LABELS", "PREDICTIONS", "Label", "Level", "Preconditioning"]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 class Level(NamedTuple):
@@ -51,8 +54,8 @@ class Label:
 
     kind: one of `LABELS`. EDM's ln(σ)/4 is log-sigma with factor 0.25; improved-diffusion's rescaled labels are index
     with factor 1000/T; SD3's are flow-time with factor 1000.
-    between: what a discrete network is told between two labels: `interpolate`, the number between, or `round`, the
-    nearest label.
+    between: what a network is told between two whole labels: `interpolate`, the number between, or `round`, the nearest
+        of them: the index is rounded on a discrete path, the label itself on another.
     """
 
     kind: str = "index"
@@ -65,7 +68,7 @@ class Label:
             raise unknown("label", self.kind, LABELS)
         for name in ("factor", "offset"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+            if not _is_number(value):
                 raise UserError(f"{name} of a label is a finite number, got {value!r}")
         if self.factor == 0:
             raise UserError("factor of a label is not 0")
@@ -75,9 +78,10 @@ class Label:
     def __call__(self, schedule: NoiseSchedule, t: ArrayLike) -> Array:
         """What the network is given for time t: float64, of t's shape."""
         value = LABELS[self.kind](schedule, np.asarray(t, dtype=np.float64))
-        if self.between == "round":
+        if self.between == "round" and schedule.discrete:
             value = np.round(value)
-        return self.factor * value + self.offset
+        label = self.factor * value + self.offset
+        return np.round(label) if self.between == "round" and not schedule.discrete else label
 
 
 # each: (output, x, level, σ_data) -> ε, and -> x_0
@@ -143,8 +147,10 @@ class Preconditioning:
             raise unknown("prediction", self.prediction, PREDICTIONS)
         if not isinstance(self.input, str) or self.input not in INPUTS:
             raise unknown("input", self.input, INPUTS)
-        if isinstance(self.sigma_data, bool) or not isinstance(self.sigma_data, int | float) or not self.sigma_data > 0:
-            raise UserError(f"sigma_data is a number above 0, got {self.sigma_data!r}")
+        if not isinstance(self.label, Label):
+            raise UserError(f"label of a Preconditioning is a Label, got {self.label!r}")
+        if not (_is_number(self.sigma_data) and self.sigma_data > 0):
+            raise UserError(f"sigma_data is a finite number above 0, got {self.sigma_data!r}")
 
     def given(self, x: Any, at: Level) -> Any:
         """x_t as the network sees it."""
@@ -172,6 +178,12 @@ class Preconditioning:
             return "a velocity ε - x_0 belongs to a flow, x_t = (1 - t) x_0 + t ε; this path is none"
         if self.label.kind == "index" and not schedule.discrete:
             return "label 'index' belongs to a discrete schedule; expected time, sigma, log-sigma or flow-time"
+        if self.label.between == "round":
+            if self.label.kind in ("sigma", "log-sigma"):
+                return f"label '{self.label.kind}' is no count, so nothing is to be rounded; between is interpolate"
+            ends = self.label(schedule, [schedule.t_min, schedule.t_max])
+            if not schedule.discrete and abs(ends[1] - ends[0]) < 2:
+                return "rounded labels are whole numbers; this label needs a factor, such as 1000"
         return ""
 
     def config(self) -> dict[str, Any]:

@@ -5,7 +5,8 @@ Two departures that a recipe may ask for, both for what a small network can lear
 - `times = "lognormal"`: three quarters of the times follow log(σ_t/α_t) ~ N(-0.9, 1.3²), about where images are decided
   (Karras et al. 2022, table 1), one quarter is uniform. `uniform` is the paper's.
 - `weighting = "v"`: the squared error is divided by α_t², which makes it the error of v (Salimans & Ho 2022) and keeps
-  the noisy end, whose error in ε is tiny, in the loss. `epsilon` is the paper's.
+  the noisy end, whose error in ε is tiny, in the loss. `epsilon` is the paper's. As α x̂_0 + σ ε̂ = x, the error of v is
+  that of x_0 divided by σ_t² too, and that is what it is made of near α = 0.
 
 Times are stratified over the batch: one in each of B equal slices of the distribution, so the loss varies less from
 batch to batch.
@@ -13,16 +14,20 @@ batch to batch.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..diffusion.vp import DiscreteSchedule
+from ..errors import UserError
 from ..models.preconditioning import Level
 from ..models.predictor import NoisePredictor
 from .loop import generator
 from .recipe import Recipe
 
 __all__ = ["DiffusionLoss"]
+
+SMALL_ALPHA = 1e-3  # below it the error of v comes from x_0: an error of ε divided by α would be rounding alone
 
 
 class DiffusionLoss:
@@ -31,6 +36,8 @@ class DiffusionLoss:
     images: uint8 [N, C, H, W], on any device.
     span: draws only times t with span[0] < t <= span[1], distributed as they are among all.
     seed: of the draws; the recipe's without one.
+
+    Raises UserError where the convention of `predictor` gives no finite loss at some time.
     """
 
     def __init__(
@@ -45,15 +52,14 @@ class DiffusionLoss:
     ) -> None:
         self.predictor, self.images, self.recipe, self.device = predictor, images, recipe, device
         self.seed = recipe.optimiser.seed if seed is None else seed
-        times = torch.arange(1, len(schedule.betas) + 1).numpy()
+        times = np.arange(1, len(schedule.betas) + 1)
         self.alpha = torch.from_numpy(schedule.alpha(times)).float().to(device)
         self.sigma = torch.from_numpy(schedule.sigma(times)).float().to(device)
-        log_sigma = torch.from_numpy(-schedule.half_log_snr(times))
+        self.from_x0 = recipe.weighting == "v" and bool((self.alpha < SMALL_ALPHA).any())
+        self._check()
+        density = torch.full((len(times),), 1 / len(times), dtype=torch.float64)
         if recipe.times == "lognormal":
-            density = torch.exp(-0.5 * ((log_sigma + 0.9) / 1.3) ** 2) * torch.gradient(log_sigma)[0]
-            density = 0.75 * density / density.sum() + 0.25 / len(density)
-        else:
-            density = torch.full((len(times),), 1 / len(times), dtype=torch.float64)
+            density = 0.75 * _lognormal(torch.from_numpy(-schedule.half_log_snr(times))) + 0.25 * density
         first, self.last = span or (0, len(times))
         density[:first], density[self.last :] = 0, 0
         self.cumulative = (density / density.sum()).cumsum(0).to(device)
@@ -71,7 +77,45 @@ class DiffusionLoss:
         label = torch.searchsorted(self.cumulative, position).clamp(max=self.last - 1)
         eps = torch.randn(x0.shape, generator=draw, device=device)
         alpha, sigma = self.alpha[label].view(-1, 1, 1, 1), self.sigma[label].view(-1, 1, 1, 1)
+        x, at, convention = alpha * x0 + sigma * eps, Level(alpha, sigma), self.predictor.preconditioning
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            predicted = self.predictor(alpha * x0 + sigma * eps, label.float(), Level(alpha, sigma))
+            output = self.predictor.output(x, label.float(), at)[0]
+            predicted = convention.epsilon(output, x, at)
         error = (predicted.float() - eps).square().mean(dim=(1, 2, 3))
-        return (error / self.alpha[label] ** 2 if self.recipe.weighting == "v" else error).mean()
+        if self.recipe.weighting == "v":
+            error = error / self.alpha[label].clamp(min=SMALL_ALPHA if self.from_x0 else 0.0) ** 2
+        if self.from_x0:
+            error_x0 = (convention.x0(output, x, at).float() - x0).square().mean(dim=(1, 2, 3))
+            error = torch.where(self.alpha[label] < SMALL_ALPHA, error_x0 / self.sigma[label] ** 2, error)
+        return error.mean()
+
+    def _check(self) -> None:
+        """Raises UserError where an output, turned into what the loss compares, is not finite in float32."""
+        convention, at = self.predictor.preconditioning, Level(self.alpha, self.sigma)
+        one, finite = torch.ones_like(self.alpha), torch.ones_like(self.alpha, dtype=torch.bool)
+        for output, x in ((one, 0 * one), (0 * one, one)):
+            finite &= convention.epsilon(output, x, at).square().isfinite()
+            if self.from_x0:
+                error = (convention.x0(output, x, at) / self.sigma).square()
+                finite &= error.isfinite() | (self.alpha >= SMALL_ALPHA)
+        if not finite.all():
+            bad = int(finite.int().argmin())
+            alpha, sigma = float(self.alpha[bad]), float(self.sigma[bad])
+            raise UserError(
+                f"prediction '{convention.prediction}' with weighting '{self.recipe.weighting}' gives no finite loss "
+                f"at time {bad + 1}, where α = {alpha:.3g} and σ = {sigma:.3g} in float32; prediction v does, or a "
+                "schedule that ends elsewhere"
+            )
+
+
+def _lognormal(log_sigma: Tensor) -> Tensor:
+    """How often each time is drawn, float64 [T] of sum 1, where log(σ_t/α_t) ~ N(-0.9, 1.3²); log_sigma: [T].
+
+    A time of log(σ/α) = ∞ is never drawn: the density of t falls to 0 there.
+    """
+    told = log_sigma.isfinite()
+    exponent = -0.5 * ((log_sigma[told] + 0.9) / 1.3) ** 2
+    width = torch.gradient(log_sigma[told])[0] if len(exponent) > 1 else torch.ones_like(exponent)
+    density = torch.zeros_like(log_sigma)
+    density[told] = torch.exp(exponent - exponent.max()) * width
+    return density / density.sum()

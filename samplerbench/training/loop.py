@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .recipe import OptimiserConfig
+from .parts import OptimiserConfig
 
 __all__ = ["Trainer", "generator"]
 
@@ -115,6 +115,11 @@ class Trainer:
         loss = self.loss(self.step)
         value = float(loss.detach())
         if value != value or value in (float("inf"), float("-inf")):
+            if self.step == 0:
+                raise UserError(
+                    f"the loss is {value} at the first step, before any weight moved; it is the recipe's schedule, "
+                    "network or precision, not the learning rate"
+                )
             raise UserError(f"the loss became {value} at step {self.step + 1}; lower the learning rate")
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from ..data import Images, load_images
 from ..diffusion.noise import NoiseSource
-from ..diffusion.paths import schedule_from_config
+from ..diffusion.spacing import SPACINGS
 from ..diffusion.vp import DiscreteSchedule
+from ..drawing import BadSample
 from ..errors import UserError
 from ..files import save_weights
 from ..images import quantise, sample_grid
@@ -34,7 +35,8 @@ from .classifier import ClassifierLoss, accuracy
 from .diffusion import DiffusionLoss
 from .loop import Trainer
 from .network import new_network
-from .recipe import ExpertsConfig, Recipe
+from .parts import ExpertsConfig
+from .recipe import Recipe
 
 __all__ = ["settled", "train"]
 
@@ -88,9 +90,7 @@ def _history(recipe: Recipe, data: Images, seconds: float) -> dict[str, Any]:
 def _diffusion(
     recipe: Recipe, data: Images, out: Path, root: Path | None, device: torch.device, report: Report, key: str
 ) -> dict[str, Any]:
-    schedule = schedule_from_config(recipe.schedule)
-    if not isinstance(schedule, DiscreteSchedule):
-        raise UserError("training needs a discrete schedule: linear or cosine")
+    schedule = recipe.path()
     shape = (data.images.shape[1], data.images.shape[2], data.images.shape[3])
     extractor = None
     if recipe.extractor and recipe.finish.reference:
@@ -111,11 +111,6 @@ def _diffusion(
     trained = trained.eval().to(memory_format=torch.channels_last)
     epsilon = ModelEpsilon(NoisePredictor(trained, recipe.prediction), schedule)
     summary: dict[str, Any] = {"seconds": seconds}
-    if recipe.finish.samples:
-        noise = NoiseSource(recipe.optimiser.seed, range(recipe.finish.samples), shape, device)
-        sampled = sample("ddim", epsilon, schedule, noise.x_T(), steps=min(50, len(schedule.betas)))
-        sample_grid(quantise(sampled.x0).cpu()).save(out / "samples.png")
-        summary["samples"] = out / "samples.png"
     folder = out / "model"
     squares = recipe.finish.mean_squares
     constants = mean_squares(epsilon, schedule, data.images, device, squares) if squares else None
@@ -133,6 +128,15 @@ def _diffusion(
     )
     if extractor:
         write_reference(folder / "reference.npz", extractor, data, recipe.data.dataset)
+    if recipe.finish.samples:
+        noise = NoiseSource(recipe.optimiser.seed, range(recipe.finish.samples), shape, device)
+        trained.to(device)
+        try:
+            sampled = sample("ddim", epsilon, schedule, noise.x_T(), steps=preview_steps("ddim", schedule))
+        except BadSample as error:
+            raise UserError(f"the model is saved, but {error}; a lower learning rate may help") from None
+        sample_grid(quantise(sampled.x0).cpu()).save(out / "samples.png")
+        summary["samples"] = out / "samples.png"
     return {"folder": folder, **summary}
 
 
@@ -162,6 +166,16 @@ def _experts(
         copies.append(trainer.ema)
         done, seconds = done + config.total, seconds + trainer.seconds
     return Experts(copies, [float(Label()(schedule, t)) for t in experts.last]), seconds
+
+
+def preview_steps(sampler: str, schedule: DiscreteSchedule, most: int = 50) -> int:
+    """The steps that samples are drawn in: `most`, or as many as the sampler's spacing has on this schedule."""
+    made = load_plugins().sampler(sampler)
+    start, spacing = schedule.first_time(made.starts_at_pure_noise), SPACINGS[made.spacing]
+    if not spacing.snapped:
+        return most
+    times = spacing.room(schedule, start)
+    return min(most, times if made.final == "zero" or spacing.ends_at_zero else times - 1)
 
 
 @torch.no_grad()
@@ -194,7 +208,12 @@ def _classifier(
     if data.labels is None or test.labels is None:
         raise UserError("a classifier needs labels; this dataset has none")
     shape = (data.images.shape[1], data.images.shape[2], data.images.shape[3])
-    config = ClassifierConfig(image_shape=shape, classes=int(data.labels.max()) + 1, **recipe.network)
+    if recipe.optimiser.batch_size > len(data.images):
+        raise UserError(f"batch_size {recipe.optimiser.batch_size} is more than the {len(data.images)} training images")
+    try:
+        config = ClassifierConfig(image_shape=shape, classes=int(data.labels.max()) + 1, **recipe.network)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"[network] of recipe '{recipe.name}': {error}") from None
     network = FeatureClassifier(config).to(memory_format=torch.channels_last).to(device)
     trainer = Trainer(network, ClassifierLoss(network, data, recipe, device), recipe.optimiser, out, key)
     trainer.run(report)

@@ -305,6 +305,12 @@ CONFIGS = [
         ({"mean_squares": {"times": times, "values": values}}, "mean_squares: ")
         for times, values in (([], []), ([1, 2], [1]), ([2, 1], [1, 1]), (["1"], [1]), ([1], [-1]), ([1], [math.nan]))
     ),
+    (
+        {"schedule": {"kind": "betas", "betas": [0.1, 0.2], "config": {"kind": "linear"}}},
+        "schedule 'betas': .*unexpected keyword argument 'config'",
+    ),
+    ({"format": True}, "format is 1 or 2, got True"),
+    *(({"format": 1, "label": value}, "label of format 1 is 't - 1 for") for value in ("time", None, {"kind": "time"})),
     ({"format": 3}, "format is 1 or 2, got 3: another version of samplerbench"),
     ({"expert": [5]}, "unknown key of config.json 'expert'; did you mean 'experts'"),
 ]

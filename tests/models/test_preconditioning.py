@@ -1,5 +1,7 @@
 """A network's convention: whatever it predicts, is given and is told, the trajectory is the same."""
 
+from math import inf, nan
+
 import numpy as np
 import pytest
 import torch
@@ -132,7 +134,10 @@ def test_conventions_that_cannot_be_on_a_path(path, convention, message):
         ({"prediction": "velocty"}, "did you mean 'velocity'"),
         ({"prediction": None}, "unknown prediction"),
         ({"input": "nativ"}, "did you mean 'native'"),
-        ({"sigma_data": 0}, "sigma_data is a number above 0"),
+        *(
+            ({"sigma_data": value}, "sigma_data is a finite number above 0")
+            for value in (0, True, "1", inf, nan, 10**400)
+        ),
         ({"label": "t"}, "label is a JSON object"),
         ({"label": {"kind": "indx"}}, "did you mean 'index'"),
         ({"label": {"factor": 0}}, "factor of a label is not 0"),
@@ -149,3 +154,18 @@ def test_conventions_that_cannot_be(config, message):
 def test_a_convention_is_its_config():
     convention = Preconditioning("edm", "edm", Label("log-sigma", 0.25), sigma_data=0.7)
     assert Preconditioning.from_config(convention.config()) == convention
+
+
+def test_rounded_labels_are_whole_in_the_networks_own_unit():
+    """On a discrete path the index is, before its factor; on another the label itself."""
+    flow, linear = FlowSchedule(), linear_schedule(4000)
+    label = Label("flow-time", factor=1000, between="round")
+    assert label(flow, [0.0014, 0.25, 0.5004]).tolist() == [1, 250, 500]
+    rescaled = Label("index", factor=0.25, between="round")
+    assert rescaled(linear, [1, 2.4, 4000]).tolist() == [0, 0.25, 999.75]
+    for bad, why in (
+        (Label("log-sigma", factor=0.25, between="round"), "is no count, so nothing is to be rounded"),
+        (Label("flow-time", between="round"), "this label needs a factor, such as 1000"),
+    ):
+        assert why in Preconditioning("velocity", label=bad).problem(flow)
+    assert not Preconditioning("velocity", label=label).problem(flow)

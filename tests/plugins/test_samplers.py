@@ -10,6 +10,7 @@ import torch
 from samplerbench_plugins import deis
 
 from samplerbench import (
+    FlowSchedule,
     NoiseSource,
     TimeGrid,
     UserError,
@@ -271,6 +272,13 @@ def test_combinations_that_do_not_exist(spec, message):
 
 def test_grids_that_do_not_exist():
     truth, x = GaussianMixture(LINEAR), x_T(2)
+    with pytest.raises(UserError, match=r"pndm takes at least 4 steps \(13 evaluations\), got 2"):
+        sample("pndm", truth, LINEAR, x, times=[1000, 500, 0])
+    with pytest.raises(UserError, match="chooses its own times between the first and the last; list those two"):
+        sample("dpm:mode=adaptive", truth, LINEAR, x, times=[1000, 500, 1])
+    flow = FlowSchedule()
+    with pytest.raises(UserError, match=r"heun cannot start at time 1, where α = 0; start at 0\.999"):
+        sample("heun", GaussianMixture(flow), flow, x, times=[1, 0.5, 0])
     with pytest.raises(UserError, match=r"pndm takes at least 4 steps \(13 evaluations\), got 3"):
         sample("pndm", truth, LINEAR, x, steps=3)
     with pytest.raises(UserError, match="times must be decreasing"):

@@ -15,8 +15,7 @@ from safetensors.torch import load_file
 
 from samplerbench import UserError, linear_schedule, load_model
 from samplerbench.data import load_images
-from samplerbench.models.predictor import NoisePredictor
-from samplerbench.training.diffusion import DiffusionLoss
+from samplerbench.drawing import BadSample
 from samplerbench.training.loop import Trainer
 from samplerbench.training.network import new_network
 from samplerbench.training.recipe import (
@@ -26,9 +25,8 @@ from samplerbench.training.recipe import (
     OptimiserConfig,
     Recipe,
     find_recipe,
-    recipe_names,
 )
-from samplerbench.training.run import settled, train
+from samplerbench.training.run import preview_steps, settled, train
 
 
 @pytest.fixture
@@ -73,6 +71,44 @@ def test_a_model_is_trained_and_exported(images, tmp_path):
     assert summary["samples"].is_file()
     epsilon = model.epsilon()
     assert epsilon.mean_square(1000.0) > epsilon.mean_square(1.0) > 0
+
+
+@pytest.mark.parametrize(("steps", "zero"), [(1, False), (2, True), (50, False), (61, True)])
+def test_samples_of_a_short_schedule_take_the_steps_it_has(images, tmp_path, steps, zero):
+    plan = recipe(
+        schedule={"kind": "linear", "steps": steps, "beta_last": 0.3, "zero_terminal_snr": zero},
+        optimiser=replace(recipe().optimiser, steps=2),
+        finish=FinishConfig(samples=2, mean_squares=2),
+        times="lognormal",
+        weighting="v",
+    )
+    summary = train(plan, tmp_path / "out", images)
+    assert summary["samples"].is_file()
+    assert load_model(str(summary["folder"])).schedule.t_max == steps
+
+
+def test_as_many_steps_as_ddims_quadratic_spacing_has():
+    """⌊0.8·T⌋ + 1 labels, up to 50."""
+    found = [preview_steps("ddim", linear_schedule(steps)) for steps in (1, 10, 50, 61, 62, 1000)]
+    assert found == [1, 9, 41, 49, 50, 50]
+    assert preview_steps("ddim:spacing=linspace:final=none", linear_schedule(10)) == 9
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "message"),
+    [
+        (RuntimeError("no memory"), RuntimeError, "no memory"),
+        (BadSample("ddim returned NaN"), UserError, "the model is saved, but ddim returned NaN; a lower learning rate"),
+    ],
+)
+def test_the_model_is_saved_before_samples_are_drawn(images, tmp_path, monkeypatch, error, said, message):
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr("samplerbench.training.run.sample", fail)
+    with pytest.raises(said, match=message):
+        train(recipe(optimiser=replace(recipe().optimiser, steps=2)), tmp_path / "out", images)
+    assert load_model(str(tmp_path / "out" / "model")).image_shape == (1, 8, 8)
 
 
 DDPM = {"kind": "ddpm", "channels": [32, 32], "blocks": 1, "attention": [1], "dropout": 0.5}
@@ -127,73 +163,10 @@ def test_experts_go_on_from_the_shared_network_each_in_its_range(images, tmp_pat
     assert again == []
 
 
-def test_a_span_bounds_the_times_drawn():
-    schedule, seen = linear_schedule(), []
-
-    class Record(torch.nn.Module):
-        def forward(self, x, label):
-            seen.append(label)
-            return torch.zeros_like(x)
-
-    data = torch.full((10, 1, 4, 4), 128, dtype=torch.uint8)
-    plan = recipe(times="lognormal", optimiser=OptimiserConfig(steps=1, batch_size=500))
-    for span in ((0, 200), (200, 1000)):
-        DiffusionLoss(NoisePredictor(Record()), schedule, data, plan, torch.device("cpu"), span, seed=5)(0)
-        assert span[0] <= seen[-1].min() < span[0] + 20
-        assert span[1] - 20 < seen[-1].max() + 1 <= span[1]
-
-
 def test_a_checkpoint_of_another_recipe_is_refused(images, tmp_path):
     train(recipe(optimiser=replace(recipe().optimiser, steps=2)), tmp_path / "out", images)
     with pytest.raises(UserError, match="belongs to another recipe"):
         train(recipe(), tmp_path / "out", images)
-
-
-def test_algorithm_1_draws_what_the_paper_says():
-    """x_t = α x_0 + σ ε with ε standard normal and t uniform over 1..T; a network that outputs ε has loss 0."""
-    schedule, device = linear_schedule(), torch.device("cpu")
-    data = torch.full((10, 1, 4, 4), 255, dtype=torch.uint8)
-    labels, inputs = [], []
-
-    class Record(torch.nn.Module):
-        def forward(self, x, label):
-            labels.append(label)
-            inputs.append(x)
-            alpha = torch.from_numpy(schedule.alpha(label.numpy() + 1)).float()
-            sigma = torch.from_numpy(schedule.sigma(label.numpy() + 1)).float()
-            return (x - alpha.view(-1, 1, 1, 1)) / sigma.view(-1, 1, 1, 1)
-
-    plan = recipe(prediction="epsilon", optimiser=OptimiserConfig(steps=1, batch_size=500))
-    loss = DiffusionLoss(NoisePredictor(Record(), "epsilon"), schedule, data, plan, device)
-    values = [float(loss(step)) for step in range(20)]
-    assert max(values) < 1e-3  # float32 rounding at σ = 0.01
-    label = torch.cat(labels)
-    assert label.min() == 0
-    assert label.max() == 999
-    assert abs(label.mean() - 499.5) < 4 * 289 / len(label) ** 0.5
-    eps = Record().forward(torch.cat(inputs), label)
-    assert abs(eps.mean()) < 0.02
-    assert abs(eps.std() - 1) < 0.02
-    assert float(loss(3)) == values[3]
-
-
-def test_v_weighting_divides_by_alpha_squared():
-    schedule, device = linear_schedule(), torch.device("cpu")
-    data = torch.full((10, 1, 4, 4), 128, dtype=torch.uint8)
-
-    class Zero(torch.nn.Module):
-        def forward(self, x, label):
-            return torch.zeros_like(x)
-
-    def value(weighting):
-        plan = recipe(weighting=weighting, optimiser=OptimiserConfig(steps=1, batch_size=2000))
-        return float(DiffusionLoss(NoisePredictor(Zero(), "v"), schedule, data, plan, device)(0))
-
-    # ε - σ x_t = α (α ε - σ x_0): the error of v = 0 is E[v²] = E[α²] (the images are grey, x_0 = 0)
-    times = np.arange(1, 1001)
-    alpha = schedule.alpha(times)
-    assert value("v") == pytest.approx(np.mean(alpha**2), rel=0.05)
-    assert value("epsilon") == pytest.approx(np.mean(alpha**4), rel=0.05)
 
 
 def test_a_classifier_is_trained_and_judged(images, tmp_path, monkeypatch):
@@ -207,20 +180,13 @@ def test_a_classifier_is_trained_and_judged(images, tmp_path, monkeypatch):
     summary = train(plan, tmp_path / "out", images)
     assert summary["test_accuracy"] > 0.9  # bright against dark pictures
     assert (summary["folder"] / "config.json").is_file()
-
-
-def test_rates_warm_up_stay_and_fall():
-    config = OptimiserConfig(steps=100, warmup=10, decay=0.5)
-    assert [config.rate(step) for step in (0, 4, 9, 30, 50, 75, 99)] == [0.1, 0.5, 1, 1, 1, 0.5, 0.02]
-    again = replace(config, restarts=((50, 0.4), (10, 0.1)))
-    assert again.total == 160
-    assert [again.rate(step) for step in (99, 100, 125, 150, 155, 160)] == pytest.approx([0.02, 0.4, 0.2, 0.1, 0.05, 0])
-
-
-def test_shipped_recipes_are_read():
-    assert recipe_names() == ["cifar10-36m", "cifar10-8m", "fashion-mnist", "fashion-mnist-features"]
-    assert find_recipe("fashion-mnist").schedule["kind"] == "linear"
-    assert find_recipe("fashion-mnist-features").kind == "classifier"
+    for changes, message in (
+        ({"network": {"width": [8]}}, r"^\[network\] of recipe 'tiny-features': .*'width'"),
+        ({"network": {"widths": [8.5]}}, "widths holds whole numbers"),
+        ({"optimiser": OptimiserConfig(steps=1, batch_size=65)}, "batch_size 65 is more than the 64 training images"),
+    ):
+        with pytest.raises(UserError, match=message):
+            train(replace(plan, **changes), tmp_path / "bad", images)
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
@@ -298,58 +264,6 @@ class TestCifar10:
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
         found = [settled(plan, torch.device(name)).optimiser.precision for name in ("cpu", "cuda")]
         assert found == ["float32", "bfloat16"]
-
-
-def test_a_recipe_is_changed():
-    changes = ["optimiser.steps=7", "data.dataset=npz", "times=lognormal", "network.channels=[8, 16]", 'name="x=y"']
-    plan = find_recipe("fashion-mnist", changes)
-    assert (plan.optimiser.steps, plan.data.dataset, plan.times, plan.name) == (7, "npz", "lognormal", "x=y")
-    assert plan.network["channels"] == [8, 16]
-    assert plan.optimiser.batch_size == find_recipe("fashion-mnist").optimiser.batch_size
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ("steps", r"--set is KEY=VALUE or TABLE\.KEY=VALUE, .* got 'steps'"),
-        ("a.b.c=1", "--set is KEY=VALUE"),
-        ("optimiser.stpes=1", "did you mean 'steps'"),
-        ("optimiser.steps=many", "steps in .optimiser. of recipe 'fashion-mnist' is a whole number, got 'many'"),
-        ("optimiser.steps=1.5", "is a whole number, got 1.5"),
-        ("optimiser.learning_rate=true", "is a number, got True"),
-        ("data.flips=yes", "flips in .data. of recipe 'fashion-mnist' is true or false, got 'yes'"),
-        ("name.x=1", "'name' of a recipe is no table"),
-        ("data=1", r"\[data\] of recipe 'fashion-mnist' is a table"),
-        ("optimiser.precision=bf16", "unknown precision 'bf16'; did you mean 'bfloat16'"),
-    ],
-)
-def test_bad_changes(change, message):
-    with pytest.raises(UserError, match=message):
-        find_recipe("fashion-mnist", [change])
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("name = ", "not valid TOML"),
-        ("nmae = 'x'", "unknown key in recipe .* 'nmae'; did you mean 'name'"),
-        ("name = 'x'\nkind = 'difusion'\n[data]\ndataset = 'npz'\n[optimiser]\nsteps = 1", "did you mean 'diffusion'"),
-        ("name = 'x'\nkind = 'diffusion'\n[data]\ndataset = 'npz'\n[optimiser]\nstpes = 1", "did you mean 'steps'"),
-        ("name = 'x'\nkind = 'diffusion'\n[data]\ndataset = 'npz'\n[optimiser]\nsteps = 0", "needs steps >= 1"),
-        ("name = 'x'\n[data]\ndataset = 'npz'\n[optimiser]\nsteps = 1", "missing .* 'kind'"),
-        ("name = 'x'\nkind = 'diffusion'\n[data]\ndataset = 'npz'", "missing .* 'steps'"),
-        (
-            "name = 'x'\nkind = 'diffusion'\nextractor = 'cnn'\n[data]\ndataset = 'npz'\n[optimiser]\nsteps = 1",
-            "unknown extractor 'cnn'",
-        ),
-        (b"name = '\xff'", "cannot be read: UnicodeDecodeError"),
-    ],
-)
-def test_bad_recipes(tmp_path, text, message):
-    path = tmp_path / "bad.toml"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(UserError, match=message):
-        find_recipe(str(path))
 
 
 class TestData:

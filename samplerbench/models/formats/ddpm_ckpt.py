@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import UserError
 from ..preconditioning import Label, Preconditioning
 from .format import Checkpoint, ModelFormat
-from .weights import attention_as_linear, dataset_of, flat_state, read_pickle, unet2d
+from .weights import dataset_of, flat_state, read_pickle, renamed, unet2d
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -80,8 +80,9 @@ class DDPMCheckpoint(ModelFormat):
         levels = len(config["block_out_channels"])
 
         def filled(state: dict[str, Tensor]) -> UNet2D:
-            renamed = {new: attention_as_linear(new, v) for n, v in state.items() for new in [_renamed(n, levels)]}
-            return unet2d(config, renamed, f"{what}: {path.name}", "the U-Net of its shapes")
+            where = f"{what}: {path.name}"
+            named = renamed(((name, _renamed(name, levels), value) for name, value in state.items()), where)
+            return unet2d(config, named, where, "the U-Net of its shapes")
 
         def raw() -> tuple[str, nn.Module]:
             return "raw", filled(flat_state(held[0], f"{what}: its first entry"))

@@ -14,7 +14,7 @@ from ..preconditioning import Label, Preconditioning
 from .diffusers_scheduler import Scheduler, read_scheduler
 from .format import Checkpoint, ModelFormat
 from .hub import HUB, snapshot
-from .weights import attention_as_linear, dataset_of, flat_state, read_pickle, unet2d
+from .weights import dataset_of, flat_state, read_pickle, renamed, unet2d
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +23,7 @@ __all__ = ["Diffusers"]
 
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # before diffusers 0.12
+PARTS = ("unet", "scheduler")
 AVERAGING = ("decay", "min_decay", "optimization_step", "update_after_step", "use_ema_warmup", "inv_gamma", "power")
 
 
@@ -62,7 +63,7 @@ class Diffusers(ModelFormat):
         config = {k: v for k, v in config.items() if not k.startswith("_") and not (parts.averaged and k in AVERAGING)}
         weights, state = _weights(parts.unet, what)
         half = sorted({str(v.dtype).removeprefix("torch.") for v in state.values() if v.itemsize < 4})
-        state = {new: attention_as_linear(new, value) for n, value in state.items() for new in [_renamed(n)]}
+        state = renamed(((n, _renamed(n), value) for n, value in state.items()), f"{what}: {weights.name}")
         try:
             network = unet2d(config, state, f"{what}: {weights.name}", "config.json")
         except UserError as error:
@@ -108,14 +109,16 @@ class _Parts:
 
 def _find(root: Path, what: str) -> _Parts:
     index = read_json(root / "model_index.json", what) if (root / "model_index.json").is_file() else {}
+    for name in PARTS:
+        entry = index.get(name, ["", ""])
+        if not (isinstance(entry, list) and len(entry) == 2 and all(isinstance(word, str) for word in entry)):
+            raise UserError(f"{what}: model_index.json names library and class of its {name}, got {entry!r}")
     for name, entry in index.items():
         if name.startswith("_") or not isinstance(entry, list) or entry[-1:] == [None]:
             continue
         if name == "unet" and entry != ["diffusers", "UNet2DModel"]:
-            raise UserError(
-                f"{what}: its network is {'.'.join(map(str, entry))}; only an unconditional UNet2DModel is read"
-            )
-        if name not in ("unet", "scheduler"):
+            raise UserError(f"{what}: its network is {'.'.join(entry)}; only an unconditional UNet2DModel is read")
+        if name not in PARTS:
             raise UserError(
                 f"{what}: its pipeline {index.get('_class_name', '')} has a part '{name}'; only a unet of images and a "
                 "scheduler are read"
@@ -130,7 +133,7 @@ def _find(root: Path, what: str) -> _Parts:
     if scheduler is None:
         raise UserError(f"{what}: {root} has no scheduler/scheduler_config.json, which says how noise was added")
     named = index.get("scheduler")
-    return _Parts(unet, scheduler, averaged, str(named[-1]) if isinstance(named, list) and named else None)
+    return _Parts(unet, scheduler, averaged, named[1] if named else None)
 
 
 def _scheduler_config(parts: _Parts, what: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ __all__ = ["nearest_sampler"]
 
 SPACINGS = {"leading": "uniform", "trailing": "trailing", "linspace": "linspace"}
 LEADING = ("DDPMScheduler", "DDPMParallelScheduler", "DDIMScheduler", "DDIMParallelScheduler", "PNDMScheduler")
+EVEN_STEPS = LEADING[2:]  # they go from t to t - T/n, whatever the next of their times is
 CLIPPING = LEADING[:4]  # they limit x_0 where nothing is said
 
 
@@ -16,13 +17,16 @@ def nearest_sampler(kind: str, config: Mapping[str, Any]) -> tuple[str, str]:
     """The spec of the sampler that is nearest to a scheduler of class `kind`, and what it lacks of it; two empty texts
     where there is none.
 
-    DDIM and DDPM without `steps_offset`, and the solvers with `final_sigmas_type` sigma_min, are the same method on the
-    same times. Others differ in the last step, or in how times are rounded.
+    DDIM and DDPM without `steps_offset`, where the number of steps divides T, and the solvers with `final_sigmas_type`
+    sigma_min are the same method on the same times. Not so DDIM on linspace: diffusers goes from t to t - T/n there,
+    which is not the next time. Others differ in the last step, or in how times are rounded.
     """
     name, options = _method(kind, config)
     if not name:
         return "", ""
     said = str(config.get("timestep_spacing") or ("leading" if kind in LEADING else "linspace"))
+    if config.get("use_flow_sigmas"):  # the solvers then space times so whatever timestep_spacing is
+        said = "trailing"
     if config.get("use_karras_sigmas") or kind.startswith("EDM"):
         spacing = "karras"
     else:
@@ -34,6 +38,7 @@ def nearest_sampler(kind: str, config: Mapping[str, Any]) -> tuple[str, str]:
     elif kind in CLIPPING[:2]:
         options.append("clip=none")
     lacks = [
+        *(["steps from t to t - T/n"] if said == "linspace" and kind in EVEN_STEPS else []),
         *([f"steps_offset={config['steps_offset']}"] if said == "leading" and config.get("steps_offset") else []),
         *([f"clip_sample_range={r:g}"] if isinstance(r := config.get("clip_sample_range"), float) and r != 1 else []),
         *(["thresholding"] if config.get("thresholding") and "thresholding=true" not in options else []),

@@ -39,6 +39,9 @@ SAMPLING = (  # settings of their samplers, which do not change what the network
     "base_image_seq_len", "max_image_seq_len", "shift_terminal", "time_shift_type", "stochastic_sampling", "rho",
     "sigma_schedule", "eta", "timestep_values", "tensor_format",
 )  # fmt: skip
+BETAS = ("beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr")
+OF_FLOWS = ("shift", "flow_shift", "use_dynamic_shifting", "invert_sigmas")
+OF_SIGMAS = ("sigma_min", "sigma_max", "sigma_data")
 TOLD = ("timestep_spacing", "steps_offset", "set_alpha_to_one", "clip_sample", "clip_sample_range", "thresholding",
         "variance_type", "algorithm_type", "solver_order", "use_karras_sigmas", "final_sigmas_type")  # fmt: skip
 VARIANCES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range")
@@ -104,7 +107,27 @@ def _read(config: dict[str, Any]) -> Scheduler:
                 "rescale_betas_zero_snr contradicts prediction_type 'epsilon': where nothing is left of the data, its "
                 "noise says nothing of it; such a network predicts v or x_0"
             )
-    return Scheduler(prediction, schedule, label, (*notes, *_sampling(config, kind)), variance == "learned_range")
+    notes = [*notes, *_unused(config, kind, flow), *_sampling(config, kind)]
+    return Scheduler(prediction, schedule, label, tuple(notes), variance == "learned_range")
+
+
+def _unused(config: Mapping[str, Any], kind: str, flow: bool) -> list[str]:
+    """A note on the fields that speak of another kind of path. diffusers leaves them out of account as well; they stay
+    in a file that was made from another scheduler's.
+    """
+    if flow:
+        of_others = (*(BETAS if kind in FLOWS else ()), *OF_SIGMAS, "flow_shift" if kind in FLOWS else "shift")
+    else:
+        of_others = (*BETAS, *OF_FLOWS) if kind in EDMS else (*OF_FLOWS, *OF_SIGMAS)
+    said = [
+        f"{name}={json.dumps(value)}"
+        for name in of_others
+        if (value := config.get(name)) is not None
+        and value is not False
+        and not (name in ("shift", "flow_shift") and value == 1)  # which shifts nothing
+    ]
+    path = "flow" if flow else "path of σ" if kind in EDMS else "chain of β"
+    return [f"not heeded, as a {path} has none: {', '.join(said)}"] if said else []
 
 
 def _prediction(config: Mapping[str, Any], kind: str) -> tuple[str, list[str]]:
@@ -205,7 +228,7 @@ def _steps(config: Mapping[str, Any]) -> int:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _number(config: Mapping[str, Any], name: str, default: float) -> float:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import traceback
 from dataclasses import replace
+from math import floor
 from pathlib import Path
 
 from ... import code
+from ...diffusion.paths import schedule_from_config
+from ...diffusion.schedule import NoiseSchedule
 from ...errors import PluginError, UserError, contained, one_line, unknown
 from ...importing import import_file, import_module
 from .format import Checkpoint, ModelFormat
@@ -52,22 +55,38 @@ class Factory(ModelFormat):
             if not file.is_file():
                 raise UserError(f"model '{spec}': its files name {file}, which is not there")
         own = frozenset({module.__name__.partition(".")[0]})
+        if not any(file.suffix == ".py" for file in files):
+            for place in code.unheld(module.__name__, own=own):
+                raise PluginError(
+                    f"model '{spec}': {place} runs code that its hash would not hold; import it, or name its file in "
+                    "the Checkpoint's files"
+                )
         return replace(said, files=files, code=code.code_of(module.__name__, own=own))
 
 
 def _check_output(spec: str, said: Checkpoint) -> None:
-    """Raises UserError where the network does not give what it must, asked once with one sample."""
+    """Raises UserError where the network does not give what it must, asked once: one sample of standard normal noise,
+    and what it is given for a time in the middle of the path.
+    """
     import torch
 
-    x, channels = torch.zeros(1, *said.sample_shape), said.sample_shape[0]
+    path = said.schedule if isinstance(said.schedule, NoiseSchedule) else schedule_from_config(dict(said.schedule))
+    time = (path.t_min + path.t_max) / 2
+    label = torch.tensor([float(said.preconditioning.label(path, floor(time) if path.discrete else time))])
+    x = torch.randn(1, *said.sample_shape, generator=torch.Generator().manual_seed(0))
     try:
         with contained("the network"), torch.no_grad():
-            output = said.network.eval()(x, torch.ones(1))
+            output = said.network.eval()(x, label)
     except Exception as error:
         raise PluginError(
             f"model '{spec}': network(x {list(x.shape)}, label [1]) fails: {one_line(error)}", traceback.format_exc()
         ) from None
-    expected = [1, channels * (2 if said.learned_range else 1), *said.sample_shape[1:]]
+    expected = [1, said.sample_shape[0] * (2 if said.learned_range else 1), *said.sample_shape[1:]]
     got = list(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
     if got != expected:
         raise UserError(f"model '{spec}': its network gives {got} for x {list(x.shape)}, expected {expected}")
+    if not torch.isfinite(output).all():
+        raise UserError(
+            f"model '{spec}': its network gives values that are not finite for standard normal x and label "
+            f"{label.item():g}"
+        )

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...diffusion.schedule import NoiseSchedule
+from ...errors import UserError
+from ..config import mean_squares_of
 from ..preconditioning import Preconditioning
 
 if TYPE_CHECKING:
@@ -19,7 +21,8 @@ __all__ = ["Checkpoint", "ModelFormat"]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained network and what its files say of it, in this project's terms.
+    """A trained network and what its files say of it, in this project's terms. Raises UserError, in one line, for
+    values of another type, and for `mean_squares` that are no table.
 
     Attributes:
         network: (x [B, C, H, W], label [B]) -> output; without gradients.
@@ -56,6 +59,44 @@ class Checkpoint:
     mean_squares: dict[str, list[float]] | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     other_weights: Callable[[], tuple[str, nn.Module]] | None = None
+
+    def __post_init__(self) -> None:
+        from torch.nn import Module
+
+        expected: dict[str, tuple[Any, str]] = {
+            "network": (Module, "a torch.nn.Module"),
+            "schedule": (NoiseSchedule | Mapping, "a NoiseSchedule, or a mapping with its kind and arguments"),
+            "preconditioning": (Preconditioning, "a Preconditioning"),
+            "architecture": (Mapping | None, "a mapping or None"),
+            "dataset": (str | None, "a name or None"),
+            "extractor": (str | None, "a name or None"),
+            "reference": (Path | None, "a pathlib.Path or None"),
+            "files": (tuple | list, "a tuple of paths"),
+            "code": (Mapping, "a mapping"),
+            "notes": (tuple | list, "a tuple of lines"),
+            "learned_range": (bool, "True or False"),
+            "training": (Mapping, "a mapping"),
+            "other_weights": (Callable | None, "a function or None"),
+        }
+        for name, (kinds, said) in expected.items():
+            if not isinstance(value := getattr(self, name), kinds):
+                raise UserError(f"{name} of a Checkpoint is {said}, got {_shown(value)}")
+        shape = self.sample_shape
+        if not (isinstance(shape, tuple) and len(shape) == 3 and all(type(n) is int and n > 0 for n in shape)):
+            raise UserError(
+                "sample_shape of a Checkpoint is a tuple (C, H, W) of whole numbers above 0, got " + _shown(shape)
+            )
+        for name, kind in (("files", str | Path), ("notes", str)):
+            for entry in getattr(self, name):
+                if not isinstance(entry, kind):
+                    raise UserError(f"{name} of a Checkpoint is {expected[name][1]}, got {_shown(entry)} in it")
+        mean_squares_of({"mean_squares": self.mean_squares})
+
+
+def _shown(value: object) -> str:
+    """A value in one short line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"a {type(value).__name__}"
 
 
 class ModelFormat(ABC):

@@ -11,7 +11,7 @@ from ...files import read_json
 from ..preconditioning import Label, Preconditioning
 from .format import Checkpoint, ModelFormat
 from .guided_flags import Flags, flags_of
-from .weights import attention_as_linear, dataset_of, flat_state, read_pickle, unet2d
+from .weights import dataset_of, flat_state, read_pickle, renamed, unet2d
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -117,7 +117,8 @@ def _config(flags: Flags) -> dict[str, Any]:
 
 def _converted(state: dict[str, Tensor], flags: Flags, what: str) -> dict[str, Tensor]:
     """The tensors by diffusers' names; names that mean nothing here are kept as they are, and are found out later."""
-    places, converted = _places(flags), {}
+    places = _places(flags)
+    converted: list[tuple[str, str, Tensor]] = []
     for name, value in state.items():
         module, _, kind = name.rpartition(".")
         new = TOP.get(module)
@@ -126,13 +127,13 @@ def _converted(state: dict[str, Tensor], flags: Flags, what: str) -> dict[str, T
                                  ("", ""))  # fmt: skip
             new = f"{place}.{INSIDE[inside]}" if inside in INSIDE else None
         if new is None:
-            converted[name] = value
+            converted.append((name, name, value))
         elif new.endswith(".qkv"):
             for part, piece in zip("qkv", _cut(value, flags, f"{what}: {name}"), strict=True):
-                converted[f"{new[:-4]}.to_{part}.{kind}"] = attention_as_linear(f"{new}.{kind}", piece)
+                converted.append((name, f"{new[:-4]}.to_{part}.{kind}", piece))
         else:
-            converted[f"{new}.{kind}"] = attention_as_linear(f"{new}.{kind}", value)
-    return converted
+            converted.append((name, f"{new}.{kind}", value))
+    return renamed(converted, what)
 
 
 def _places(flags: Flags) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..networks.unet2d import UNet2D
 
-__all__ = ["attention_as_linear", "dataset_of", "flat_state", "read_pickle", "unet2d"]
+__all__ = ["dataset_of", "flat_state", "read_pickle", "renamed", "unet2d"]
 
 DATASETS = {  # by words of a file's or folder's name
     r"cifar[-_]?10(?!\d)": "cifar10",
@@ -81,7 +81,20 @@ def unet2d(config: Mapping[str, Any], state: Mapping[str, Tensor], what: str, ma
     return network.eval().requires_grad_(False)
 
 
-def attention_as_linear(name: str, value: Tensor) -> Tensor:
+def renamed(entries: Iterable[tuple[str, str, Tensor]], what: str) -> dict[str, Tensor]:
+    """The tensors by diffusers' names, from (name in the file, diffusers' name, tensor); attention as linear layers.
+    Raises UserError where two names of the file are one of diffusers', so that one tensor would hide the other.
+    """
+    state: dict[str, Tensor] = {}
+    first: dict[str, str] = {}
+    for name, new, value in entries:
+        if new in first:
+            raise UserError(f"{what} has both {first[new]} and {name}, which are the same layer")
+        first[new], state[new] = name, _as_linear(new, value)
+    return state
+
+
+def _as_linear(name: str, value: Tensor) -> Tensor:
     """Weights of a 1×1 convolution in attention, [O, I, 1(, 1)], as a linear layer's, [O, I]; others as they are."""
     if ".attentions." in name and name.endswith(".weight") and value.ndim in (3, 4):
         return value.flatten(1) if value.shape[2:].numel() == 1 else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -94,19 +94,43 @@ def _check(config: Mapping[str, Any]) -> None:
         raise UserError(f"sample_size of the U-Net's config is a whole number or two, got {size!r}")
     if not (_whole(widths) and widths):
         raise UserError(f"block_out_channels of the U-Net's config are whole numbers, got {widths!r}")
-    for name in ("in_channels", "out_channels"):
-        if not _whole([config.get(name, 3)]):
-            raise UserError(f"{name} of the U-Net's config is a whole number, got {config[name]!r}")
+    for name, (allowed, expected) in FIELDS.items():
+        if name in config and not allowed(config[name]):
+            raise UserError(f"{name} of the U-Net's config is {expected}, got {config[name]!r}")
     halvings = 2 ** (len(widths) - 1)
     if any(side % halvings for side in sides):
         raise UserError(f"sample_size {size} is not divisible by {halvings}, which {len(widths)} levels need")
-    heads = config.get("attention_head_dim", 8)
-    if heads is not None and not _whole([heads]):
-        raise UserError(f"attention_head_dim of the U-Net's config is a whole number or null, got {heads!r}")
-    embedding, choices = config.get("time_embedding_type", "positional"), ["positional", "fourier", "learned"]
-    if embedding not in choices:
-        raise unknown("time_embedding_type", embedding, choices)
+    for name, choices in CHOICES.items():
+        if name in config and config[name] not in choices:
+            raise unknown(name, config[name], choices)
 
 
 def _whole(values: Any) -> bool:
     return isinstance(values, list | tuple) and all(type(value) is int and value > 0 for value in values)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+COUNT = (lambda v: _whole([v]), "a whole number")
+COUNT_OR_NULL = (lambda v: v is None or _whole([v]), "a whole number or null")
+SWITCH = (lambda v: isinstance(v, bool), "true or false")
+POSITIVE = (lambda v: _number(v) and v > 0, "a number above 0")
+FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {  # what each may be; diffusers takes what is merely truthy
+    **dict.fromkeys(("in_channels", "out_channels", "layers_per_block", "norm_num_groups"), COUNT),
+    **dict.fromkeys(
+        ("attention_head_dim", "attn_norm_num_groups", "time_embedding_dim", "num_train_timesteps"), COUNT_OR_NULL
+    ),
+    **dict.fromkeys(("flip_sin_to_cos", "center_input_sample", "add_attention"), SWITCH),
+    **dict.fromkeys(("mid_block_scale_factor", "norm_eps"), POSITIVE),
+    "freq_shift": (_number, "a finite number"),
+    "dropout": (lambda v: _number(v) and 0 <= v <= 1, "a number from 0 to 1"),
+    "downsample_padding": (lambda v: type(v) is int and v >= 0, "a whole number from 0 up"),
+}
+CHOICES = {
+    "time_embedding_type": ("positional", "fourier", "learned"),
+    "resnet_time_scale_shift": ("default", "scale_shift"),
+    "downsample_type": ("conv", "resnet"),
+    "upsample_type": ("conv", "resnet"),
+}

@@ -162,6 +162,35 @@ def test_the_authors_sampler_is_noted(save):
     assert 'variance_type="fixed_large"' in " ".join(understand(str(save(scheduler))).notes)
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "fields", "note"),
+    [
+        (
+            "DDPMScheduler",
+            {"shift": 3.0, "sigma_min": 0.1, "use_dynamic_shifting": True, "invert_sigmas": True},
+            "a chain of β has none: shift=3.0, use_dynamic_shifting=true, invert_sigmas=true, sigma_min=0.1",
+        ),
+        ("DPMSolverMultistepScheduler", {"flow_shift": 2.0}, "a chain of β has none: flow_shift=2.0"),
+        ("EDMEulerScheduler", {"beta_start": 0.1}, "a path of σ has none: beta_start=0.1"),
+        ("FlowMatchEulerDiscreteScheduler", {"flow_shift": 3}, "a flow has none: flow_shift=3"),
+        ("UniPCMultistepScheduler", {}, None),
+        ("EulerDiscreteScheduler", {}, None),
+        ("EDMEulerScheduler", {}, None),
+    ],
+)
+def test_fields_of_another_path_are_noted(save, scheduler, fields, note):
+    found = understand(str(save(getattr(diffusers, scheduler)(), **fields)))
+    assert [n for n in found.notes if n.startswith("not heeded")] == ([f"not heeded, as {note}"] if note else [])
+
+
+def test_the_index_may_name_the_scheduler_alone(save):
+    """Its class then decides the betas that are not written: Heun's go from 0.00085 to 0.012."""
+    left_out = {name: None for name in ("_class_name", "beta_start", "beta_end")}
+    for kind, ends in {"HeunDiscreteScheduler": (0.00085, 0.012), "DDIMScheduler": (1e-4, 0.02)}.items():
+        schedule = understand(str(save(getattr(diffusers, kind)(), **left_out))).schedule
+        assert (schedule["beta_first"], schedule["beta_last"]) == ends
+
+
 def test_learned_range(save):
     network = small_unet(out_channels=6)
     found = understand(str(save(diffusers.DDPMScheduler(variance_type="learned_range"), network)))

@@ -94,6 +94,11 @@ def edited(folder, name, **fields):
         ({"in_channels": "3"}, "in_channels of the U-Net's config is a whole number, got '3'"),
         ({"block_out_channels": [32, 0]}, "block_out_channels of the U-Net's config are whole numbers"),
         ({"attention_head_dim": 0}, "attention_head_dim of the U-Net's config is a whole number or null, got 0"),
+        ({"flip_sin_to_cos": "no"}, "flip_sin_to_cos of the U-Net's config is true or false, got 'no'"),
+        ({"mid_block_scale_factor": 0}, "mid_block_scale_factor of the U-Net's config is a number above 0, got 0"),
+        ({"freq_shift": "1"}, "freq_shift of the U-Net's config is a finite number, got '1'"),
+        ({"downsample_padding": True}, "downsample_padding of the U-Net's config is a whole number from 0 up"),
+        ({"resnet_time_scale_shift": "scale-shift"}, "'scale-shift'; did you mean 'scale_shift'?"),
         ({"time_embedding_type": "fourier"}, "does not fit config.json"),
         ({"time_embedding_type": "sines"}, "unknown time_embedding_type 'sines'"),
         ({"block_out_channels": [32, 96]}, "diffusion_pytorch_model.safetensors does not fit config.json: "),
@@ -127,6 +132,22 @@ def test_pipelines_of_latents(save):
     refused(folder, "has a part 'vqvae'; only a unet of images and a scheduler are read")
     folder = edited(save(diffusers.DDPMScheduler()), "model_index.json", unet=["diffusers", "UNet1DModel"])
     refused(folder, "its network is diffusers.UNet1DModel; only an unconditional UNet2DModel")
+
+
+@pytest.mark.parametrize("entry", ["x", 3, [], ["diffusers"], [None, None], ["diffusers", 3], {}])
+@pytest.mark.parametrize("part", ["unet", "scheduler"])
+def test_an_index_that_names_no_class(save, part, entry):
+    folder = edited(save(diffusers.DDPMScheduler()), "model_index.json", **{part: entry})
+    refused(folder, f"model_index.json names library and class of its {part}, got {entry!r}")
+
+
+def test_a_layer_by_two_names(save):
+    path = (folder := save(diffusers.DDPMScheduler())) / "unet" / "diffusion_pytorch_model.safetensors"
+    state = load_file(path)
+    new = next(name for name in state if name.endswith("to_q.weight"))
+    old = new.replace("to_q", "query")
+    save_file(state | {old: 2 * state[new]}, path)
+    refused(folder, f"has both {old} and {new}, which are the same layer")
 
 
 def test_weights(save):

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from samplerbench import NoiseSource, linear_schedule, sample
+from samplerbench import FlowSchedule, NoiseSource, linear_schedule, sample
 from samplerbench.check.mixture import GaussianMixture
 from samplerbench.models.formats.diffusers_sampler import nearest_sampler
 from samplerbench.models.formats.diffusers_scheduler import CHAINS, EDMS, FLOWS
@@ -57,6 +57,36 @@ def test_the_same_samples(scheduler, expected):
     assert float((ours.x0 - x).abs().max()) < 2e-4
 
 
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+@pytest.mark.parametrize("kind", ["DPMSolverMultistepScheduler", "UniPCMultistepScheduler"])
+def test_solvers_on_flows(kind, shift):
+    """diffusers starts at 0.999 or just below 1; linspace would be 0.5 off or more."""
+    flow = FlowSchedule(shift=shift)
+    truth, noise = GaussianMixture(flow), NoiseSource(3, range(20), (1, 4, 4), dtype=torch.float64)
+    scheduler = getattr(diffusers, kind)(
+        use_flow_sigmas=True, flow_shift=shift, prediction_type="flow_prediction", timestep_spacing="linspace"
+    )
+    scheduler.set_timesteps(10)
+    x = noise.x_T()
+    for s, label in zip(scheduler.sigmas.tolist(), scheduler.timesteps, strict=False):
+        eps = truth(x / (s**2 + (1 - s) ** 2) ** 0.5, s / (s + shift * (1 - s)))
+        x = scheduler.step(eps - (x - s * eps) / (1 - s), label, x).prev_sample
+    spec, lacks = nearest_sampler(kind, scheduler.config)
+    ours = sample(spec, truth, flow, noise.x_T(), steps=10)
+    assert lacks == ""
+    assert float((ours.x0 - x).abs().max()) < 0.01
+
+
+@pytest.mark.parametrize(("spacing", "step"), [("leading", 50), ("trailing", 50), ("linspace", None)])
+def test_times_of_ddim(spacing, step):
+    """diffusers goes 50 labels down at each of 20 steps; on linspace alone that is not to its next time."""
+    scheduler = diffusers.DDIMScheduler(timestep_spacing=spacing)
+    scheduler.set_timesteps(20)
+    gaps = set((-scheduler.timesteps.diff()).tolist())
+    assert gaps == {step} if step else step not in gaps
+    assert ("t - T/n" in nearest_sampler("DDIMScheduler", scheduler.config)[1]) == (step is None)
+
+
 @pytest.mark.parametrize(
     ("kind", "config", "spec", "lacks"),
     [
@@ -66,6 +96,8 @@ def test_the_same_samples(scheduler, expected):
         ("EDMEulerScheduler", {}, "ddim:spacing=karras", ""),
         ("EulerAncestralDiscreteScheduler", {}, "ddim:eta=1:spacing=linspace", ""),
         ("UniPCMultistepScheduler", {}, "unipc:order=2:variant=bh2:final=zero:spacing=linspace", ""),
+        ("DDIMScheduler", {"timestep_spacing": "linspace"}, "ddim:spacing=linspace:clip=x0", "steps from t to t - T/n"),
+        ("DDPMScheduler", {"timestep_spacing": "linspace"}, "ddpm:variance=fixed-small:spacing=linspace:clip=x0", ""),
         ("SASolverScheduler", {}, "", ""),
     ],
 )

@@ -68,6 +68,34 @@ def test_a_module_on_the_path(write, tmp_path, monkeypatch):
         ('Label("time")', 'Label("index")', "label 'index' belongs to a discrete schedule"),
         ("(1, 4, 4))", "(1, 4, 4), files=('gone.pt',))", r"its files name .*gone\.pt, which is not there"),
         ("import torch", "import torhc", "torhc"),
+        ('Preconditioning("v", label=Label("time"))', '"v"', "preconditioning of a Checkpoint is a Precond.*, got 'v'"),
+        ("VPSchedule()", '"linear"', "schedule of a Checkpoint is a NoiseSchedule, or a mapping .*, got 'linear'"),
+        ("VPSchedule()", "None", "schedule of a Checkpoint is .*, got None"),
+        ("VPSchedule()", '{"kind": "vpp"}', "unknown schedule 'vpp'; did you mean 'vp'"),
+        ("Half()", "Half", "network of a Checkpoint is a torch.nn.Module, got <class "),
+        *(
+            ("(1, 4, 4)", shape, "sample_shape of a Checkpoint is a tuple .C, H, W. of whole numbers above 0, got ")
+            for shape in ("(28, 28)", "(1, 0, 28)", "[1, 4, 4]", "(1, 4, True)", "(1, 4.0, 4)", "28", "None")
+        ),
+        *(
+            ("(1, 4, 4))", f"(1, 4, 4), {name}={value})", f"{name} of a Checkpoint is .*, got {value}")
+            for name, value in {
+                "extractor": 5, "dataset": 5, "reference": 5, "files": "'w.bin'", "notes": "'a'", "code": 5,
+                "learned_range": 1, "training": 5, "architecture": 5, "other_weights": 5,
+            }.items()
+        ),
+        *(
+            ("(1, 4, 4))", f"(1, 4, 4), mean_squares={table})", message)
+            for table, message in {
+                "3": "mean_squares is a JSON object, got 3",
+                "{'times': [1, 2]}": "mean_squares lacks 'values'",
+                "{'times': [2, 1], 'values': [1, 1]}": "mean_squares: times is a list of increasing numbers",
+                "{'times': [1, 2], 'values': [1]}": "mean_squares: values is a list .* as long as times",
+            }.items()
+        ),
+        ("(1, 4, 4))", "(1, 4, 4), files=(5,))", "files of a Checkpoint is a tuple of paths, got 5 in it"),
+        ("x / 2", "x / 0", "its network gives values that are not finite for standard normal x and label 0.5005"),
+        ("x / 2", "x * torch.log(label - 1)", "its network gives values that are not finite"),
     ],
 )  # fmt: skip
 def test_what_is_refused(write, old, new, message):
@@ -75,6 +103,54 @@ def test_what_is_refused(write, old, new, message):
     with pytest.raises(UserError, match=message) as error:
         load_model(write(GOOD.replace(old, new)))
     assert "\n" not in str(error.value)
+
+
+def test_code_that_no_hash_holds_is_refused_unless_it_is_named(write, tmp_path):
+    (tmp_path / "aside.py").write_text("TWO = 2")
+    text = GOOD.replace(
+        "class Half", "import runpy\nTWO = runpy.run_path(__file__[:-6] + 'aside.py')['TWO']\n\nclass Half"
+    )
+    with pytest.raises(PluginError, match=r"line \d+: runpy.* runs code that its hash would not hold; import it, or"):
+        load_model(write(text, "net.py"))
+    named = text.replace("(1, 4, 4))", "(1, 4, 4), files=('aside.py',))")
+    before = load_model(write(named, "net.py")).sha256
+    (tmp_path / "aside.py").write_text("TWO = 3")
+    assert load_model(write(named, "net.py")).sha256 != before
+
+
+def test_what_it_says_is_in_the_hash_wherever_it_has_it_from(write, tmp_path):
+    (tmp_path / "beta.txt").write_text("20")
+    text = GOOD.replace("VPSchedule()", "VPSchedule(beta_1=float(Path(__file__[:-6] + 'beta.txt').read_text()))")
+    text = text.replace("import torch", "from pathlib import Path\nimport torch")
+    before = load_model(write(text)).sha256
+    (tmp_path / "beta.txt").write_text("2")
+    assert load_model(write(text)).sha256 != before
+
+
+def test_a_path_of_its_own_is_checked(write):
+    path = """
+import numpy as np
+from samplerbench import NoiseSchedule
+
+class Falling(NoiseSchedule):
+    name, t_min, t_max = "falling", 0.01, 0.99
+
+    def half_log_snr(self, t):
+        return -np.log(np.asarray(t, dtype=np.float64))
+
+    def time(self, half_log_snr):
+        return np.exp(-np.asarray(half_log_snr))
+
+    def config(self):
+        return {"kind": "falling"}
+
+class Half"""
+    text = GOOD.replace("class Half", path).replace("VPSchedule()", "Falling()")
+    assert load_model(write(text)).schedule.t_max == 0.99
+    with pytest.raises(UserError, match=r"half_log_snr is \+inf at time 0 and decreases"):
+        load_model(write(text.replace("-np.log", "np.log")))
+    with pytest.raises(UserError, match=r"Falling\.time is not the inverse"):
+        load_model(write(text.replace("np.exp(-np", "np.exp(+np")))
 
 
 def test_what_fails_keeps_its_traceback(write):
