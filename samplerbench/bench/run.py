@@ -10,8 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..devices import resolve_device
 from ..errors import UserError, one_line, unknown
 from ..files import content_key
+from ..folders import shard_cache
 from ..images import sample_grid
 from ..metrics.measured import Unmeasurable
 from ..options import split_specs
@@ -27,10 +29,10 @@ from .measure import Measurer, real_images
 from .plan import Planned, RunConfig, chosen_samplers, plan_cells, split_values
 from .record import COLUMNS, SCHEMA, Record, columns_of
 from .references import find_reference
-from .shards import ShardCache, default_cache
+from .shards import ShardCache
 from .store import Store
 from .trajectory import SAMPLES, trajectory
-from .worker import Worker, resolve_device
+from .worker import Worker
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -167,7 +169,7 @@ class BenchmarkRun:
 
     def _executor(self) -> Executor:
         config, notice = self.config, self.listener.notice
-        folder = config.cache or default_cache()
+        folder = config.cache or shard_cache()
         worker = Worker(
             model=self.model,
             reload=lambda: self.registry.model(config.model, self.model.sha256),

@@ -7,7 +7,6 @@ not at all, with a checksum over all that they say: one that is damaged is repor
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from ..files import Damaged, load_arrays, save_arrays
 
-__all__ = ["KEPT", "SHARD", "Batch", "Shard", "ShardCache", "default_cache"]
+__all__ = ["KEPT", "SHARD", "Batch", "Shard", "ShardCache"]
 
 SHARD = 1024
 KEPT = 256  # samples of a cell that are kept as they are
@@ -94,11 +93,6 @@ class Shard:
 
 
 TENSORS = ("features", "logits", "x0", "evaluations", "passes")
-
-
-def default_cache() -> Path:
-    """$SAMPLERBENCH_CACHE, or a folder under the user's cache."""
-    return Path(os.environ.get("SAMPLERBENCH_CACHE") or Path.home() / ".cache" / "samplerbench" / "shards")
 
 
 class ShardCache:

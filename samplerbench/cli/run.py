@@ -68,7 +68,7 @@ from ..errors import UserError
 @click.option(
     "--cache",
     type=click.Path(path_type=Path),
-    help="Folder of finished work.  [default: $SAMPLERBENCH_CACHE, or ~/.cache/samplerbench/shards]",
+    help="Folder of finished work.  [default: $SAMPLERBENCH_CACHE, or the one that `samplerbench info` names]",
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of a table.")
