@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SAMPLERS ?= ddim,dpm
 
-.PHONY: bench test lint check-all clean
+.PHONY: bench test lint docs picture check-all clean
 
 bench: $(VENV)/.installed
 	$(BIN)/samplerbench run --samplers $(SAMPLERS)
@@ -17,6 +17,14 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# the documentation as a site, in build/docs; every link in it is checked
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# README's picture, from the committed results; needs Chromium
+picture: $(VENV)/.installed-dev
+	$(BIN)/python docs/picture.py
+
 # every sampler on every kind of path: three minutes
 check-all: $(VENV)/.installed
 	$(BIN)/samplerbench check all --paths all
@@ -28,6 +36,10 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	touch $@
 
 clean:
