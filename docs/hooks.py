@@ -13,6 +13,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+FOREIGN = re.compile(
+    r"""<(?:link|script|img|iframe|source|use)\b[^>]*?\b(?:href|src|srcset)=["'](https?:)?//[^>]*>|url\(["']?(https?:)?//[^)]*\)|@import[^;]*//"""
+)
 RESULTS = Path(__file__).parents[1] / "results" / "fashion-mnist" / "results.csv"
 FORMULA = re.compile(r"^\$\$\n(.+?)\n\$\$$", re.DOTALL | re.MULTILINE)
 CURVES = re.compile(r"^<!-- curves: (.+?) -->$", re.MULTILINE)
@@ -22,6 +25,13 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     found = iter(range(len(markdown)))
     markdown = CURVES.sub(lambda match: curves(tuple(match[1].split()), first=next(found) == 0), markdown)
     return FORMULA.sub(lambda match: formula(match[1]), markdown)
+
+
+def on_post_build(config: Any, **_: Any) -> None:
+    """Raises ValueError where a page or a style sheet would load something from another host."""
+    for path in sorted(Path(config.site_dir).rglob("*")):
+        if path.suffix in (".html", ".css") and (found := FOREIGN.search(path.read_text(encoding="utf-8"))):
+            raise ValueError(f"{path.name} loads from another host: {found[0][:120]}")
 
 
 def formula(tex: str) -> str:
