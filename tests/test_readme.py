@@ -27,6 +27,14 @@ def test_readme_is_short():
     assert len(README.splitlines()) <= 120
 
 
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "results/README.md"])
+def test_files_that_are_linked_are_there(name):
+    """Those of docs/ are checked when the site is built."""
+    page = ROOT / name
+    links = {link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()) if "://" not in link}
+    assert not [link for link in links if not (page.parent / link).exists()]
+
+
 def test_plotting_five_lines(tiny_model, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib").use("Agg")
     monkeypatch.chdir(tmp_path)
