@@ -33,7 +33,9 @@ def test_from_the_idea_to_the_row(command, tiny_model, tmp_path, monkeypatch):
         said.setdefault(arguments[0], out)
     assert list(said) == ["check", "run", "compare", "report", "export-results", "table"]
     rows = pd.read_csv("results/ahead/results.csv")
-    assert list(rows["sampler"]) == [name for name in ("ahead", "ahead:lead=0.0", "ahead:lead=1.0", "ddim") for _ in "ab"]
+    assert list(rows["sampler"]) == [
+        name for name in ("ahead", "ahead:lead=0.0", "ahead:lead=1.0", "ddim") for _ in "ab"
+    ]
     assert set(rows["status"]) == {"done"}
     assert "paired" in said["compare"]
     assert (tmp_path / "report.html").stat().st_size > 10_000
@@ -49,11 +51,11 @@ def test_plugins_of_the_tutorial_are_as_short_as_it_says():
 
 def test_what_is_said_of_its_being_known(command, tmp_path, monkeypatch):
     """It is DPM-Solver++ 2M, and differs where that ends with a first-order step."""
+    import torch
+
     from samplerbench import linear_schedule, sample
     from samplerbench.check.mixture import GaussianMixture
     from samplerbench.plugins import load_plugins
-
-    import torch
 
     (plugin,) = re.findall(r"```python\n(.*?)```", TUTORIAL, re.DOTALL)
     (tmp_path / "ahead.py").write_text(plugin)

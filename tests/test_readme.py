@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import samplerbench
-from samplerbench import linear_schedule, sample
 from samplerbench.check.checks import check_sampler
 from samplerbench.plugins import load_plugins
 
