@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+import re
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, fields
 from math import isnan
@@ -28,8 +29,8 @@ def split_specs(text: str) -> list[str]:
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, str]]:
-    """'name:key=value:key=value' -> the name and its options, still text."""
-    name, *rest = spec.split(":")
+    """'name:key=value:key=value' -> the name and its options, still text. spacing=file:PATH keeps its colon."""
+    name, *rest = re.split(r"(?<!:spacing=file):", spec)
     options: dict[str, str] = {}
     for part in rest:
         key, equals, value = part.partition("=")

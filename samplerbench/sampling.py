@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .diffusion.denoiser import Epsilon
 from .diffusion.grid import MOST_STEPS, TimeGrid
+from .diffusion.grid_file import grid_file
 from .diffusion.noise import NoiseSource
 from .diffusion.schedule import NoiseSchedule
 from .diffusion.spacing import explicit_times
 from .drawing import draw
-from .errors import TooFewEvaluations, UserError
+from .errors import TooFewEvaluations, UserError, contained
 from .options import whole_number
-from .sampler import Sampler
+from .sampler import OWN_GRID, Sampler
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Samples", "plan_grid", "sample"]
+__all__ = ["Samples", "fixed_steps", "plan_grid", "sample"]
 
 
 class Samples(NamedTuple):
@@ -80,28 +81,57 @@ def plan_grid(sampler: Sampler, schedule: NoiseSchedule, nfe: int | None = None,
     Raises TooFewEvaluations where the budget is too small for the sampler, UserError where the grid is impossible, and
     ValueError where what the sampler claims is.
     """
-    listed = explicit_times(sampler.spacing)
-    extra = 1 if sampler.final == "denoise" else 0
+    listed, file = explicit_times(sampler.spacing), grid_file(sampler.spacing)
+    extra, most = 1 if sampler.final == "denoise" else 0, None
     if nfe is not None:
         if nfe < 1:
             raise UserError(f"nfe is at least 1, got {nfe}")
         if nfe <= extra:
             raise TooFewEvaluations(f"{sampler.name} with final=denoise needs more than {nfe} evaluations")
-        steps = whole_number(f"{sampler.name}.steps({nfe - extra})", sampler.steps(nfe - extra), 1)
-        if steps > MOST_STEPS:
-            raise ValueError(f"{sampler.name}.steps({nfe - extra}) is {steps}, more than a grid can have, {MOST_STEPS}")
-        if listed is not None:
-            if len(listed) - 1 > steps:
-                raise TooFewEvaluations(f"{len(listed) - 1} steps of listed times need more than {nfe} evaluations")
-            steps = len(listed) - 1
-    assert steps is not None
-    start = schedule.first_time(sampler.starts_at_pure_noise)
+        most = whole_number(f"{sampler.name}.steps({nfe - extra})", sampler.steps(nfe - extra), 1)
+        if most > MOST_STEPS:
+            raise ValueError(f"{sampler.name}.steps({nfe - extra}) is {most}, more than a grid can have, {MOST_STEPS}")
+    if file is not None:
+        listed = file.times(schedule, nfe, steps)
     if listed is not None:
-        _listed(sampler, schedule, listed)
+        grid = _listed(sampler, schedule, listed)
+        if most is not None and grid.steps > most and not sampler.adaptive:
+            raise TooFewEvaluations(f"{grid.steps} steps of listed times need more than {nfe} evaluations")
+        if steps is not None and grid.steps != steps and not sampler.adaptive:
+            raise UserError(f"spacing={sampler.spacing} lists {grid.steps} steps, not {steps}")
+        return grid
+    start = schedule.first_time(sampler.starts_at_pure_noise)
     if sampler.adaptive:
-        return TimeGrid(schedule, listed or (start, schedule.t_min))
+        return TimeGrid(schedule, (start, schedule.t_min))
+    steps = most if steps is None else steps
+    assert steps is not None
     _check_enough(sampler, steps)
+    if sampler.spacing == OWN_GRID:
+        return _own(sampler, schedule, steps)
     return TimeGrid.make(schedule, steps, sampler.spacing, sampler.final, sampler.rho, start)
+
+
+def fixed_steps(sampler: Sampler) -> list[int] | None:
+    """The numbers of steps that its grids can have where they are listed, or from a file; None for any number."""
+    listed, file = explicit_times(sampler.spacing), grid_file(sampler.spacing)
+    if listed is not None:
+        return [len(listed) - 1]
+    return None if file is None else file.steps
+
+
+def _own(sampler: Sampler, schedule: NoiseSchedule, steps: int) -> TimeGrid:
+    """The sampler's own grid. Raises ValueError where it is not what it must be, UserError where it is none here."""
+    with contained(f"{sampler.name}.grid"):
+        given = [float(t) for t in sampler.grid(schedule, steps)]
+    if len(given) != steps + 1:
+        raise ValueError(f"{sampler.name}.grid gives {len(given)} times for {steps} steps, expected {steps + 1}")
+    ends = schedule.first_time(sampler.starts_at_pure_noise), schedule.t_min
+    times = tuple(next((end for end in ends if abs(t - end) <= 1e-6 * end), t) for t in given)  # without rounding
+    if (times[-1] == 0) != (sampler.final == "zero"):
+        where = "at 0, the data" if times[-1] == 0 else f"at {times[-1]:g}, above the data"
+        what = 'final: str = "zero"' if times[-1] == 0 else 'final: str = "none"'
+        raise UserError(f"{sampler.name}.grid ends {where}, and final is {sampler.final}; such a sampler has {what}")
+    return _listed(sampler, schedule, times)
 
 
 def _listed(sampler: Sampler, schedule: NoiseSchedule, times: tuple[float, ...]) -> TimeGrid:

@@ -11,9 +11,10 @@ import torch
 
 from ..code import code_sha256
 from ..diffusion.grid import MOST_STEPS, TimeGrid
+from ..diffusion.grid_file import FILE
 from ..diffusion.spacing import explicit_times
 from ..errors import UserError, contained, one_line, unknown
-from ..files import content_key
+from ..files import content_key, sha256
 from ..metrics.extractors import LoadedExtractor
 from ..models.model import Model
 from ..registry import Registry
@@ -159,8 +160,10 @@ def plan_cells(
 
 
 def _code(sampler: Sampler, registry: Registry) -> str:
-    """The hash of a sampler's code, with that of its spacing where it is a plugin's."""
+    """The hash of a sampler's code, with that of its spacing where it is a plugin's, or of its file of grids."""
     code = registry.entry(sampler.name).code_sha256
+    if sampler.spacing.startswith(FILE):
+        return content_key([code, sha256(Path(sampler.spacing.removeprefix(FILE)))])
     if sampler.spacing in {r.cls.name for r in registry.spacings}:
         return content_key([code, registry.find("spacings", sampler.spacing).code_sha256])
     return code

@@ -195,7 +195,7 @@ def _distinct(times: Array) -> Array:
 
 def explicit_times(spacing: str) -> tuple[float, ...] | None:
     """The times of a spacing that is a list, '801/401/1/0'; None where it is a name."""
-    if "/" not in spacing:
+    if "/" not in spacing or spacing.startswith("file:"):  # whose path may have one
         return None
     try:
         return tuple(float(part) for part in spacing.split("/"))

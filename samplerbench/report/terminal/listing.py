@@ -81,7 +81,7 @@ def _options(cls: type[Sampler]) -> list[str]:
     described = []
     for option in options_of(cls):
         kind = hints[option.name]
-        choices = {"spacing": SPACINGS, "final": FINALS}.get(option.name) or get_args(kind)
+        choices = {"spacing": cls.spacings(), "final": FINALS}.get(option.name) or get_args(kind)
         values = " | ".join(map(_word, choices or [kind]))
         default = "none" if option.default is None else option.default
         described.append(f"{option.name}={default}  ({values})")
