@@ -52,6 +52,9 @@ def spec_of(name: str) -> ModuleSpec | None:
     known = getattr(module, "__spec__", None)
     if isinstance(known, ModuleSpec):
         return known
+    if name == "__main__":  # a script, of which Python keeps no spec
+        file = getattr(module, "__file__", None)
+        return None if file is None else importlib.util.spec_from_file_location(name, os.path.abspath(file))
     parent = name.rpartition(".")[0]
     try:
         if not parent:  # a module that put another object in its own place has a file still

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .diffusion.noise import NoiseSource
     from .diffusion.schedule import NoiseSchedule
 
-__all__ = ["OWN_GRID", "Sampler", "check_options", "make_sampler", "options_of"]
+__all__ = ["OWN_GRID", "Sampler", "check_given", "check_options", "make_sampler", "options_of"]
 
 OWN_GRID = "own"  # the spacing of a sampler that has a grid of its own
 FEWEST_PER_STEP = 0.01  # a claim of fewer evaluations a step is taken for one that does not grow
@@ -81,7 +81,7 @@ class Sampler(ABC):
         if self.spacing == OWN_GRID:
             return  # its grid says where it ends; see `plan_grid`
         known = file or SPACINGS.get(self.spacing)
-        ends_at_zero = known.ends_at_zero if known else bool(listed) and listed[-1] == 0
+        ends_at_zero = known.ends_at_zero if known else listed is not None and listed[-1] == 0
         if ends_at_zero and self.final == "denoise":
             raise UserError(
                 f"{self.name}: {self.spacing} spacing ends at the data; final=denoise ends where noise is left"
@@ -238,6 +238,18 @@ def check_options(cls: type[Sampler]) -> None:
             if spacing != OWN_GRID
             else f"{cls.__name__}.spacing is {OWN_GRID}, and it has no method grid(schedule, steps)"
         )
+
+
+def check_given(sampler: object) -> None:
+    """Raises UserError where what was given as a sampler is none, or its class could not be registered."""
+    if isinstance(sampler, type) and issubclass(sampler, Sampler):
+        raise UserError(f"{sampler.__name__} is a class; give a sampler, {sampler.__name__}()")
+    if not isinstance(sampler, Sampler):
+        raise UserError(f"a sampler is a name like 'ddim:eta=0.5' or a samplerbench.Sampler, got {sampler!r}")
+    try:
+        check_options(type(sampler))
+    except TypeError as error:
+        raise UserError(str(error)) from None
 
 
 def options_of(cls: type[Sampler]) -> list[Field[Any]]:
