@@ -89,6 +89,8 @@ class AnalyticDDPM(DDPM):
     adds (Bao et al. 2022, theorem 1), at most what data in [-1, 1] can have (theorem 2). It follows from the mean
     square of ε_θ at that time, a constant of the model, estimated once on training images when it was trained.
 
+    variance: this one.
+
     clip_pixel: the last noise added is at most that of so many grey levels (of 255; 2σ/255·√(π/2)), as the paper's
     results have it, because no later step removes it; `none` is the theorem alone, as bounds on the likelihood want it.
     """

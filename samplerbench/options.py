@@ -155,6 +155,13 @@ def is_plain(kind: Any) -> bool:
     return inner in (int, float, bool, str)
 
 
+def listed_values(kind: Any) -> list[str]:
+    """The values of an option of that type, as text; none where they cannot be listed."""
+    inner = _without_none(kind)
+    values = list(get_args(inner)) if get_origin(inner) is Literal else ["true", "false"] if inner is bool else []
+    return [*values, "none"] if values and inner is not kind else values
+
+
 def _without_none(kind: Any) -> Any:
     """X of `X | None`; a type that is none of that sort as it is."""
     rest = [k for k in get_args(kind) if k is not type(None)]

@@ -1,5 +1,5 @@
-"""What mypy has to say of calls that are wrong. `make lint` reads this file, and a `type: ignore` without an error is an
-error there; nothing here is run.
+"""What mypy has to say of calls that are wrong. `make lint` reads this file, and a `type: ignore` without an error
+is an error there; nothing here is run.
 """
 
 import samplerbench

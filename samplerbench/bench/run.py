@@ -185,7 +185,7 @@ class BenchmarkRun:
         }
         others = [r for r in earlier if _identity(r) not in planned]
         self.store.replace([*others, *(finished[i] for i in planned if i in finished)], config.metrics)
-        self.store.write_run(self._description("running"))
+        self.store.write_run(self.description("running"))
         listener.plan(self.cells, config.samples)
         try:
             for cell, identity in zip(self.cells, planned, strict=True):
@@ -201,9 +201,9 @@ class BenchmarkRun:
             with suppress(UserError):  # where the disk is full, say what could not be written first
                 status = "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"
                 self.listener.end(status)
-                self.store.write_run(self._description(status))
+                self.store.write_run(self.description(status))
             raise
-        self.store.write_run(self._description("finished"))
+        self.store.write_run(self.description("finished"))
         self.listener.end("finished")
 
     def _run(self, executor: Executor, cell: Planned, earlier: Record | None) -> None:
@@ -238,7 +238,8 @@ class BenchmarkRun:
             return
         self.store.save_trajectory(record, cell.label, picture, about)
 
-    def _description(self, status: str) -> dict[str, Any]:
+    def description(self, status: str) -> dict[str, Any]:
+        """What run.json says of it."""
         used = {cell.sampler.name: self.registry.entry(cell.sampler.name) for cell in self.cells}
         metrics = {metric.name: (metric, self.registry.metric_entry(metric.name)) for metric in self.metrics}
         extractor = self.registry.find("extractors", self.extractor.extractor.name)
