@@ -29,5 +29,5 @@ def new(name: str, package: bool) -> None:
         option, first = "", f"  pip install -e '{name}[test]' && python -m pytest {name}\n"
     click.echo(
         f"next:\n{first}  samplerbench check {name}{option}\n"
-        f"  samplerbench run{option} --samplers {name},ddim --baseline ddim --nfe 5,10 --samples 256 --watch"
+        f"  samplerbench run{option} --samplers {name},ddim --baseline ddim --nfe 5,10 --samples 512 --watch"
     )

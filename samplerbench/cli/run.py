@@ -21,7 +21,7 @@ GROUPS = {
 EXAMPLES = [
     "samplerbench run --samplers ddim,dpm",
     "samplerbench run --samplers ddim,dpm:order=3,unipc --nfe 5,10 --metrics fid,kid --baseline ddim",
-    "samplerbench run --plugin mine.py --samplers mine,ddim --baseline ddim --nfe 5,10 --samples 256 --watch",
+    "samplerbench run --plugin mine.py --samplers mine,ddim --baseline ddim --nfe 5,10 --samples 512 --watch",
     "samplerbench run --config results/earlier/run.json --seed 1",
 ]
 

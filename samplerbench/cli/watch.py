@@ -81,7 +81,7 @@ def watch(asked: Asked) -> int:
     context = multiprocessing.get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload(PRELOADED)
-    watched, begun, status = Watched(_named(asked)), time.time(), 0
+    watched, begun, again, status = Watched(_named(asked)), time.time(), False, 0
     try:
         while True:
             ours, theirs = context.Pipe(duplex=False)
@@ -104,11 +104,13 @@ def watch(asked: Asked) -> int:
             _listen(ours, watched)
             if not changed:
                 status = process.exitcode or 0
-                _say(f"{time.time() - begun:.1f} s; watching {len(watched)} files, Ctrl-C ends it")
+                files = f"{len(watched)} file{'' if len(watched) == 1 else 's'}"
+                since = "from the save to the table" if again else "to the first table"
+                _say(f"{time.time() - begun:.1f} s {since}; watching {files}, Ctrl-C ends it")
             while not changed:
                 time.sleep(EVERY)
                 changed = watched.changed()
-            begun = _saved(changed)
+            begun, again = _saved(changed), True
             _say(f"── {', '.join(sorted(file.name for file in changed))} was saved ──")
     except KeyboardInterrupt:
         _say("stopped watching")
