@@ -339,7 +339,7 @@ class TestCite:
 
     def test_a_plugin_with_a_source_of_its_own(self, command, here):
         command("new", "mine")
-        code = (here / "mine.py").read_text()
+        code, paper = (here / "mine.py").read_text(), "Lu et al. 2022, arXiv:2211.01095"
         (here / "mine.py").write_text(
             code.replace("Lu et al. 2022, arXiv:2211.01095", "Me & you 2026, arXiv:2601.00001")
         )
