@@ -182,7 +182,8 @@ def _listed(sampler: Sampler, schedule: NoiseSchedule, times: tuple[float, ...])
     """The grid of listed times. Raises UserError where they are none, or none for this sampler."""
     grid, start = TimeGrid(schedule, times), schedule.first_time(sampler.starts_at_pure_noise)
     if times[0] > start:
-        raise UserError(f"{sampler.name} cannot start at time {times[0]:g}, where α = 0; start at {start:g} or below")
+        alpha = f"α is {float(schedule.alpha(times[0])):.2g}"
+        raise UserError(f"{sampler.name} cannot start at time {times[0]:g}, where {alpha}; start at {start:g} or below")
     if sampler.adaptive and grid.steps > 1:
         raise UserError(f"{sampler.name} chooses its own times between the first and the last; list those two")
     if not sampler.adaptive:
