@@ -6,7 +6,7 @@ INSTALL ?= $(BIN)/python -m pip install --quiet
 UV := .uv/bin/uv
 SAMPLERS ?= ddim,dpm
 
-.PHONY: bench test lint package lowest check-all clean
+.PHONY: bench test lint docs picture package lowest check-all clean
 
 bench: $(VENV)/.installed
 	$(BIN)/samplerbench run --samplers $(SAMPLERS)
@@ -29,6 +29,14 @@ lowest: $(UV)
 	$(UV) pip install --quiet --python .lowest --resolution lowest-direct --editable . 'pytest>=8' 'pytest-xdist>=3.6'
 	.lowest/bin/python -m pytest --numprocesses auto --maxprocesses 4
 
+# the documentation as a site, in build/docs; every link in it is checked
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# README's picture, from the committed results; needs Chromium
+picture: $(VENV)/.installed-dev
+	$(BIN)/python docs/picture.py
+
 # every sampler on every kind of path: three minutes
 check-all: $(VENV)/.installed
 	$(BIN)/samplerbench check all --paths all
@@ -46,6 +54,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 $(UV):
 	$(PYTHON) -m venv .uv
 	.uv/bin/python -m pip install --quiet uv
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(INSTALL) --editable '.[docs]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) .uv .lowest build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -7,7 +7,7 @@ First order, one evaluation a step, deterministic at η = 0, where it is the Eul
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import expm1, sqrt
 from typing import TYPE_CHECKING, Literal
 
 from samplerbench import Sampler, UserError, hookimpl
@@ -57,8 +57,9 @@ class DDIM(Sampler):
         for i in range(grid.steps):
             alpha, alpha_next = grid.alpha[i], grid.alpha[i + 1]
             sigma, sigma_next = grid.sigma[i], grid.sigma[i + 1]
-            added = self.eta * sigma_next / sigma * sqrt(1 - (alpha / alpha_next) ** 2)
-            kept = sqrt(sigma_next**2 - added**2)
+            fresh = -expm1(2 * (grid.half_log_snr[i] - grid.half_log_snr[i + 1]))  # (1 - α²/α'²) / σ², without rounding
+            added = self.eta * sigma_next * sqrt(fresh)
+            kept = sigma_next * sqrt(1 - self.eta**2 * fresh)
             if self.clip == "none" and alpha > 0:
                 x = alpha_next / alpha * x + (kept - alpha_next / alpha * sigma) * eps(x, grid.times[i])
             else:

@@ -8,7 +8,7 @@ rebuilt from the kept ᾱ (Nichol & Dhariwal 2021, §4). Not to be confused with
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf, log, pi
+from math import expm1, inf, log, pi
 from typing import TYPE_CHECKING, Literal
 
 from samplerbench import Sampler, UserError, hookimpl
@@ -72,8 +72,8 @@ class DDPM(Sampler):
 
     def _beta(self, grid: TimeGrid, i: int) -> tuple[float, float]:
         """β and β̃ of step i."""
-        beta = 1 - (grid.alpha[i] / grid.alpha[i + 1]) ** 2
-        return beta, beta * grid.sigma[i + 1] ** 2 / grid.sigma[i] ** 2
+        fresh = -expm1(2 * (grid.half_log_snr[i] - grid.half_log_snr[i + 1]))  # (1 - α²/α'²) / σ², without rounding
+        return fresh * grid.sigma[i] ** 2, fresh * grid.sigma[i + 1] ** 2
 
     def sample(self, eps: Denoiser, grid: TimeGrid, x: Tensor, noise: NoiseSource) -> Tensor:
         for i in range(grid.steps):
@@ -88,6 +88,8 @@ class AnalyticDDPM(DDPM):
     """Each step's variance is the best one for this model: the posterior's, and what the uncertainty of x_0 given x_t
     adds (Bao et al. 2022, theorem 1), at most what data in [-1, 1] can have (theorem 2). It follows from the mean
     square of ε_θ at that time, a constant of the model, estimated once on training images when it was trained.
+
+    variance: this one.
 
     clip_pixel: the last noise added is at most that of so many grey levels (of 255; 2σ/255·√(π/2)), as the paper's
     results have it, because no later step removes it; `none` is the theorem alone, as bounds on the likelihood want it.

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class DPMSolver(Sampler):
     """order: 1, 2, 3 or (multistep) 3-published; of adaptive, 2 is DPM-Solver-12 and 3 is DPM-Solver-23.
+    mode: multistep remembers earlier predictions; singlestep and fast forget them; adaptive chooses its own steps.
+    prediction: what is expanded, the predicted x_0 (DPM-Solver++) or ε (DPM-Solver).
 
     thresholding: limit each sample's predicted x_0 by its 99.5 % quantile (Saharia et al. 2022); goes with x0.
     lower_order_final: the last of fewer than 10 multistep steps are of lower order, as in the authors' code.

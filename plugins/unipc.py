@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class UniPC(Sampler):
     """order: p, 1 to 4. variant: bh1 or bh2, the function B(h) of the paper's eq. 5. corrector: false leaves UniP.
+    prediction: what is expanded, the predicted x_0 or ε.
 
     lower_order_final: the order falls to 1 at the last step, as in the authors' code.
     """

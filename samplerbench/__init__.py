@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .bench.run import run
+    from .api import run
     from .diffusion.denoiser import Denoiser, Epsilon
     from .diffusion.flow import FlowSchedule
     from .diffusion.grid import TimeGrid
@@ -28,12 +28,14 @@ if TYPE_CHECKING:
         scaled_linear_schedule,
         sigmoid_schedule,
     )
-    from .errors import BudgetExceeded, TooFewEvaluations, UserError
+    from .diffusion.watched import Evaluation
+    from .errors import BudgetExceeded, FailedCells, TooFewEvaluations, UserError
     from .hookspecs import hookimpl
     from .metrics.extractor import Extractor
     from .metrics.measured import Measured, Unmeasurable
     from .metrics.metric import Drawn, Metric
     from .models.formats.format import Checkpoint, ModelFormat
+    from .models.model import Model
     from .models.preconditioning import Label, Preconditioning
     from .plugins import load_model
     from .sampler import Sampler
@@ -52,9 +54,12 @@ _HOME = {
     "Epsilon": "diffusion.denoiser",
     "FlowSchedule": "diffusion.flow",
     "Label": "models.preconditioning",
+    "Evaluation": "diffusion.watched",
     "Extractor": "metrics.extractor",
+    "FailedCells": "errors",
     "Measured": "metrics.measured",
     "Metric": "metrics.metric",
+    "Model": "models.model",
     "ModelFormat": "models.formats.format",
     "NoiseSchedule": "diffusion.schedule",
     "NoiseSource": "diffusion.noise",
@@ -73,7 +78,7 @@ _HOME = {
     "hookimpl": "hookspecs",
     "linear_schedule": "diffusion.vp",
     "load_model": "plugins",
-    "run": "bench.run",
+    "run": "api",
     "sample": "sampling",
     "scaled_linear_schedule": "diffusion.vp",
     "sigmoid_schedule": "diffusion.vp",
@@ -88,11 +93,14 @@ __all__ = [
     "Drawn",
     "EDMSchedule",
     "Epsilon",
+    "Evaluation",
     "Extractor",
+    "FailedCells",
     "FlowSchedule",
     "Label",
     "Measured",
     "Metric",
+    "Model",
     "ModelFormat",
     "NoiseSchedule",
     "NoiseSource",

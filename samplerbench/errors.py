@@ -12,6 +12,7 @@ from typing import Any
 __all__ = [
     "BudgetExceeded",
     "Escaped",
+    "FailedCells",
     "Miscounted",
     "PluginError",
     "TooFewEvaluations",
@@ -33,6 +34,10 @@ class PluginError(UserError):
     def __init__(self, message: str, details: str = "") -> None:
         super().__init__(message)
         self.details = details
+
+
+class FailedCells(UserWarning):
+    """Cells of a run failed; those that did not are in its results."""
 
 
 class TooFewEvaluations(UserError):

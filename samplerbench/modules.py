@@ -41,7 +41,7 @@ def loose_modules() -> frozenset[str]:
 def _is_loose(name: str, module: object) -> bool:
     file = getattr(module, "__file__", None)
     top = name.partition(".")[0]
-    if not isinstance(file, str) or not os.path.isabs(file) or top in OWN or name == "__main__":
+    if not isinstance(file, str) or not os.path.isabs(file) or top in OWN or name in ("__main__", "__mp_main__"):
         return False  # what a program makes up as a module, torch.classes, has no file, or no such one
     return not _standard(file) and not is_installed(Path(file))
 
@@ -52,6 +52,9 @@ def spec_of(name: str) -> ModuleSpec | None:
     known = getattr(module, "__spec__", None)
     if isinstance(known, ModuleSpec):
         return known
+    if name == "__main__":  # a script, of which Python keeps no spec
+        file = getattr(module, "__file__", None)
+        return None if file is None else importlib.util.spec_from_file_location(name, os.path.abspath(file))
     parent = name.rpartition(".")[0]
     try:
         if not parent:  # a module that put another object in its own place has a file still

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+import re
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, fields
 from math import isnan
@@ -16,6 +17,7 @@ from .errors import UserError, one_line, unknown
 
 Made = TypeVar("Made")
 
+BUDGETS = re.compile(r"(.*)@(\d+(?:/\d+)*)")
 PLAIN = "int, float, bool, str, Literal of strings, or one of these | None"
 
 
@@ -27,9 +29,15 @@ def split_specs(text: str) -> list[str]:
     return parts
 
 
+def split_budgets(spec: str) -> tuple[str, tuple[int, ...] | None]:
+    """'dpm:order=2@5/6' -> 'dpm:order=2' and (5, 6), the budgets it is wanted at; None without any."""
+    found = BUDGETS.fullmatch(spec)
+    return (found[1], tuple(map(int, found[2].split("/")))) if found else (spec, None)
+
+
 def parse_spec(spec: str) -> tuple[str, dict[str, str]]:
-    """'name:key=value:key=value' -> the name and its options, still text."""
-    name, *rest = spec.split(":")
+    """'name:key=value:key=value' -> the name and its options, still text. spacing=file:PATH keeps its colon."""
+    name, *rest = re.split(r"(?<!:spacing=file):", spec)
     options: dict[str, str] = {}
     for part in rest:
         key, equals, value = part.partition("=")
@@ -76,7 +84,8 @@ def reads_back(part: str, value: Any, kind: Any) -> bool:
     key, _, text = part.partition("=")
     try:
         (spec,) = split_specs(f"name:{part}")
-        return text.isprintable() and parse_spec(spec)[1] == {key: text} and parse_option(key, text, kind) == value
+        plain = text.isprintable() and split_budgets(spec)[1] is None
+        return plain and parse_spec(spec)[1] == {key: text} and parse_option(key, text, kind) == value
     except (UserError, ValueError):
         return False
 
@@ -115,6 +124,12 @@ def check_fields(cls: type, base: type) -> None:
         decorator = "@dataclass(frozen=True, kw_only=True)"
     reserved = {name for name, value in kinds_of(base).items() if ClassVar in (value, get_origin(value))}
     kinds, options = kinds_of(cls), {f.name: f for f in fields(cls)}
+    for each in cls.__mro__[: cls.__mro__.index(base)]:
+        annotated = [name for name in inspect.get_annotations(each) if not _aside(kinds.get(name))]
+        if annotated and "__dataclass_fields__" not in vars(each):
+            raise TypeError(
+                f"{each.__name__} has options ({', '.join(annotated)}) and is no dataclass; write {decorator} above it"
+            )
     for name, field in options.items():
         where = f"{cls.__name__}.{name}"
         if not is_plain(kinds[name]):
@@ -126,9 +141,11 @@ def check_fields(cls: type, base: type) -> None:
         value = inspect.getattr_static(cls, name, field.default)
         if value is not field.default and not isinstance(value, MemberDescriptorType):  # slots=True leaves those
             raise TypeError(f"{where} has a value without a type; write {name}: {shown(kinds[name])} = {value!r}")
-    for name, annotated in kinds.items():
-        if name not in options and ClassVar not in (annotated, get_origin(annotated)) and annotated is not KW_ONLY:
-            raise TypeError(f"{cls.__name__}.{name} is no option yet; decorate the class with {decorator}")
+
+
+def _aside(kind: Any) -> bool:
+    """Whether an annotation makes no option."""
+    return ClassVar in (kind, get_origin(kind)) or kind is KW_ONLY
 
 
 def is_plain(kind: Any) -> bool:
@@ -136,6 +153,13 @@ def is_plain(kind: Any) -> bool:
     if get_origin(inner) is Literal:
         return all(isinstance(choice, str) and reads_back(f"key={choice}", choice, kind) for choice in choices)
     return inner in (int, float, bool, str)
+
+
+def listed_values(kind: Any) -> list[str]:
+    """The values of an option of that type, as text; none where they cannot be listed."""
+    inner = _without_none(kind)
+    values = list(get_args(inner)) if get_origin(inner) is Literal else ["true", "false"] if inner is bool else []
+    return [*values, "none"] if values and inner is not kind else values
 
 
 def _without_none(kind: Any) -> Any:

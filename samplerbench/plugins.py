@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 import traceback
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from functools import partial
@@ -36,8 +37,9 @@ __all__ = ["load_model", "load_plugins"]
 LONGEST = 60  # bytes of a metric's name
 
 
-def load_plugins(named: Iterable[str] = ()) -> Registry:
-    """Every installed plugin, and those that `named` lists: a FILE.py, a FOLDER of them, or an importable module.
+def load_plugins(named: Iterable[str] = (), samplers: Iterable[Sampler] = ()) -> Registry:
+    """Every installed plugin, and those that `named` lists: a FILE.py, a FOLDER of them, or an importable module. And
+    the classes of `samplers`, objects that somebody has made.
 
     A broken installed plugin becomes one of the registry's problems; a broken named one raises PluginError.
     """
@@ -65,7 +67,26 @@ def load_plugins(named: Iterable[str] = ()) -> Registry:
                 module = load()
                 own = frozenset({module.__name__.partition(".")[0]})
                 _register(manager, registry, module, str(getattr(module, "__file__", name)), NAMED, brought, own)
+    for cls in dict.fromkeys(map(type, samplers)):
+        _join_class(registry, cls)
     return registry
+
+
+def _join_class(registry: Registry, cls: type[Sampler]) -> None:
+    """Registers the class of an object, unless it is what its name stands for."""
+    if any(registered.cls is cls for registered in registry.samplers):
+        return
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    where = str(file or f"{cls.__qualname__} as it is defined here")
+    _check(cls, Sampler, where)
+    if file is None:  # no file tells when it changes, so nothing of it is kept for another run
+        unkept = {f"class {cls.__qualname__}": uuid.uuid4().hex}
+        registry.samplers.append(Registered(cls, where, NAMED, (), samplers=registry.samplers, unkept=unkept))
+        return
+    own = frozenset({cls.__module__.partition(".")[0]})
+    for place in code.unheld(cls.__module__, own=own):
+        raise PluginError(f"{place} runs code that no key would hold; {ADVICE}")
+    registry.samplers.append(Registered(cls, where, NAMED, (cls.__module__,), own, samplers=registry.samplers))
 
 
 def load_model(spec: str, plugins: Iterable[str] = ()) -> Model:
@@ -171,8 +192,8 @@ def _check(cls: Any, base: type, distribution: str) -> Any:
     if not _is_subclass(cls, base):
         raise PluginError(f"{distribution}: register() takes a subclass of samplerbench.{base.__name__}, got {cls!r}")
     name: Any = getattr(cls, "name", None)
-    if not isinstance(name, str) or not name or any(c in name for c in ":,= "):
-        raise PluginError(f"{distribution}: {cls.__name__}.name must be a word without ':', ',', '=' or spaces")
+    if not isinstance(name, str) or not name or any(c in name for c in ":,=@ "):
+        raise PluginError(f"{distribution}: {cls.__name__}.name must be a word without ':', ',', '=', '@' or spaces")
     if inspect.isabstract(cls):
         missing = ", ".join(sorted(cls.__abstractmethods__))
         raise PluginError(f"{distribution}: {cls.__name__} does not define {missing}")

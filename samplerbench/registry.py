@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -52,7 +52,8 @@ class Registered:
 
     distribution: 'name version', or the file of a `--plugin`. roots: the modules that its code starts from. own: the
     top-level names of its distribution, whose files count as its code although they are installed. brought: the modules
-    that loading and registering it has loaded. samplers: all that are registered with it.
+    that loading and registering it has loaded. samplers: all that are registered with it. unkept: what stands in its
+    code for a class without a file.
     """
 
     cls: Any
@@ -62,6 +63,7 @@ class Registered:
     own: frozenset[str] = frozenset()
     brought: Set[str] = field(default=frozenset(), repr=False, compare=False)
     samplers: Sequence[Registered] = field(default=(), repr=False, compare=False)
+    unkept: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def code(self) -> dict[str, str]:
@@ -77,7 +79,7 @@ class Registered:
             own = self.own.union(*(other.own for other in self.samplers))
             others = [root for other in self.samplers for root in (*other.roots, *sorted(other.brought))]
             found = code.code_of(*dict.fromkeys([*roots, *others]), own=own, only=only)
-        return found | self._data(BY_NAME in found)
+        return found | self._data(BY_NAME in found) | dict(self.unkept)
 
     def _data(self, of_all: bool) -> dict[str, str]:
         classes = [self.cls, *(other.cls for other in self.samplers if of_all and other.cls is not self.cls)]

@@ -6,14 +6,15 @@ Subclass `Sampler`, decorate with `@dataclass(frozen=True, kw_only=True)`, and r
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .errors import TooFewEvaluations, UserError, unknown
-from .options import check_fields, kinds_of, make, parse_option, reads_back, whole_number
+from .options import check_fields, kinds_of, listed_values, make, parse_option, reads_back, whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,8 +24,18 @@ if TYPE_CHECKING:
     from .diffusion.noise import NoiseSource
     from .diffusion.schedule import NoiseSchedule
 
-__all__ = ["Sampler", "check_options", "make_sampler", "options_of"]
+__all__ = [
+    "OWN_GRID",
+    "Sampler",
+    "check_given",
+    "check_options",
+    "choices_of",
+    "described",
+    "make_sampler",
+    "options_of",
+]
 
+OWN_GRID = "own"  # the spacing of a sampler that has a grid of its own
 FEWEST_PER_STEP = 0.01  # a claim of fewer evaluations a step is taken for one that does not grow
 
 
@@ -40,7 +51,8 @@ class Sampler(ABC):
         depends_on: files and folders that its samples depend on besides the modules it imports, such as a table of
             coefficients: relative to its own file, or absolute. Their bytes count in the key of its results.
     Fields (every sampler has these):
-        spacing: how the grid's times are spaced: a name among `SPACINGS`, or the times themselves, '801/401/1/0'.
+        spacing: how the grid's times are spaced: a name among `SPACINGS`; `own`, by the sampler's method `grid`; the
+            times themselves, '801/401/1/0'; or file:PATH, a file of grids (see `diffusion/grid_file.py`).
         rho: the exponent of karras spacing; None for its default, 7.
         final: where the last step ends: `zero` (the data), `none` (the schedule's smallest time, a little noise left),
             or `denoise`: as `none`, and then one evaluation more gives the predicted x_0. A spacing that ends at the
@@ -58,6 +70,7 @@ class Sampler(ABC):
 
     def __post_init__(self) -> None:
         from .diffusion.grid import FINALS
+        from .diffusion.grid_file import grid_file
         from .diffusion.spacing import SPACINGS, explicit_times
 
         kinds = kinds_of(type(self))
@@ -68,19 +81,22 @@ class Sampler(ABC):
                 raise UserError(f"{where} is a finite number, got {plain}")
             object.__setattr__(self, option.name, plain)
         self.spec()
-        listed = explicit_times(self.spacing)
-        if listed is None and self.spacing not in SPACINGS:
-            raise unknown("spacing", self.spacing, SPACINGS)
+        listed, file = explicit_times(self.spacing), grid_file(self.spacing)
+        if listed is None and file is None and self.spacing not in self.spacings():
+            raise unknown("spacing", self.spacing, self.spacings())
         if self.rho is not None and (self.spacing != "karras" or self.rho <= 0):
             raise UserError(f"{self.name}:rho is a number above 0 that goes with spacing=karras, got {self.rho:g}")
         if self.final not in FINALS:
             raise unknown("final", self.final, FINALS)
-        ends_at_zero = listed[-1] == 0 if listed else SPACINGS[self.spacing].ends_at_zero
+        if self.spacing == OWN_GRID:
+            return  # its grid says where it ends; see `plan_grid`
+        known = file or SPACINGS.get(self.spacing)
+        ends_at_zero = known.ends_at_zero if known else listed is not None and listed[-1] == 0
         if ends_at_zero and self.final == "denoise":
             raise UserError(
                 f"{self.name}: {self.spacing} spacing ends at the data; final=denoise ends where noise is left"
             )
-        if ends_at_zero or (listed and self.final == "zero"):
+        if ends_at_zero or ((listed or file) and self.final == "zero"):
             object.__setattr__(self, "final", "zero" if ends_at_zero else "none")
 
     @property
@@ -123,6 +139,21 @@ class Sampler(ABC):
         `final=denoise` goes through it too.
         """
         return x0
+
+    def grid(self, schedule: NoiseSchedule, steps: int) -> Sequence[float]:
+        """Its own grid, for a sampler that has one: `steps` + 1 decreasing times of the path, from at most
+        `schedule.first_time(self.starts_at_pure_noise)` to 0, the data, or to at least `schedule.t_min` where `final`
+        is not zero. It is used where `spacing` is `own`, which such a sampler makes its default. UserError where there
+        is no such grid.
+        """
+        raise NotImplementedError(f"{self.name} has no grid of its own")
+
+    @classmethod
+    def spacings(cls) -> list[str]:
+        """The names that `spacing` may have: all that are registered, and `own` where it has a grid of its own."""
+        from .diffusion.spacing import SPACINGS
+
+        return [*SPACINGS, *([OWN_GRID] if cls.grid is not Sampler.grid else [])]
 
     @property
     def fewest_steps(self) -> int:
@@ -176,7 +207,8 @@ class Sampler(ABC):
         grid: `grid.times[i]`, `alpha[i]`, `sigma[i]`, `half_log_snr[i]` for i = 0..grid.steps, the noisy end first.
             They are in variance-preserving coordinates, as x is, on every path; `scale[i]` times x is the path's own.
         x: x_T, [B, C, H, W], normal; not to be changed in place.
-        noise: `noise(i)` is fresh standard normal noise of x's shape for step i.
+        noise: `noise(k)` is fresh standard normal noise of x's shape for any whole number k ≥ 0, always the same for the
+            same k. Use as many a step as you need, each once.
         """
 
     def transition(self, eps: Denoiser, grid: TimeGrid, i: int, x: Tensor) -> tuple[Tensor, Tensor | float]:
@@ -210,6 +242,25 @@ def check_options(cls: type[Sampler]) -> None:
     if not isinstance(cls.aliases, tuple) or not all(isinstance(a, str) and a for a in cls.aliases):
         raise TypeError(f"{cls.__name__}.aliases is a tuple of names, ('a', 'b') or ('a',), got {cls.aliases!r}")
     check_fields(cls, Sampler)
+    (spacing,) = (field.default for field in fields(cls) if field.name == "spacing")
+    if (cls.grid is not Sampler.grid) != (spacing == OWN_GRID):
+        raise TypeError(
+            f'{cls.__name__} has a grid of its own; say so by spacing: str = "{OWN_GRID}"'
+            if spacing != OWN_GRID
+            else f"{cls.__name__}.spacing is {OWN_GRID}, and it has no method grid(schedule, steps)"
+        )
+
+
+def check_given(sampler: object) -> None:
+    """Raises UserError where what was given as a sampler is none, or its class could not be registered."""
+    if isinstance(sampler, type) and issubclass(sampler, Sampler):
+        raise UserError(f"{sampler.__name__} is a class; give a sampler, {sampler.__name__}()")
+    if not isinstance(sampler, Sampler):
+        raise UserError(f"a sampler is a name like 'ddim:eta=0.5' or a samplerbench.Sampler, got {sampler!r}")
+    try:
+        check_options(type(sampler))
+    except TypeError as error:
+        raise UserError(str(error)) from None
 
 
 def options_of(cls: type[Sampler]) -> list[Field[Any]]:
@@ -221,3 +272,36 @@ def options_of(cls: type[Sampler]) -> list[Field[Any]]:
 def make_sampler(cls: type[Sampler], options: Mapping[str, Any]) -> Sampler:
     """The sampler of class `cls` with `options`: values of the right type, or text that is read as the field's type."""
     return make(cls, options)
+
+
+def choices_of(cls: type[Sampler]) -> dict[str, list[str]]:
+    """The values that each option may have, as text, where they can be listed."""
+    from .diffusion.grid import FINALS
+
+    found = {"spacing": cls.spacings(), "final": list(FINALS)}
+    for name, kind in kinds_of(cls).items():
+        if listed := listed_values(kind):
+            found[name] = listed
+    return found
+
+
+def described(cls: type[Sampler]) -> dict[str, str]:
+    """What each option does, as the docstrings of the class and those above it say it: 'name: text' or 'one, other:
+    text', up to the next of that sort or the end of the paragraph.
+    """
+    names = {option.name for option in options_of(cls)}
+    found: dict[str, str] = {}
+    for each in cls.__mro__:
+        if not issubclass(each, Sampler):
+            continue
+        for paragraph in re.split(r"\n\s*\n", each.__doc__ or ""):
+            text = " ".join(paragraph.split())
+            heads = [m for m in HEAD.finditer(text) if names.issuperset(m[1].split(", "))]
+            ends = [*(m.start() for m in heads[1:]), len(text)]
+            for head, end in zip(heads, ends, strict=False):
+                for name in head[1].split(", "):
+                    found.setdefault(name, text[head.end() : end].strip())
+    return found
+
+
+HEAD = re.compile(r"(?:(?<=^)|(?<=[.;:] ))(\w+(?:, \w+)*): ")

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .diffusion.denoiser import Epsilon
 from .diffusion.grid import MOST_STEPS, TimeGrid
+from .diffusion.grid_file import grid_file
 from .diffusion.noise import NoiseSource
 from .diffusion.schedule import NoiseSchedule
 from .diffusion.spacing import explicit_times
+from .diffusion.watched import Evaluation, watched
 from .drawing import draw
-from .errors import TooFewEvaluations, UserError
+from .errors import TooFewEvaluations, UserError, contained
 from .options import whole_number
-from .sampler import Sampler
+from .sampler import OWN_GRID, Sampler, check_given
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Samples", "plan_grid", "sample"]
+    from .models.model import Model
+
+__all__ = ["Samples", "fixed_steps", "plan_grid", "sample"]
 
 
 class Samples(NamedTuple):
@@ -30,28 +34,34 @@ class Samples(NamedTuple):
 
 def sample(
     sampler: str | Sampler,
-    eps: Epsilon,
-    schedule: NoiseSchedule,
-    x: Tensor,
+    eps: Epsilon | Model | str,
+    schedule: NoiseSchedule | None = None,
+    x: Tensor | None = None,
     *,
     nfe: int | None = None,
     steps: int | None = None,
     times: Sequence[float] | None = None,
     seed: int = 0,
+    samples: int | None = None,
+    callback: Callable[[Evaluation], object] | None = None,
 ) -> Samples:
-    """Runs a sampler on any function ε(x, t).
+    """Runs a sampler on a model, or on any function ε(x, t).
 
     Args:
         sampler: a `Sampler`, or its name with options as on the command line: 'ddim:eta=0.5'.
-        eps: `eps(x, t)`, x [B, ...] and t a time of `schedule` (a float) -> the predicted noise, of x's shape. x is in
-            variance-preserving coordinates: a network that wants the path's own is asked at `schedule.scale(t) * x`.
-        schedule: the path that `eps` belongs to.
-        x: standard normal noise, [B, ...]: any shape, device and float dtype.
+        eps: a `Model`, or its name as `load_model` takes it, which has its path; or a function `eps(x, t)`, x [B, ...]
+            and t a time of `schedule` (a float) -> the predicted noise, of x's shape. There x is in variance-preserving
+            coordinates: a network that wants the path's own is asked at `schedule.scale(t) * x`.
+        schedule: the path that the function `eps` belongs to.
+        x: standard normal noise, [B, ...]: any shape, device and float dtype. Or, for a model,
+        samples: how many samples to draw, from the x_T that a benchmark starts from with this seed.
         nfe: a budget of evaluations, enforced; or
         steps: the number of steps of the sampler's own grid; or
         times: the decreasing times themselves, the last of which may be 0. Given with `nfe`, that is their budget, by
             which `dpm-solver:mode=fast` chooses the orders of its last steps.
-        seed: of the noise that stochastic samplers add.
+        seed: of the noise that stochastic samplers add, and of x_T where `samples` is given.
+        callback: told of each evaluation as it is made, an `Evaluation` with its number, t, x and predicted x_0: the
+            trajectory.
 
     Raises:
         UserError: unknown sampler or option, budget too small, impossible grid.
@@ -61,17 +71,52 @@ def sample(
         raise UserError("give nfe, steps or times, and no two but times with nfe")
     if steps is not None and times is not None:
         raise UserError("give steps or times, not both")
+    made = _made(sampler)
+    eps, schedule, x = _start(eps, schedule, x, samples, seed)
+    if times is not None:
+        grid = _listed(made, schedule, tuple(float(t) for t in times))
+    else:
+        grid = plan_grid(made, schedule, nfe=nfe, steps=steps)
+    noise = NoiseSource(seed, range(len(x)), x.shape[1:], x.device, x.dtype)
+    epsilon = eps if callback is None else watched(eps, schedule, callback)
+    drawing = draw(made, epsilon, grid, x, noise, budget=nfe)
+    return Samples(drawing.x0, drawing.nfe)
+
+
+def _made(sampler: str | Sampler) -> Sampler:
     if isinstance(sampler, str):
         from .plugins import load_plugins
 
-        sampler = load_plugins().sampler(sampler)
-    if times is not None:
-        grid = _listed(sampler, schedule, tuple(float(t) for t in times))
-    else:
-        grid = plan_grid(sampler, schedule, nfe=nfe, steps=steps)
-    noise = NoiseSource(seed, range(len(x)), x.shape[1:], x.device, x.dtype)
-    drawing = draw(sampler, eps, grid, x, noise, budget=nfe)
-    return Samples(drawing.x0, drawing.nfe)
+        return load_plugins().sampler(sampler)
+    check_given(sampler)
+    return sampler
+
+
+def _start(
+    eps: Epsilon | Model | str, schedule: NoiseSchedule | None, x: Tensor | None, samples: int | None, seed: int
+) -> tuple[Epsilon, NoiseSchedule, Tensor]:
+    """The ε function, its path, and x_T."""
+    from .models.model import Model
+
+    if isinstance(eps, str):
+        from .plugins import load_model
+
+        eps = load_model(eps)
+    if (x is None) == (samples is None):
+        raise UserError("give x, or samples, how many to draw")
+    if not isinstance(eps, Model):
+        if schedule is None or x is None:
+            raise UserError("a function ε goes with its schedule and x; a model needs neither")
+        return eps, schedule, x
+    if schedule is not None:
+        raise UserError("a model has its own schedule; leave it out")
+    if x is None:
+        assert samples is not None
+        if samples < 1:
+            raise UserError(f"samples is at least 1, got {samples}")
+        place = next(eps.predictor.parameters()).device
+        x = NoiseSource(seed, range(samples), eps.sample_shape, place).x_T()
+    return eps.epsilon(), eps.schedule, x
 
 
 def plan_grid(sampler: Sampler, schedule: NoiseSchedule, nfe: int | None = None, steps: int | None = None) -> TimeGrid:
@@ -80,35 +125,65 @@ def plan_grid(sampler: Sampler, schedule: NoiseSchedule, nfe: int | None = None,
     Raises TooFewEvaluations where the budget is too small for the sampler, UserError where the grid is impossible, and
     ValueError where what the sampler claims is.
     """
-    listed = explicit_times(sampler.spacing)
-    extra = 1 if sampler.final == "denoise" else 0
+    listed, file = explicit_times(sampler.spacing), grid_file(sampler.spacing)
+    extra, most = 1 if sampler.final == "denoise" else 0, None
     if nfe is not None:
         if nfe < 1:
             raise UserError(f"nfe is at least 1, got {nfe}")
         if nfe <= extra:
             raise TooFewEvaluations(f"{sampler.name} with final=denoise needs more than {nfe} evaluations")
-        steps = whole_number(f"{sampler.name}.steps({nfe - extra})", sampler.steps(nfe - extra), 1)
-        if steps > MOST_STEPS:
-            raise ValueError(f"{sampler.name}.steps({nfe - extra}) is {steps}, more than a grid can have, {MOST_STEPS}")
-        if listed is not None:
-            if len(listed) - 1 > steps:
-                raise TooFewEvaluations(f"{len(listed) - 1} steps of listed times need more than {nfe} evaluations")
-            steps = len(listed) - 1
-    assert steps is not None
-    start = schedule.first_time(sampler.starts_at_pure_noise)
+        most = whole_number(f"{sampler.name}.steps({nfe - extra})", sampler.steps(nfe - extra), 1)
+        if most > MOST_STEPS:
+            raise ValueError(f"{sampler.name}.steps({nfe - extra}) is {most}, more than a grid can have, {MOST_STEPS}")
+    if file is not None:
+        listed = file.times(schedule, nfe, steps)
     if listed is not None:
-        _listed(sampler, schedule, listed)
+        grid = _listed(sampler, schedule, listed)
+        if most is not None and grid.steps > most and not sampler.adaptive:
+            raise TooFewEvaluations(f"{grid.steps} steps of listed times need more than {nfe} evaluations")
+        if steps is not None and grid.steps != steps and not sampler.adaptive:
+            raise UserError(f"spacing={sampler.spacing} lists {grid.steps} steps, not {steps}")
+        return grid
+    start = schedule.first_time(sampler.starts_at_pure_noise)
     if sampler.adaptive:
-        return TimeGrid(schedule, listed or (start, schedule.t_min))
+        return TimeGrid(schedule, (start, schedule.t_min))
+    steps = most if steps is None else steps
+    assert steps is not None
     _check_enough(sampler, steps)
+    if sampler.spacing == OWN_GRID:
+        return _own(sampler, schedule, steps)
     return TimeGrid.make(schedule, steps, sampler.spacing, sampler.final, sampler.rho, start)
+
+
+def fixed_steps(sampler: Sampler) -> list[int] | None:
+    """The numbers of steps that its grids can have where they are listed, or from a file; None for any number."""
+    listed, file = explicit_times(sampler.spacing), grid_file(sampler.spacing)
+    if listed is not None:
+        return [len(listed) - 1]
+    return None if file is None else file.steps
+
+
+def _own(sampler: Sampler, schedule: NoiseSchedule, steps: int) -> TimeGrid:
+    """The sampler's own grid. Raises ValueError where it is not what it must be, UserError where it is none here."""
+    with contained(f"{sampler.name}.grid"):
+        given = [float(t) for t in sampler.grid(schedule, steps)]
+    if len(given) != steps + 1:
+        raise ValueError(f"{sampler.name}.grid gives {len(given)} times for {steps} steps, expected {steps + 1}")
+    ends = schedule.first_time(sampler.starts_at_pure_noise), schedule.t_min
+    times = tuple(next((end for end in ends if abs(t - end) <= 1e-6 * end), t) for t in given)  # without rounding
+    if (times[-1] == 0) != (sampler.final == "zero"):
+        where = "at 0, the data" if times[-1] == 0 else f"at {times[-1]:g}, above the data"
+        what = 'final: str = "zero"' if times[-1] == 0 else 'final: str = "none"'
+        raise UserError(f"{sampler.name}.grid ends {where}, and final is {sampler.final}; such a sampler has {what}")
+    return _listed(sampler, schedule, times)
 
 
 def _listed(sampler: Sampler, schedule: NoiseSchedule, times: tuple[float, ...]) -> TimeGrid:
     """The grid of listed times. Raises UserError where they are none, or none for this sampler."""
     grid, start = TimeGrid(schedule, times), schedule.first_time(sampler.starts_at_pure_noise)
     if times[0] > start:
-        raise UserError(f"{sampler.name} cannot start at time {times[0]:g}, where α = 0; start at {start:g} or below")
+        alpha = f"α is {float(schedule.alpha(times[0])):.2g}"
+        raise UserError(f"{sampler.name} cannot start at time {times[0]:g}, where {alpha}; start at {start:g} or below")
     if sampler.adaptive and grid.steps > 1:
         raise UserError(f"{sampler.name} chooses its own times between the first and the last; list those two")
     if not sampler.adaptive:

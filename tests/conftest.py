@@ -19,6 +19,11 @@ os.environ["COLUMNS"] = "160"
 torch.set_num_threads(1)  # the tensors are small; more threads only get in each other's way
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Many a test has cells that fail; what it expects of them it says itself."""
+    config.addinivalue_line("filterwarnings", "ignore::samplerbench.errors.FailedCells")
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test finds the shards of another, or of the person who runs it."""

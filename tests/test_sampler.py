@@ -297,7 +297,7 @@ def bad_classes():
         Named: "Named.name cannot be an option",
         Method: "Method.steps cannot be an option",
         Letters: "Letters.aliases is a tuple of names",
-        Undecorated: "Undecorated.order is no option yet; decorate the class",
+        Undecorated: "Undecorated has options \\(order\\) and is no dataclass; write @dataclass",
         Unannotated: "Unannotated.rate has a value without a type; write rate: float = 0.75",
         Unknown: "the types of Unknown's options cannot be read: NameError: name 'Nothing' is not defined",
     }

@@ -42,6 +42,9 @@ class Listener:
     def notice(self, text: str) -> None:
         """Something the user should know."""
 
+    def end(self, status: str) -> None:
+        """The run is finished, interrupted or aborted."""
+
 
 @dataclass
 class Outcome:

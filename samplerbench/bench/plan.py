@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import torch
 
 from ..code import code_sha256
 from ..diffusion.grid import MOST_STEPS, TimeGrid
+from ..diffusion.grid_file import FILE
 from ..diffusion.spacing import explicit_times
 from ..errors import UserError, contained, one_line, unknown
-from ..files import content_key
+from ..files import content_key, sha256
 from ..metrics.extractors import LoadedExtractor
 from ..models.model import Model
+from ..options import split_budgets
 from ..registry import Registry
 from ..sampler import Sampler
 from ..sampling import plan_grid
@@ -32,7 +35,7 @@ class RunConfig:
     """What a run was asked to do; checked when made.
 
     Attributes:
-        samplers: specs such as 'ddim:eta=0.5'.
+        samplers: specs such as 'ddim:eta=0.5'; 'dpm:order=2@5/6' is wanted at the values 5 and 6 alone.
         axis: whether `values` are budgets of evaluations (`nfe`) or grid steps (`steps`).
         samples: how many samples a cell draws, with indices 0..samples-1.
         batch_size: None picks 128 on a CPU, 512 on a GPU.
@@ -104,24 +107,36 @@ class Planned:
         return self.cell.label
 
 
-def chosen_samplers(specs: Iterable[str], registry: Registry) -> dict[str, Sampler]:
-    """The samplers asked for by their specs, duplicates left out. Raises UserError for one that there is not."""
-    made = map(registry.sampler, specs)
-    return {Sampler.spec(sampler): sampler for sampler in made}
+def chosen_samplers(config: RunConfig, registry: Registry) -> dict[str, tuple[Sampler, tuple[int, ...]]]:
+    """The samplers asked for, by their specs, each with the budgets, or steps, that it is wanted at. Raises UserError
+    for one that there is not, and for 'SPEC@BUDGETS' that are none of the run's.
+    """
+    every, found = tuple(sorted(set(config.values))), dict[str, tuple[Sampler, tuple[int, ...]]]()
+    for text in config.samplers:
+        spec, only = split_budgets(text)
+        for value in only or ():
+            if value not in every:
+                listed = ",".join(map(str, every))
+                raise UserError(f"'{text}': {value} is not among --{config.axis} {listed}")
+        sampler = registry.sampler(spec)
+        name = Sampler.spec(sampler)
+        before = found[name][1] if name in found else ()
+        found[name] = sampler, tuple(sorted({*before, *(every if only is None else only)}))
+    return found
 
 
 def plan_cells(
     config: RunConfig,
-    samplers: Mapping[str, Sampler],
+    samplers: Mapping[str, tuple[Sampler, tuple[int, ...]]],
     registry: Registry,
     model: Model,
     extractor: LoadedExtractor,
     device: str,
 ) -> list[Planned]:
-    """Every sampler on every budget, in the order asked for. Raises UserError for listed times that no budget makes a
-    grid.
+    """Every sampler on every budget that it is wanted at, in the order asked for. Raises UserError for listed times
+    that no budget makes a grid.
     """
-    for spec, sampler in samplers.items():
+    for spec, (sampler, _) in samplers.items():
         listed = explicit_times(sampler.spacing)
         if listed is not None:
             try:
@@ -131,14 +146,14 @@ def plan_cells(
     core = code_sha256("samplerbench.bench.worker")
     grids = {
         (spec, value): _grid(sampler, value, config.axis, model)
-        for spec, sampler in samplers.items()
-        for value in sorted(set(config.values))
+        for spec, (sampler, values) in samplers.items()
+        for value in values
     }
     plan = []
     # only now is code hashed: all of it has planned, and loaded what it may
-    codes = {spec: _code(sampler, registry) for spec, sampler in samplers.items()}
+    codes = {spec: _code(sampler, registry) for spec, (sampler, _) in samplers.items()}
     for (spec, value), (times, claimed, reason, details) in grids.items():
-        sampler = samplers[spec]
+        sampler, _ = samplers[spec]
         cell = Cell(
             model=model.sha256,
             sampler=spec,
@@ -159,8 +174,10 @@ def plan_cells(
 
 
 def _code(sampler: Sampler, registry: Registry) -> str:
-    """The hash of a sampler's code, with that of its spacing where it is a plugin's."""
+    """The hash of a sampler's code, with that of its spacing where it is a plugin's, or of its file of grids."""
     code = registry.entry(sampler.name).code_sha256
+    if sampler.spacing.startswith(FILE):
+        return content_key([code, sha256(Path(sampler.spacing.removeprefix(FILE)))])
     if sampler.spacing in {r.cls.name for r in registry.spacings}:
         return content_key([code, registry.find("spacings", sampler.spacing).code_sha256])
     return code
@@ -180,10 +197,15 @@ def _grid(sampler: Sampler, value: int, axis: Axis, model: Model) -> tuple[tuple
         return None, 0, one_line(error), traceback.format_exc()
 
 
-def split_values(text: str | Sequence[int], axis: str) -> tuple[int, ...]:
-    """'5,10' or [5, 10] -> (5, 10)."""
+def split_values(text: int | str | Sequence[int], axis: str) -> tuple[int, ...]:
+    """'5,10', [5, 10] or 5 -> a tuple. Raises UserError for what is no whole number."""
+    if isinstance(text, int):
+        text = [text]
     if not isinstance(text, str):
-        return tuple(int(value) for value in text)
+        try:
+            return tuple(operator.index(value) for value in text)
+        except TypeError:
+            raise UserError(f"{axis} is whole numbers, like [5, 10, 20], got {text!r}") from None
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:

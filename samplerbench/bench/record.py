@@ -159,7 +159,7 @@ def metrics_in(columns: Sequence[str]) -> list[str]:
 COLUMNS = {
     "model": "name of the model",
     "sampler": "the sampler as on the command line, options that differ from their defaults only",
-    "spacing": "how the grid's times are spaced",
+    "spacing": "how the grid's times are spaced; own is by the sampler itself, file:PATH by a file of grids",
     "final": "where the last step ends: zero (the data), none (the schedule's smallest time), or denoise (as none, and "
     "one evaluation more predicts the data)",
     "budget": "network evaluations allowed (empty with --steps)",

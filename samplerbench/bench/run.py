@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..devices import resolve_device
-from ..errors import UserError, one_line, unknown
+from ..errors import UserError, one_line
 from ..files import content_key
 from ..folders import shard_cache
 from ..images import sample_grid
 from ..metrics.measured import Unmeasurable
-from ..options import split_specs
+from ..models.model import Model
 from ..plugins import load_plugins
 from ..registry import Registry
+from ..sampler import Sampler
 from ..settings import full_precision
 from .cell import Axis
 from .environment import environment, hardware
@@ -31,70 +33,14 @@ from .record import COLUMNS, SCHEMA, Record, columns_of
 from .references import find_reference
 from .shards import ShardCache
 from .store import Store
+from .telling import Logged, Several
 from .trajectory import SAMPLES, trajectory
 from .worker import Worker
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["BenchmarkRun", "default_out", "records_frame", "run"]
-
-
-def run(
-    samplers: str | Sequence[str],
-    *,
-    nfe: str | Sequence[int] | None = None,
-    steps: str | Sequence[int] | None = None,
-    out: str | Path | None = None,
-    metrics: str | Sequence[str] = "fid",
-    plugins: Sequence[str] = (),
-    listener: Listener | None = None,
-    **options: Any,
-) -> DataFrame:
-    """Runs samplers against a model and returns the table of results; what `samplerbench run` does.
-
-    Args:
-        samplers: 'ddim,dpm:order=1' or a list of such.
-        nfe: budgets of network evaluations, '5,10' or [5, 10]; the default is 5, 10, 20, 50. Or
-        steps: grid steps, as papers count.
-        out: folder for results.csv, run.json and samples; by default a new one under results/. A run that was stopped
-            goes on when its folder is named again.
-        metrics: 'fid,kid' or a list of names; see `samplerbench list metrics`.
-        plugins: FILE.py, FOLDER or module names with samplers, metrics, models, … of your own.
-        listener: told of progress.
-        options: the other fields of `RunConfig`: model, samples, seed, batch_size, device, dtype, extractor,
-            extractor_weights, reference, data_root, cache, fresh.
-
-    Returns:
-        One row a cell with the columns of `samplerbench.bench.record.COLUMNS` and four a metric: its name, and that
-        with `_se`, `_n` and `_sha256`; skipped and failed cells are rows too.
-
-    Raises:
-        UserError: bad input; nothing was run.
-    """
-    names = split_specs(samplers) if isinstance(samplers, str) else list(samplers)
-    known = [name for name in RunConfig.__dataclass_fields__ if name not in GIVEN]
-    for name in options:
-        if name not in known:
-            raise unknown("option of run", name, [*known, "nfe", "steps", "out", "metrics", "plugins", "listener"])
-    for name in ("cache", "extractor_weights", "data_root"):
-        if options.get(name) is not None:
-            options[name] = Path(options[name])
-    if options.get("reference") is not None:
-        options["reference"] = str(options["reference"])
-    config = RunConfig(
-        samplers=tuple(names),
-        plugins=tuple(plugins),
-        metrics=split_names(metrics),
-        **axis_of(nfe, steps),
-        **options,
-    )
-    benchmark = BenchmarkRun(config, Path(out) if out else default_out(), listener or Listener())
-    benchmark.execute()
-    return records_frame(benchmark.records, config.metrics)
-
-
-GIVEN = ("samplers", "values", "axis", "metrics", "plugins")  # fields of a RunConfig that `run` has arguments for
+__all__ = ["BenchmarkRun", "axis_of", "default_out", "records_frame", "split_names"]
 
 
 def split_names(text: str | Sequence[str]) -> tuple[str, ...]:
@@ -103,7 +49,7 @@ def split_names(text: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def axis_of(nfe: str | Sequence[int] | None, steps: str | Sequence[int] | None) -> dict[str, Any]:
+def axis_of(nfe: int | str | Sequence[int] | None, steps: int | str | Sequence[int] | None) -> dict[str, Any]:
     """The `axis` and `values` of a RunConfig from the two ways to give them."""
     if nfe is not None and steps is not None:
         raise UserError("give --nfe (budgets of evaluations) or --steps (grid steps), not both")
@@ -129,23 +75,41 @@ def records_frame(records: Sequence[Record], metrics: Sequence[str]) -> DataFram
 class BenchmarkRun:
     """A run that is ready: everything was loaded and checked, the cells are planned, nothing is written yet.
 
+    Args:
+        samplers: those of the config that are objects, whose classes need not be registered.
+        model: that of the config where it is an object; a copy of it is run.
+
     Attributes:
         cells: what will be run. records: what has been, in the same order. broken: how many cells failed, or a metric
             of theirs.
     """
 
-    def __init__(self, config: RunConfig, out: Path, listener: Listener) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        out: Path,
+        listener: Listener,
+        samplers: Sequence[Sampler] = (),
+        model: Model | None = None,
+    ) -> None:
+        listener = Several([Logged(), listener])
         self.config, self.listener = config, listener
         self.store = Store(out, listener.notice)
         self.records: list[Record] = []
         self.broken = 0
-        self.registry: Registry = load_plugins(config.plugins)
+        self.registry: Registry = load_plugins(config.plugins, samplers)
         for text in [*map(str, self.registry.problems), *self.registry.notices()]:
             listener.notice(text)
-        samplers = chosen_samplers(config.samplers, self.registry)
+        chosen = chosen_samplers(config, self.registry)
         self.metrics = [self.registry.metric(name) for name in config.metrics]
         self.device = resolve_device(config.device)
-        self.model = self.registry.model(config.model)
+        if model is None:
+            self._load: Callable[[], Model] = lambda: self.registry.model(config.model, self.model.sha256)
+            self.model = self.registry.model(config.model)
+        else:
+            untouched = copy.deepcopy(model)
+            self._load = lambda: copy.deepcopy(untouched)
+            self.model = self._load()
         name = self.model.extractor if config.extractor is None else config.extractor
         if name is None:
             raise UserError(f"model '{self.model.name}' names no feature extractor; choose one with --extractor")
@@ -154,7 +118,7 @@ class BenchmarkRun:
             if metric.needs_classes and not self.extractor.classes:
                 raise UserError(f"{metric.name} needs classes, and extractor '{self.extractor.spec}' has no classifier")
         self.reference = find_reference(config, self.model, self.extractor, self.device, listener.notice)
-        self.cells = plan_cells(config, samplers, self.registry, self.model, self.extractor, self.device)
+        self.cells = plan_cells(config, chosen, self.registry, self.model, self.extractor, self.device)
 
     def execute(self) -> None:
         """Runs every cell that the folder has no finished row of; each one's row is on disk before the next starts. On
@@ -172,7 +136,7 @@ class BenchmarkRun:
         folder = config.cache or shard_cache()
         worker = Worker(
             model=self.model,
-            reload=lambda: self.registry.model(config.model, self.model.sha256),
+            reload=self._load,
             extractor=self.extractor,
             make=self.registry.sampler,
             device=self.device,
@@ -223,7 +187,7 @@ class BenchmarkRun:
         }
         others = [r for r in earlier if _identity(r) not in planned]
         self.store.replace([*others, *(finished[i] for i in planned if i in finished)], config.metrics)
-        self.store.write_run(self._description("running"))
+        self.store.write_run(self.description("running"))
         listener.plan(self.cells, config.samples)
         try:
             for cell, identity in zip(self.cells, planned, strict=True):
@@ -238,9 +202,11 @@ class BenchmarkRun:
         except BaseException as error:
             with suppress(UserError):  # where the disk is full, say what could not be written first
                 status = "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"
-                self.store.write_run(self._description(status))
+                self.listener.end(status)
+                self.store.write_run(self.description(status))
             raise
-        self.store.write_run(self._description("finished"))
+        self.store.write_run(self.description("finished"))
+        self.listener.end("finished")
 
     def _run(self, executor: Executor, cell: Planned, earlier: Record | None) -> None:
         """Runs a cell. What its row promises is on disk before it."""
@@ -274,7 +240,8 @@ class BenchmarkRun:
             return
         self.store.save_trajectory(record, cell.label, picture, about)
 
-    def _description(self, status: str) -> dict[str, Any]:
+    def description(self, status: str) -> dict[str, Any]:
+        """What run.json says of it."""
         used = {cell.sampler.name: self.registry.entry(cell.sampler.name) for cell in self.cells}
         metrics = {metric.name: (metric, self.registry.metric_entry(metric.name)) for metric in self.metrics}
         extractor = self.registry.find("extractors", self.extractor.extractor.name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,10 +16,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from ..diffusion.denoiser import Time, x0_of
 from ..diffusion.grid import TimeGrid
 from ..diffusion.noise import NoiseSource
-from ..diffusion.schedule import NoiseSchedule
+from ..diffusion.watched import Evaluation, watched
 from ..drawing import draw
 from ..images import quantise
 from .cell import Cell
@@ -35,8 +34,6 @@ SIDE = 64  # pixels; larger images are made smaller
 GAP = 2  # pixels between two images
 FILM = "samplerbench film"  # the entry of the picture that says what is in it
 
-Seen = tuple[int, Tensor]  # the number of an evaluation, and the x_0 that it predicts
-
 
 def trajectory(worker: Worker, cell: Cell, samples: int = SAMPLES) -> tuple[Image.Image, PngInfo]:
     """The picture of a cell's first samples: a row a sample, and as columns x_T, the predicted x_0 of each evaluation,
@@ -48,13 +45,17 @@ def trajectory(worker: Worker, cell: Cell, samples: int = SAMPLES) -> tuple[Imag
     assert cell.times is not None
     schedule = copy.deepcopy(worker.model.schedule)
     noise = NoiseSource(cell.seed, range(samples), worker.model.sample_shape, worker.device, worker.state_dtype)
-    recorder = _Recorder(worker.epsilon, schedule, samples)
-    x_T = noise.x_T()
+    seen: list[tuple[int, Tensor]] = []
+
+    def keep(told: Evaluation) -> None:
+        if told.x0 is not None and len(told.x0) == samples:
+            seen.append((told.number, told.x0))
+
+    epsilon, x_T = watched(worker.epsilon, schedule, keep), noise.x_T()
     try:
-        drawn = draw(worker.make(cell.sampler), recorder, TimeGrid(schedule, cell.times), x_T, noise, cell.budget)
+        drawn = draw(worker.make(cell.sampler), epsilon, TimeGrid(schedule, cell.times), x_T, noise, cell.budget)
     finally:
         worker.heal()
-    seen = recorder.seen
     if len(seen) > MOST:
         seen = [seen[k] for k in sorted({round(k) for k in np.linspace(0, len(seen) - 1, MOST)})]
     frames = [x_T, *(predicted for _, predicted in seen), drawn.x0]
@@ -81,46 +82,3 @@ def film(frames: Tensor, evaluations: list[int]) -> tuple[Image.Image, PngInfo]:
     about = PngInfo()
     about.add_text(FILM, json.dumps({"height": height, "width": width, "gap": GAP, "evaluations": evaluations}))
     return Image.fromarray(canvas[..., 0] if channels == 1 else canvas), about
-
-
-class _Recorder:
-    """An ε function that keeps what it predicts x_0 to be; whatever else the function has is handed through."""
-
-    def __init__(self, epsilon: Any, schedule: NoiseSchedule, samples: int, seen: list[Seen] | None = None) -> None:
-        self._epsilon, self._schedule, self._samples = epsilon, schedule, samples
-        self.seen: list[Seen] = [] if seen is None else seen
-        self._asked = 0
-        # there where the function has them: `Epsilon` says what they are
-        if hasattr(epsilon, "x0"):
-            self.x0 = self._x0
-        if hasattr(epsilon, "with_range"):
-            self.with_range = self._with_range
-        if hasattr(epsilon, "relabelled"):
-            self.relabelled = lambda rule: _Recorder(epsilon.relabelled(rule), schedule, samples, self.seen)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._epsilon, name)
-
-    def __call__(self, x: Tensor, t: Time) -> Tensor:
-        eps: Tensor = self._epsilon(x, t)
-        self._keep_eps(x, t, eps)
-        return eps
-
-    def _x0(self, x: Tensor, t: Time) -> Tensor:
-        predicted: Tensor = self._epsilon.x0(x, t)
-        self._keep(predicted)
-        return predicted
-
-    def _with_range(self, x: Tensor, t: Time) -> tuple[Tensor, Tensor | None]:
-        eps, place = self._epsilon.with_range(x, t)
-        self._keep_eps(x, t, eps)
-        return eps, place
-
-    def _keep_eps(self, x: Tensor, t: Time, eps: Tensor) -> None:
-        blind = not isinstance(t, Tensor) and float(self._schedule.alpha(t)) == 0
-        self._keep(None if blind else x0_of(x, eps, self._schedule, t))
-
-    def _keep(self, predicted: Tensor | None) -> None:
-        self._asked += 1
-        if predicted is not None and len(predicted) == self._samples:
-            self.seen.append((self._asked, predicted))

@@ -15,10 +15,10 @@ from torch import Tensor
 from ..diffusion.denoiser import Time
 from ..diffusion.grid import TimeGrid
 from ..diffusion.schedule import NoiseSchedule
-from ..diffusion.spacing import SPACINGS, explicit_times
+from ..diffusion.spacing import SPACINGS
 from ..errors import UserError, one_line
 from ..sampler import Sampler
-from ..sampling import plan_grid
+from ..sampling import fixed_steps, plan_grid
 from . import claims
 from .finding import Failed, Inapplicable
 from .kinds import FAMILIES
@@ -71,8 +71,7 @@ def starts(sampler: Sampler, path: NoiseSchedule) -> str:
     """Where nothing is left of the data at the start: x_0 is finite, and the limit of starts ever nearer to there."""
     if not path.reaches_pure_noise:
         raise Inapplicable("something of the data is left at its start")
-    listed = explicit_times(sampler.spacing)
-    if listed is not None:
+    if fixed_steps(sampler):
         raise Inapplicable("its times are listed")
     noise, steps = noise_of(50, seed=3), max(13, sampler.fewest_steps)
     grid = plan_grid(sampler, path, steps=steps)
@@ -92,7 +91,7 @@ def starts(sampler: Sampler, path: NoiseSchedule) -> str:
 
 def spacings(sampler: Sampler, *on: NoiseSchedule) -> str:
     """It runs on every spacing, on every path given, at the times that the spacing gives."""
-    if explicit_times(sampler.spacing):
+    if fixed_steps(sampler):
         raise Inapplicable("its times are listed")
     visited: list[float] = []
 

@@ -25,21 +25,12 @@ from ..diffusion.vp import (
     scaled_linear_schedule,
     sigmoid_schedule,
 )
-from ..models.preconditioning import PREDICTIONS, Label, Preconditioning
+from ..models.preconditioning import MEANINGS, PREDICTIONS, Label, Preconditioning
 
 __all__ = ["DECLARED", "Reading", "alternatives", "declared"]
 
 DECLARED = "declared"
 THOUSAND = 1000  # the labels of a continuous path are taken for so many
-MEANINGS = {
-    "epsilon": "ε",
-    "v": "v = α ε - σ x_0",
-    "x0": "x_0",
-    "score": "the score, -ε/σ",
-    "velocity": "the velocity ε - x_0",
-    "velocity-to-data": "the velocity x_0 - ε",
-    "edm": "EDM's F",
-}
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,11 +12,10 @@ from torch import Tensor
 from ..diffusion.grid import TimeGrid
 from ..diffusion.noise import NoiseSource
 from ..diffusion.schedule import NoiseSchedule
-from ..diffusion.spacing import explicit_times
 from ..diffusion.vp import VPSchedule, linear_schedule
 from ..drawing import Drawing, draw
 from ..sampler import Sampler
-from ..sampling import plan_grid
+from ..sampling import fixed_steps, plan_grid
 from .mixture import GaussianMixture
 
 __all__ = ["CONTINUOUS", "DISCRETE", "noise_of", "quadratic_grid", "run", "some_grid"]
@@ -52,8 +51,8 @@ def noise_of(
 
 def some_grid(sampler: Sampler, schedule: NoiseSchedule = DISCRETE, steps: int = 12) -> TimeGrid:
     """A grid of the sampler's own, of `steps` steps, or of as many as its fewest are, or as its times are."""
-    listed = explicit_times(sampler.spacing)
-    return plan_grid(sampler, schedule, steps=max(steps, sampler.fewest_steps) if listed is None else len(listed) - 1)
+    fixed = fixed_steps(sampler)
+    return plan_grid(sampler, schedule, steps=fixed[-1] if fixed else max(steps, sampler.fewest_steps))
 
 
 def quadratic_grid(path: NoiseSchedule, steps: int, end: tuple[float, ...] = ()) -> TimeGrid:

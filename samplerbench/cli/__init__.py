@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -13,11 +14,14 @@ import click
 from .. import __version__
 from ..errors import UserError
 from .check import check
+from .cite import cite
 from .compare import compare
 from .export_results import export_results
+from .help import WIDTH, write_commands
 from .info import info
 from .list import list_
 from .models import models
+from .new import new
 from .plot import plot
 from .reference import reference
 from .report import report
@@ -25,13 +29,22 @@ from .run import run
 from .table import table
 from .train import train
 
-__all__ = ["cli", "main"]
+__all__ = ["cli", "ended", "main", "within"]
 
 
 class Inner(Exception):
     """Something raised inside a command that click would take for the end of its input, or that would end the program
     without a word; the cause says what.
     """
+
+
+@contextmanager
+def within() -> Iterator[None]:
+    """Around what a command does."""
+    try:
+        yield
+    except (EOFError, OSError, SystemExit) as error:
+        raise Inner from error
 
 
 class Commands(click.Group):
@@ -47,20 +60,25 @@ class Commands(click.Group):
                 )
         return super().parse_args(ctx, args)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_commands(self, ctx, formatter)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with within():
             return super().invoke(ctx)
-        except (EOFError, OSError, SystemExit) as error:
-            raise Inner from error
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDTH})
 @click.version_option(__version__, prog_name="samplerbench")
 def cli() -> None:
-    """Benchmarks diffusion samplers: network evaluations against FID."""
+    """Benchmarks diffusion samplers: network evaluations against FID.
+
+    Start with `samplerbench run --samplers ddim,dpm`, or with `samplerbench new my-method` for a sampler of your own.
+    """
 
 
-for command in (run, table, compare, report, plot, export_results, check, list_, models, train, reference, info):
+COMMANDS = (run, table, compare, report, plot, export_results, cite, new, check, list_, models, train, reference, info)
+for command in COMMANDS:
     cli.add_command(command)
 
 
@@ -90,8 +108,13 @@ def main() -> None:
 
 def _status() -> int:
     """Runs the command and says how it ended."""
+    return ended(lambda: int(cli.main(standalone_mode=False) or 0))
+
+
+def ended(call: Callable[[], int]) -> int:
+    """The exit status of what a command does; what stops it is said on standard error."""
     try:
-        return int(cli.main(standalone_mode=False) or 0)
+        return call()
     except click.ClickException as error:
         with suppress(OSError):
             error.show()
@@ -103,13 +126,16 @@ def _status() -> int:
         _say("Interrupted.")
         return 130
     except Inner as inner:
-        cause = inner.__cause__
-        if isinstance(cause, SystemExit) and isinstance(cause.__context__, BrokenPipeError):  # rich's way to say so
-            cause = cause.__context__
-        if isinstance(cause, OSError):
-            return _of_os(cause)
-        _say("".join(traceback.format_exception(cause)))
-        return 1
+        return _of_inner(inner.__cause__)
+
+
+def _of_inner(cause: BaseException | None) -> int:
+    if isinstance(cause, SystemExit) and isinstance(cause.__context__, BrokenPipeError):  # rich's way to say so
+        cause = cause.__context__
+    if isinstance(cause, OSError):
+        return _of_os(cause)
+    _say("".join(traceback.format_exception(cause)))
+    return 1
 
 
 def _of_os(error: OSError) -> int:

@@ -7,17 +7,21 @@ from pathlib import Path
 import click
 
 from ..errors import UserError
+from .complete import plugin_option, samplers_of
+from .help import Command
 
 
-@click.command()
-@click.argument("samplers", required=False, metavar="[NAME[:key=value]…,…]")
-@click.option(
-    "--plugin",
-    "plugins",
-    multiple=True,
-    metavar="FILE.py|FOLDER|MODULE",
-    help="Samplers, paths and model formats of your own.",
+@click.command(
+    cls=Command,
+    groups={"Of samplers": ["paths"], "Of a model": ["model", "data", "data_root", "samples", "seed", "device"]},
+    examples=[
+        "samplerbench check --plugin mine.py",
+        "samplerbench check ddim,dpm:order=3 --paths all",
+        "samplerbench check --model fashion-mnist",
+    ],
 )
+@click.argument("samplers", required=False, metavar="[NAME[:key=value]…,…]", shell_complete=samplers_of)
+@plugin_option("Samplers, paths and model formats of your own.")
 @click.option(
     "--paths",
     metavar="all|NAME,…",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import UserError
+from .help import Command
 
 if TYPE_CHECKING:
     from ..report.compare import Family
@@ -28,7 +29,19 @@ def _uncollected() -> Iterator[None]:
         gc.enable()
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    groups={
+        "What is compared": ["metric", "plugins", "baseline", "against", "where"],
+        "How it is judged": ["family", "force", "fail_on_regression"],
+        "How it is shown": ["markdown", "csv_path"],
+    },
+    examples=[
+        "samplerbench compare RUN --baseline ddim",
+        "samplerbench compare OLD NEW --fail-on-regression",
+        "samplerbench compare RUN --against published",
+    ],
+)
 @click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="A B …")
 @click.option("--metric", default="fid", show_default=True, metavar="NAME", help="The column that is compared.")
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE.py|FOLDER|MODULE", help="Metrics of your own.")

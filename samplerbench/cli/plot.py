@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import UserError
+from .help import Command
 
 if TYPE_CHECKING:
     from ..report.figure import Width
     from ..report.view import Cost
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=["samplerbench plot RUN -o fid.pdf", "samplerbench plot RUN -o front.svg --front --against seconds"],
+)
 @click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN …")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The file: .pdf, .svg or .png.")
 @click.option("--metric", default="fid", show_default=True, metavar="NAME", help="What is drawn.")

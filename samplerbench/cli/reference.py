@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import UserError
+from .help import Command
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@click.command()
+@click.command(
+    cls=Command, examples=["samplerbench reference --data photos/ --extractor inception-v3-compat --out photos.npz"]
+)
 @click.option(
     "--data", required=True, metavar="FOLDER|CSV|NPZ|DATASET", help="Real images: files, or a torchvision dataset."
 )

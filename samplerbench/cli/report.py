@@ -7,9 +7,13 @@ from pathlib import Path
 import click
 
 from ..errors import UserError
+from .help import Command
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=["samplerbench report RUN -o report.html", "samplerbench report RUN bundle.zip --baseline ddim"],
+)
 @click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN …")
 @click.option(
     "-o", "--out", default="report.html", show_default=True, type=click.Path(path_type=Path), help="The file to write."

@@ -6,13 +6,47 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ..errors import UserError
+from .complete import complete_from, plugin_option, samplers_of
+from .help import Command
+
+GROUPS = {
+    "What is run": ["samplers", "nfe", "steps", "model", "plugins", "config"],
+    "How samples are drawn": ["samples", "seed", "batch_size", "device", "dtype"],
+    "What is measured": ["metrics", "baseline", "extractor", "extractor_weights", "reference", "data_root"],
+    "Where it goes": ["out", "fresh", "cache", "watch", "quiet", "as_json", "log_json"],
+}
+EXAMPLES = [
+    "samplerbench run --samplers ddim,dpm",
+    "samplerbench run --samplers ddim,dpm:order=3,unipc --nfe 5,10 --metrics fid,kid --baseline ddim",
+    "samplerbench run --plugin mine.py --samplers mine,ddim --baseline ddim --nfe 5,10 --samples 512 --watch",
+    "samplerbench run --config results/earlier/run.json --seed 1",
+]
 
 
-@click.command(context_settings={"show_default": True})
+def _configured(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Makes what the file says the defaults of the other options."""
+    if path is None or ctx.resilient_parsing:
+        return path
+    from ..bench.config import read_config
+
+    aside = ("config", "watch")
+    params = [one for one in ctx.command.params if isinstance(one, click.Option) and one.name not in aside]
+    names = {max(one.opts, key=len).removeprefix("--"): one for one in params}
+    said, ctx.meta["earlier"] = read_config(path, names, [name for name, one in names.items() if one.is_flag])
+    ctx.default_map = {str(names[name].name): value for name, value in said.items()}
+    return path
+
+
+@click.command(cls=Command, groups=GROUPS, examples=EXAMPLES, context_settings={"show_default": True})
 @click.option(
-    "--samplers", required=True, metavar="NAME[:key=value]…,…", help="Samplers to run, with options: ddim:eta=0.5,dpm"
+    "--samplers",
+    required=True,
+    metavar="NAME[:key=value]…,…",
+    shell_complete=samplers_of,
+    help="Samplers to run, with options: ddim:eta=0.5,dpm. One with @5/6 behind is run at these budgets alone.",
 )
 @click.option("--nfe", metavar="N,N,…", help="Budgets of network evaluations.  [default: 5,10,20,50]")
 @click.option(
@@ -24,7 +58,15 @@ from ..errors import UserError
     metavar="NAME|PATH",
     help="A shipped model, or a folder, file, hf:OWNER/NAME or package.module:factory; see `samplerbench list models`.",
 )
-@click.option("--metrics", default="fid", metavar="NAME,…", help="What to measure; see `samplerbench list metrics`.")
+@plugin_option("Samplers, metrics and extractors of your own; may be given several times.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE.toml|run.json",
+    is_eager=True,
+    callback=_configured,
+    help="Options from a file, by their names; those given here come first. run.json of an earlier run repeats it.",
+)
 @click.option("--samples", default=1024, help="Samples a cell.")
 @click.option("--seed", default=0, help="Seed of x_T and of every later draw.")
 @click.option("--batch-size", type=int, help="Samples at once.  [default: 128 on a CPU, 512 on a GPU]")
@@ -33,8 +75,22 @@ from ..errors import UserError
     "--dtype", default="float32", metavar="float32|float64|bfloat16|float16", help="Precision of the network."
 )
 @click.option(
+    "--metrics",
+    default="fid",
+    metavar="NAME,…",
+    shell_complete=complete_from(lambda registry: {r.cls.name for r in registry.metrics}),
+    help="What to measure; see `samplerbench list metrics`.",
+)
+@click.option(
+    "--baseline",
+    metavar="SAMPLER",
+    shell_complete=samplers_of,
+    help="One of the samplers: the others are compared with it, paired, after the table.",
+)
+@click.option(
     "--extractor",
     metavar="NAME[:key=value]…",
+    shell_complete=complete_from(lambda registry: {r.cls.name for r in registry.extractors}),
     help="Feature extractor of the FID; see `samplerbench list extractors`.  [default: the model's own]",
 )
 @click.option(
@@ -48,21 +104,14 @@ from ..errors import UserError
     help="Real images: a file of statistics or of images, or a dataset's name.  [default: the model's own]",
 )
 @click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Folder for results.csv, run.json and samples.  [default: results/DATE-TIME]",
-)
-@click.option(
-    "--plugin",
-    "plugins",
-    multiple=True,
-    metavar="FILE.py|FOLDER|MODULE",
-    help="Samplers, metrics and extractors of your own; may be given several times.",
-)
-@click.option(
     "--data-root",
     type=click.Path(path_type=Path, exists=True),
     help="Where a dataset's files are, for a reference and for metrics of real images.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for results.csv, run.json and samples.  [default: results/DATE-TIME]",
 )
 @click.option("--fresh", is_flag=True, help="Compute everything anew, whatever --out and the cache hold.")
 @click.option(
@@ -70,17 +119,26 @@ from ..errors import UserError
     type=click.Path(path_type=Path),
     help="Folder of finished work.  [default: $SAMPLERBENCH_CACHE, or the one that `samplerbench info` names]",
 )
+@click.option("--watch", is_flag=True, help="Run again whenever a plugin, or a module that it imports, is saved.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of a table.")
+@click.option("--log-json", type=click.Path(path_type=Path), help="Add a line of JSON an event to this file.")
+@click.pass_context
 def run(
+    ctx: click.Context,
+    /,
     samplers: str,
     nfe: str | None,
     steps: str | None,
     metrics: str,
-    out: Path | None,
     plugins: tuple[str, ...],
+    config: Path | None,
+    watch: bool,
+    baseline: str | None,
+    out: Path | None,
     quiet: bool,
     as_json: bool,
+    log_json: Path | None,
     **options: Any,
 ) -> int:
     """Put samplers against a model: FID, or other metrics, for each number of network evaluations.
@@ -88,30 +146,28 @@ def run(
     Writes results.csv (a row as each cell ends), run.json and a picture of samples a cell. A run that was
     stopped goes on when its --out is named again. Exits with 1 where a cell or a metric failed, or none could be run.
     """
-    from ..bench.plan import RunConfig
-    from ..bench.run import BenchmarkRun, axis_of, default_out, records_frame, split_names
-    from ..options import split_specs
-    from ..report.terminal.progress import RunProgress
-    from ..report.terminal.table import print_run
+    if as_json and baseline:
+        raise UserError("--baseline prints a table of differences; leave out --json")
+    from .running import Asked, once
 
-    names = tuple(split_specs(samplers))
-    config = RunConfig(names, **axis_of(nfe, steps), metrics=split_names(metrics), plugins=plugins, **options)
-    with RunProgress(quiet) as progress:
-        benchmark = BenchmarkRun(config, out or default_out(), progress)
-        progress.titles = {metric.name: metric.title for metric in benchmark.metrics}
-        stopped: BaseException | None = None
-        try:
-            benchmark.execute()
-        except (KeyboardInterrupt, UserError) as error:  # what was finished is shown first
-            stopped = error
-    try:
-        if as_json:
-            click.echo(records_frame(benchmark.records, config.metrics).to_json(orient="records", indent=2))
-        elif not quiet:
-            print_run(benchmark)
-    except OSError:  # a full disk behind `>`, or a reader that is gone
-        click.echo(f"what was finished is in {benchmark.store.out}", err=True)
-        raise
-    if stopped:
-        raise stopped
-    return 1 if benchmark.broken or all(record.status != "done" for record in benchmark.records) else 0
+    given = [name for name in ("nfe", "steps") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given:  # of the two what is typed is meant, not what a file says
+        nfe, steps = (nfe if "nfe" in given else None), (steps if "steps" in given else None)
+    asked = Asked.of(
+        samplers,
+        nfe,
+        steps,
+        metrics,
+        options | {"plugins": plugins},
+        out=out,
+        baseline=baseline,
+        quiet=quiet,
+        as_json=as_json,
+        log_json=log_json,
+        earlier=ctx.meta.get("earlier"),
+    )
+    if watch:
+        from .watch import watch as run_again
+
+        return run_again(asked)
+    return once(asked)

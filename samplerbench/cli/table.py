@@ -7,9 +7,13 @@ from pathlib import Path
 import click
 
 from ..errors import UserError
+from .help import Command
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=["samplerbench table results/fashion-mnist", "samplerbench table A B --where samples=1024 --latex"],
+)
 @click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="A B …")
 @click.option("--metric", default="fid", show_default=True, metavar="NAME", help="The column that is shown.")
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE.py|FOLDER|MODULE", help="Metrics of your own.")

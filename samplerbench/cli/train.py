@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from .help import Command
 
-@click.command()
+
+@click.command(cls=Command, examples=["samplerbench train fashion-mnist --set optimiser.steps=1000 --out results/mine"])
 @click.argument("recipe")
 @click.option(
     "--out",

@@ -23,6 +23,8 @@ __all__ = ["SMALLEST_ALPHA", "Array", "NoiseSchedule", "check_numbers"]
 
 Array = NDArray[np.float64]
 SMALLEST_ALPHA = 1e-3  # where a sampler starts that cannot start at α = 0
+FAINTEST_ALPHA = 1e-4  # of a start; below it sampling starts at CLEAR
+CLEAR = -5.1  # a λ (Lu et al. 2022, the authors' code of DPM-Solver); DDPM's schedule starts at -5.06
 
 
 class NoiseSchedule(ABC):
@@ -83,14 +85,24 @@ class NoiseSchedule(ABC):
         return float(self.half_log_snr(self.t_max)) == -inf
 
     def first_time(self, pure_noise: bool) -> float:
-        """Where sampling starts: t_max. Where λ is -∞ there, and a sampler cannot start so (`pure_noise` is false), the
-        last time with a label before it on a discrete path, and the time of α = SMALLEST_ALPHA on a continuous one.
+        """Where sampling starts: t_max, unless α is 0 or faint there.
+
+        At α = 0 only a sampler starts that can (`pure_noise`). Another starts at the last label before it on a discrete
+        path, and at α = SMALLEST_ALPHA on a continuous one. Where α is above 0 and below FAINTEST_ALPHA, as on the
+        squared cosine, a network's error in ε is thousands of times as large in x_0: there all start at the last time,
+        or label, with λ at least CLEAR.
         """
-        if pure_noise or not self.reaches_pure_noise:
+        alpha = float(self.alpha(self.t_max))
+        if alpha >= FAINTEST_ALPHA or (pure_noise and alpha == 0):
             return self.t_max
-        if self.discrete:
+        if alpha == 0 and self.discrete:
             return self.t_max - 1
-        return float(self.time(np.log(SMALLEST_ALPHA) - 0.5 * np.log1p(-(SMALLEST_ALPHA**2))))
+        last = float(self.time(CLEAR if alpha > 0 else _half_log_snr(SMALLEST_ALPHA)))
+        return max(float(np.floor(last)) if self.discrete else last, self.t_min)
+
+
+def _half_log_snr(alpha: float) -> float:
+    return float(np.log(alpha) - 0.5 * np.log1p(-(alpha**2)))
 
 
 def check_numbers(what: str, **values: Any) -> None:

@@ -18,6 +18,8 @@ from .vp import VPSchedule, linear_schedule
 
 __all__ = ["SPACINGS", "Spacing", "check_spacing", "explicit_times", "spaced"]
 
+ROUNDED_ALPHA = 1e-5  # below it the rounding of a float32 x, divided by α, is about a grey level of x_0
+
 
 class Spacing(ABC):
     """One way to space times. Register a class of your own by the hook `samplerbench_spacings`.
@@ -26,11 +28,14 @@ class Spacing(ABC):
         name: what it is called in a sampler's options.
         snapped: whether its times on a discrete schedule are whole numbers; duplicates are moved to the next free one.
         ends_at_zero: whether a grid goes on from its last time to time 0 whatever `final` says.
+        leading: whether on a discrete schedule it takes a share of all labels from the first up, and so visits T in a
+            full chain alone. Then a faint α at T is no reason to start elsewhere: as its authors have it.
     """
 
     name: ClassVar[str]
     snapped: ClassVar[bool] = False
     ends_at_zero: ClassVar[bool] = False
+    leading: ClassVar[bool] = False
 
     @abstractmethod
     def times(self, schedule: NoiseSchedule, count: int, start: float) -> Array:
@@ -46,7 +51,7 @@ class Uniform(Spacing):
     itself is not visited. On a continuous schedule the same as linspace.
     """
 
-    name, snapped = "uniform", True
+    name, snapped, leading = "uniform", True, True
 
     def times(self, schedule: NoiseSchedule, count: int, start: float) -> Array:
         if not schedule.discrete:
@@ -81,7 +86,7 @@ class Quadratic(Spacing):
     0.8·T. On a continuous schedule the same as time-quadratic.
     """
 
-    name, snapped = "quadratic", True
+    name, snapped, leading = "quadratic", True, True
 
     def times(self, schedule: NoiseSchedule, count: int, start: float) -> Array:
         if not schedule.discrete:
@@ -158,6 +163,8 @@ def spaced(
     """
     chosen = SPACINGS[spacing] if rho is None else Karras(rho)
     start = schedule.t_max if start is None else start
+    if chosen.leading and schedule.discrete and float(schedule.alpha(schedule.t_max)) >= ROUNDED_ALPHA:
+        start = schedule.t_max
     snapped = schedule.discrete and chosen.snapped
     if snapped and count > (room := chosen.room(schedule, start)):
         raise UserError(f"{count} distinct times were asked for; {spacing} spacing has {room} on this schedule")
@@ -195,7 +202,7 @@ def _distinct(times: Array) -> Array:
 
 def explicit_times(spacing: str) -> tuple[float, ...] | None:
     """The times of a spacing that is a list, '801/401/1/0'; None where it is a name."""
-    if "/" not in spacing:
+    if "/" not in spacing or spacing.startswith("file:"):  # whose path may have one
         return None
     try:
         return tuple(float(part) for part in spacing.split("/"))

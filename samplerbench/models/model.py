@@ -153,7 +153,7 @@ def _digest(said: Checkpoint, rest: Mapping[str, Any]) -> str:
     """The hash of the files, and of what else makes the model what it is: plain values."""
     digest = hashlib.sha256()
     for file in said.files:
-        digest.update(file.read_bytes())
+        digest.update(Path(file).read_bytes())
     if rest:
         digest.update(json.dumps(dict(rest), sort_keys=True).encode())
     return digest.hexdigest()

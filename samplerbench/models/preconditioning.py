@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from ..diffusion.schedule import Array, NoiseSchedule
 from ..errors import UserError, unknown
 
-__all__ = ["INPUTS", "LABELS", "PREDICTIONS", "Label", "Level", "Preconditioning"]
+__all__ = ["INPUTS", "LABELS", "MEANINGS", "PREDICTIONS", "Label", "Level", "Preconditioning"]
 
 
 def _is_number(value: object) -> bool:
@@ -120,6 +120,17 @@ PREDICTIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 """What an output can mean: `epsilon` (Ho et al. 2020), `v` (Salimans & Ho 2022, §4), `x0`, `score` (Song et al. 2021),
 `velocity` (Liu et al. 2023) and its negative, and `edm`, the F of Karras et al. 2022, table 1.
 """
+
+MEANINGS = {
+    "epsilon": "ε, the noise",
+    "v": "v = α ε - σ x_0",
+    "x0": "x_0, the image",
+    "score": "the score, -ε/σ of the native x_t",
+    "velocity": "the flow's velocity, ε - x_0",
+    "velocity-to-data": "the flow's velocity backwards, x_0 - ε",
+    "edm": "EDM's F",
+}
+"""The same in words."""
 
 INPUTS: dict[str, Callable[[Level, float], Any]] = {
     "native": lambda at, d: at.scale,

@@ -142,6 +142,30 @@ def comparison_captions(comparison: Comparison) -> list[str]:
     return lines
 
 
+VERDICTS = {
+    "better": "better than",
+    "worse": "worse than",
+    "undecided": "not told apart from",
+    "same": "the same as",
+    "unknown": "without an error to compare with",
+}
+
+
+def verdict_lines(comparison: Comparison) -> list[str]:
+    """'mine is better than ddim (quadratic) at 5, 10; not told apart from it at 20.'"""
+    found: dict[str, dict[str, list[str]]] = {}
+    for one in comparison.differences:
+        found.setdefault(one.label, {}).setdefault(one.judged.verdict, []).append(f"{one.asked:g}")
+    lines = []
+    for label, verdicts in found.items():
+        parts = [
+            f"{VERDICTS[verdict]} {'it' if i else comparison.base} at {', '.join(places)}"
+            for i, (verdict, places) in enumerate(verdicts.items())
+        ]
+        lines.append(f"{label} is {'; '.join(parts)}.")
+    return lines
+
+
 def comparison_header(comparison: Comparison) -> list[str]:
     """The names of the columns that `comparison_cells` gives."""
     name = comparison.title

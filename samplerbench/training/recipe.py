@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,10 @@ class Recipe:
                 raise unknown(kind, value, choices)
         if self.extractor is not None:
             load_plugins().make("extractors", self.extractor)
+        if self.kind == "classifier":
+            for f in fields(self):
+                if f.name in OF_DIFFUSION and getattr(self, f.name) != _default(f):
+                    raise UserError(f"recipe '{self.name}': {f.name} belongs to kind diffusion; a classifier has none")
         if self.kind == "diffusion":
             path = self.path()
             if problem := Preconditioning(self.prediction).problem(path):
@@ -70,6 +74,13 @@ class Recipe:
     def total(self) -> int:
         """Batches in all."""
         return self.optimiser.total + (self.experts.steps * (len(self.experts.last) + 1) if self.experts else 0)
+
+
+OF_DIFFUSION = ("schedule", "prediction", "times", "weighting", "experts", "extractor", "finish")
+
+
+def _default(f: Field[Any]) -> Any:
+    return f.default_factory() if callable(f.default_factory) else f.default
 
 
 TYPES: dict[str, tuple[str, tuple[type, ...]]] = {

@@ -232,7 +232,7 @@ def test_a_foreign_reference_is_shown_as_unknown(go, tiny_model, tmp_path):
     assert "kid needs features of real images, and the reference holds statistics only" in frame["reason"][0]
 
 
-def test_results_readme_documents_every_column():
-    text = (Path(__file__).parents[2] / "results" / "README.md").read_text()
+def test_the_page_on_results_files_documents_every_column():
+    text = (Path(__file__).parents[2] / "docs" / "results-files.md").read_text()
     for name, meaning in COLUMNS.items():
         assert f"| `{name}` | {meaning} |" in text

@@ -88,7 +88,7 @@ def main() -> None:
     networks = model.predictor.network
     table = Table("sampler", "evaluations", "bare calls, s", "sampling / bare", "whole cell / bare", "sampler / bare")
     totals = [0.0] * 4
-    for planned in plan_cells(config, chosen_samplers(config.samplers, registry), registry, model, extractor, "cpu"):
+    for planned in plan_cells(config, chosen_samplers(config, registry), registry, model, extractor, "cpu"):
         cell, sampler = planned.cell, planned.sampler
         assert cell.times is not None, planned.reason
         grid = TimeGrid(model.schedule, cell.times)

@@ -201,7 +201,7 @@ def test_a_start_at_nothing_is_the_limit_of_starts_near_it(spec):
 
 def test_samplers_that_cannot_start_there_say_so():
     x = torch.zeros(1, 2)
-    with pytest.raises(UserError, match=r"heun cannot start at time 1, where α = 0; start at 0\.999"):
+    with pytest.raises(UserError, match=r"heun cannot start at time 1, where α is 0; start at 0\.999"):
         sample("heun:spacing=1/0.5/0", GaussianMixture(FlowSchedule()), FlowSchedule(), x, nfe=9)
     with pytest.raises(UserError, match="ε at time 1, where α = 0, says nothing of x_0"):
         sample("dpm", lambda x, t: x, FlowSchedule(), x, nfe=4)

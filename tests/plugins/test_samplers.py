@@ -277,7 +277,7 @@ def test_grids_that_do_not_exist():
     with pytest.raises(UserError, match="chooses its own times between the first and the last; list those two"):
         sample("dpm:mode=adaptive", truth, LINEAR, x, times=[1000, 500, 1])
     flow = FlowSchedule()
-    with pytest.raises(UserError, match=r"heun cannot start at time 1, where α = 0; start at 0\.999"):
+    with pytest.raises(UserError, match=r"heun cannot start at time 1, where α is 0; start at 0\.999"):
         sample("heun", GaussianMixture(flow), flow, x, times=[1, 0.5, 0])
     with pytest.raises(UserError, match=r"pndm takes at least 4 steps \(13 evaluations\), got 3"):
         sample("pndm", truth, LINEAR, x, steps=3)

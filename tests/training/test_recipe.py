@@ -32,6 +32,13 @@ def test_a_recipe_is_changed():
     assert plan.optimiser.batch_size == find_recipe("fashion-mnist").optimiser.batch_size
 
 
+@pytest.mark.parametrize("change", ["times=lognormal", "prediction=v", "experts.last=[5]", "finish.samples=3"])
+def test_what_a_classifier_has_no_use_for_is_refused(change):
+    changes = [change, "experts.steps=1"] if change.startswith("experts") else [change]
+    with pytest.raises(UserError, match=r"(times|prediction|experts|finish) belongs to kind diffusion; a classifier"):
+        find_recipe("fashion-mnist-features", changes)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -30,7 +30,8 @@ def nearest_sampler(kind: str, config: Mapping[str, Any]) -> tuple[str, str]:
     if config.get("use_karras_sigmas") or kind.startswith("EDM"):
         spacing = "karras"
     else:
-        spacing = "logsnr" if config.get("use_lu_lambdas") else SPACINGS.get(said, "")
+        even = config.get("use_lu_lambdas") or config.get("use_exponential_sigmas")  # in ln(σ/α), which is -λ
+        spacing = "logsnr" if even else SPACINGS.get(said, "")
     if spacing:
         options.append(f"spacing={spacing}")
     if kind in CLIPPING and config.get("clip_sample", True):
@@ -42,6 +43,7 @@ def nearest_sampler(kind: str, config: Mapping[str, Any]) -> tuple[str, str]:
         *([f"steps_offset={config['steps_offset']}"] if said == "leading" and config.get("steps_offset") else []),
         *([f"clip_sample_range={r:g}"] if isinstance(r := config.get("clip_sample_range"), float) and r != 1 else []),
         *(["thresholding"] if config.get("thresholding") and "thresholding=true" not in options else []),
+        *(["use_beta_sigmas"] if config.get("use_beta_sigmas") else []),
         *(["set_alpha_to_one=false"] if config.get("set_alpha_to_one") is False else []),
     ]
     return ":".join([name, *options]), ", ".join(lacks)

@@ -8,11 +8,17 @@ from rich.console import Console
 
 from ..compare import Comparison
 from ..markdown import markdown_comparison
-from ..words import comparison_captions, comparison_cells, comparison_header, comparison_title
+from ..words import (
+    comparison_captions,
+    comparison_cells,
+    comparison_header,
+    comparison_title,
+    verdict_lines,
+)
 from .console import plain_console
 from .text import BAD, DIM, GOOD, Style, boxed, folded, say
 
-__all__ = ["print_comparisons", "print_notes"]
+__all__ = ["print_comparisons", "print_notes", "print_verdicts"]
 
 WIDE = 120  # characters from which on a difference fits into one line
 NARROW = 22  # characters of a sampler's name where it does not
@@ -47,6 +53,13 @@ def _print_comparison(comparison: Comparison, as_markdown: bool, told: set[str])
     for name, labels in ((comparison.base, comparison.only_base), (comparison.other, comparison.only_other)):
         if labels:
             say(console, f"only in {name}: {'; '.join(labels)}")
+
+
+def print_verdicts(comparison: Comparison) -> None:
+    """The verdicts in a line a sampler."""
+    console = plain_console()
+    for line in verdict_lines(comparison):
+        say(console, line, "bold")
 
 
 def print_notes(notes: Sequence[str]) -> None:

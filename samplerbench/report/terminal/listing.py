@@ -15,9 +15,10 @@ from ...diffusion.paths import PATHS
 from ...diffusion.spacing import SPACINGS
 from ...errors import PluginError, contained, one_line
 from ...metrics.extractor import shape_text
+from ...options import parse_spec
 from ...plugins import load_plugins
 from ...registry import OWN, Registry
-from ...sampler import Sampler, options_of
+from ...sampler import Sampler, described, options_of
 from .console import plain_console
 
 __all__ = [
@@ -31,13 +32,14 @@ __all__ = [
 ]
 
 
-def print_samplers(plugins: Sequence[str]) -> int:
-    """A block a sampler: paper, order, evaluations, options with defaults, distribution. Returns 1 where a plugin was
-    skipped.
+def print_samplers(plugins: Sequence[str], names: Sequence[str] = ()) -> int:
+    """A block a sampler: paper, order, evaluations, options with defaults, distribution; of those in `names`, and what
+    each option does, where there are any. Returns 1 where a plugin was skipped.
     """
     registry = load_plugins(plugins)
     console = plain_console()
-    for registered in registry.current():
+    named = [registry.entry(parse_spec(name)[0]) for name in names]
+    for registered in dict.fromkeys(named) if names else registry.current():
         cls = registered.cls
         try:
             with contained(cls.name):
@@ -47,12 +49,12 @@ def print_samplers(plugins: Sequence[str]) -> int:
             registry.problems.append(PluginError(f"{registered.distribution}: {cls.name}: {order}"))
         also = f"  (also {', '.join(cls.aliases)})" if cls.aliases else ""
         console.print(Text.assemble((cls.name, "bold"), also), soft_wrap=True)
-        facts = [
-            ("paper", cls.paper or "none given"),
-            ("order", order),
-            ("from", registered.distribution),
-            *(("option", text) for text in _options(cls)),
-        ]
+        facts = [("paper", cls.paper or "none given"), ("order", order), ("from", registered.distribution)]
+        about = described(cls) if names else {}
+        for option, text in _options(cls).items():
+            facts.append(("option", text))
+            if option in about:
+                facts.append(("", f"  {about[option]}"))
         for key, text in facts:
             console.print(f"  {key:<7}", Text(text), soft_wrap=True)
     return _tell_problems(registry)
@@ -76,16 +78,17 @@ def _tell_problems(registry: Registry) -> int:
     return 1 if registry.problems else 0
 
 
-def _options(cls: type[Sampler]) -> list[str]:
+def _options(cls: type[Sampler]) -> dict[str, str]:
+    """A line an option: its default, and its values or its type."""
     hints = get_type_hints(cls)
-    described = []
+    found = {}
     for option in options_of(cls):
         kind = hints[option.name]
-        choices = {"spacing": SPACINGS, "final": FINALS}.get(option.name) or get_args(kind)
+        choices = {"spacing": cls.spacings(), "final": FINALS}.get(option.name) or get_args(kind)
         values = " | ".join(map(_word, choices or [kind]))
         default = "none" if option.default is None else option.default
-        described.append(f"{option.name}={default}  ({values})")
-    return described
+        found[option.name] = f"{option.name}={default}  ({values})"
+    return found
 
 
 def _word(value: object) -> str:

@@ -9,19 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ...metrics.extractor import shape_text
+from ...models.preconditioning import MEANINGS
 from .console import plain_console
 
 __all__ = ["print_understood"]
 
-MEANINGS = {
-    "epsilon": "ε, the noise",
-    "v": "v = α ε - σ x_0",
-    "x0": "x_0, the image",
-    "score": "the score, -ε/σ of the native x_t",
-    "velocity": "the flow's velocity, ε - x_0",
-    "velocity-to-data": "the flow's velocity backwards, x_0 - ε",
-    "edm": "EDM's F",
-}
 SEES = {
     "native": "x_t as it is on its path",
     "unit": "x_t in variance-preserving coordinates",

@@ -57,6 +57,11 @@ def test_the_same_samples(scheduler, expected):
     assert float((ours.x0 - x).abs().max()) < 2e-4
 
 
+def test_spacings_of_sigmas():
+    assert nearest_sampler("UniPCMultistepScheduler", {"use_exponential_sigmas": True})[0].endswith("spacing=logsnr")
+    assert nearest_sampler("UniPCMultistepScheduler", {"use_beta_sigmas": True})[1] == "use_beta_sigmas"
+
+
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 @pytest.mark.parametrize("kind", ["DPMSolverMultistepScheduler", "UniPCMultistepScheduler"])
 def test_solvers_on_flows(kind, shift):

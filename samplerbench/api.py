@@ -1,0 +1,135 @@
+"""`samplerbench.run`: what `samplerbench run` does, for a notebook or a script."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
+from os import PathLike
+from pathlib import Path
+from typing import Never
+
+from .bench.execute import Listener
+from .bench.plan import RunConfig
+from .bench.run import BenchmarkRun, axis_of, default_out, split_names
+from .bench.telling import JsonLines, Several
+from .errors import FailedCells, unknown
+from .models.model import Model
+from .options import split_specs
+from .report.frame import RunFrame, run_frame
+from .sampler import Sampler, check_given
+
+__all__ = ["run"]
+
+TOLD = 3  # failed cells that a warning names
+
+
+def run(
+    samplers: str | Sampler | Sequence[str | Sampler],
+    *,
+    nfe: int | str | Sequence[int] | None = None,
+    steps: int | str | Sequence[int] | None = None,
+    model: str | PathLike[str] | Model = "fashion-mnist",
+    metrics: str | Sequence[str] = "fid",
+    samples: int = 1024,
+    seed: int = 0,
+    batch_size: int | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    extractor: str | None = None,
+    extractor_weights: str | PathLike[str] | None = None,
+    reference: str | PathLike[str] | None = None,
+    data_root: str | PathLike[str] | None = None,
+    plugins: str | PathLike[str] | Sequence[str | PathLike[str]] = (),
+    out: str | PathLike[str] | None = None,
+    cache: str | PathLike[str] | None = None,
+    fresh: bool = False,
+    progress: bool = False,
+    log_json: str | PathLike[str] | None = None,
+    listener: Listener | None = None,
+    **others: Never,
+) -> RunFrame:
+    """Runs samplers against a model and returns the table of results; what `samplerbench run` does.
+
+    Args:
+        samplers: 'ddim,dpm:order=1', a `Sampler`, or a list of such. 'dpm:order=2@5/6' is run on the budgets 5 and 6
+            alone. A `Sampler` need not be registered. That of a class without a file, made in a notebook, is drawn anew
+            each time.
+        nfe: budgets of network evaluations, '5,10', [5, 10] or 5; the default is 5, 10, 20, 50. Or
+        steps: grid steps, as papers count.
+        model: what `samplerbench run --model` takes, or a `Model` as `load_model` gives it.
+        metrics: 'fid,kid' or a list of names; see `samplerbench list metrics`.
+        samples: how many samples a cell draws. seed: of x_T and every later draw.
+        batch_size: samples at once; None picks 128 on a CPU, 512 on a GPU.
+        device: auto, cpu, cuda or cuda:N. dtype: precision of the network, float32, float64, bfloat16 or float16.
+        extractor: the feature extractor; None for the model's own. extractor_weights: its file or folder.
+        reference: real images, a file of statistics or images or a dataset's name; None for the model's own.
+        data_root: where the files of a dataset are.
+        plugins: FILE.py, FOLDER or module names with samplers, metrics, models, … of your own.
+        out: folder for results.csv, run.json and samples; by default a new one under results/. A run that was stopped
+            goes on when its folder is named again.
+        cache: folder of finished work. fresh: compute everything anew.
+        progress: show it, in a notebook or on standard error.
+        log_json: a file to which events are added as lines of JSON. listener: told of progress.
+
+    Returns:
+        One row a cell with the columns of `samplerbench.bench.record.COLUMNS` and four a metric: its name, and that
+        with `_se`, `_n` and `_sha256`; skipped and failed cells are rows too. A pandas DataFrame, which a notebook
+        shows as the table of samplers and evaluations.
+
+    Warns FailedCells where cells failed. Raises UserError for bad input; then nothing was run.
+    """
+    for name in others:
+        raise unknown("option of run", name, [name for name in run.__annotations__ if name not in ("others", "return")])
+    if isinstance(samplers, str):
+        samplers = split_specs(samplers)
+    given = list(samplers) if isinstance(samplers, Sequence) else [samplers]
+    objects = [one for one in given if not isinstance(one, str)]
+    for one in objects:
+        check_given(one)
+    config = RunConfig(
+        samplers=tuple(one if isinstance(one, str) else Sampler.spec(one) for one in given),
+        model=model.name if isinstance(model, Model) else str(model),
+        metrics=split_names(metrics),
+        **axis_of(nfe, steps),
+        samples=samples,
+        seed=seed,
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+        extractor=extractor,
+        extractor_weights=_path(extractor_weights),
+        reference=None if reference is None else str(reference),
+        data_root=_path(data_root),
+        plugins=tuple(map(str, [plugins] if isinstance(plugins, str | PathLike) else plugins)),
+        cache=_path(cache),
+        fresh=fresh,
+    )
+    with ExitStack() as stack:
+        told = [listener] if listener else []
+        if log_json is not None:
+            told.append(lines := JsonLines(Path(log_json)))
+            stack.callback(lines.close)
+        if progress:
+            from .report.notebook import progress_here
+
+            told.append(stack.enter_context(progress_here()))
+        place = Path(out) if out else default_out()
+        whole = model if isinstance(model, Model) else None
+        benchmark = BenchmarkRun(config, place, Several(told), objects, whole)
+        benchmark.execute()
+    _warn(benchmark)
+    return run_frame(benchmark)
+
+
+def _path(given: str | PathLike[str] | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+def _warn(benchmark: BenchmarkRun) -> None:
+    pairs = zip(benchmark.cells, benchmark.records, strict=True)
+    failed = [f"{cell.label}: {record.reason}" for cell, record in pairs if record.status == "failed"]
+    if failed:
+        more = f"; and {len(failed) - TOLD} more" if len(failed) > TOLD else ""
+        text = f"{len(failed)} of {len(benchmark.cells)} cells failed: {'; '.join(failed[:TOLD])}{more}"
+        warnings.warn(FailedCells(f"{text}; tracebacks: {benchmark.store.out / 'errors'}"), stacklevel=3)

@@ -1,0 +1,106 @@
+"""What `run --config` reads: a TOML file with the names of the command's options, or the run.json of an earlier run,
+which is then run again as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError, unknown
+
+__all__ = ["differing", "read_config"]
+
+LISTS = ("samplers", "nfe", "steps", "metrics")  # which the command takes as one text
+
+
+def read_config(
+    path: Path, options: Iterable[str], flags: Iterable[str]
+) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
+    """The options in a file, each as the command line would have it: text, a list of texts for `plugin`, and true or
+    false for `flags`. And what run.json says besides, where the file is one.
+
+    options: all that there are, by name. Raises UserError.
+    """
+    try:
+        data = path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--config {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    earlier: Mapping[str, Any] | None = None
+    try:
+        if path.suffix == ".json":
+            earlier = json.loads(data)
+            said = _of_run(earlier)
+        else:
+            said = tomllib.loads(data)
+    except ValueError as error:
+        kind = "run.json of a run" if path.suffix == ".json" else "TOML file"
+        raise UserError(f"--config {path} is no {kind}: {error}") from None
+    found: dict[str, Any] = {}
+    for key, value in said.items():
+        name = {"plugins": "plugin"}.get(key, key.replace("_", "-"))
+        if name not in options:
+            raise UserError(f"--config {path}: {unknown('key', key, options)}")
+        if name in found:
+            raise UserError(f"--config {path}: {name} is there twice")
+        found[name] = _text(f"--config {path}: {key}", name, value, name in flags)
+    return found, earlier
+
+
+def _of_run(said: Any) -> dict[str, Any]:
+    """The options that a run was asked with. Raises ValueError."""
+    config = said.get("config") if isinstance(said, dict) else None
+    if not isinstance(config, dict) or not {"samplers", "axis", "values"} <= config.keys():
+        raise ValueError("it does not say what was asked for, in config")
+    given = {name: value for name, value in config.items() if value is not None and name not in ("axis", "values")}
+    return {**given, str(config["axis"]): config["values"]}
+
+
+def _text(where: str, name: str, value: Any, flag: bool) -> Any:
+    if flag:
+        if not isinstance(value, bool):
+            raise UserError(f"{where} is true or false, got {value!r}")
+        return value
+    parts = value if isinstance(value, list) else [value]
+    if isinstance(value, list) and name not in (*LISTS, "plugin"):
+        raise UserError(f"{where} is one value, got a list")
+    if not all(isinstance(part, str | int | float) and not isinstance(part, bool) for part in parts):
+        raise UserError(f"{where} is text or a number, got {value!r}")
+    texts = [str(part) for part in parts]
+    if name == "plugin":
+        return texts
+    if not texts or not all(text.strip() for text in texts):
+        raise UserError(f"{where} is empty; leave it out, or name one")
+    return ",".join(texts)
+
+
+def differing(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What a run is made with that another was not, though both were asked alike: lines for the user."""
+    found = []
+    for kind in ("model", "extractor", "reference"):
+        if _hash(earlier, kind) != _hash(now, kind):
+            found.append(
+                f"the {kind} is another: its hash was {_hash(earlier, kind)[:12]}, now {_hash(now, kind)[:12]}"
+            )
+    for kind in ("samplers", "metrics"):
+        before, after = _dict(earlier, kind), _dict(now, kind)
+        names = [name for name in after if name in before and _hash(before, name) != _hash(after, name)]
+        if names:
+            found.append(f"the code of {', '.join(names)} is another")
+    before, after = (_dict(_dict(run, "environment"), "packages") for run in (earlier, now))
+    for name in ("samplerbench", "torch"):
+        if before.get(name) != after.get(name):
+            found.append(f"{name} was {before.get(name)}, now {after.get(name)}")
+    return found
+
+
+def _dict(run: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = run.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _hash(run: Mapping[str, Any], name: str) -> str:
+    return str(_dict(run, name).get("sha256", "unknown"))

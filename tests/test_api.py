@@ -1,0 +1,285 @@
+"""`samplerbench.run` and `samplerbench.sample` as a script or a notebook calls them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pandas as pd
+import pytest
+import torch
+
+import samplerbench
+from samplerbench import Evaluation, FailedCells, Sampler, UserError
+from samplerbench.check.mixture import GaussianMixture
+from samplerbench.diffusion.vp import linear_schedule
+
+LINEAR = linear_schedule()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plain(Sampler):
+    name = "plain"
+    scale: float = 1.0
+
+    def sample(self, eps, grid, x, noise):
+        for i in range(grid.steps):
+            ratio = grid.alpha[i + 1] / grid.alpha[i]
+            x = ratio * x + (grid.sigma[i + 1] - ratio * grid.sigma[i]) * self.scale * eps(x, grid.times[i])
+        return x
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken(Plain):
+    name = "broken"
+
+    def sample(self, eps, grid, x, noise):
+        raise ValueError("inner trouble")
+
+
+@pytest.fixture
+def go(tiny_model, tmp_path):
+    def run(samplers, **options):
+        options = {
+            "model": str(tiny_model),
+            "samples": 12,
+            "nfe": 2,
+            "device": "cpu",
+            "out": tmp_path / "out",
+        } | options
+        return samplerbench.run(samplers, **options)
+
+    return run
+
+
+class TestObjects:
+    def test_samplers_stand_beside_names(self, go):
+        frame = go([Plain(spacing="quadratic"), "ddim"])
+        assert frame["sampler"].tolist() == ["plain:spacing=quadratic", "ddim"]
+        assert frame["fid"][0] == frame["fid"][1]  # both are Euler's method
+        assert go(Plain(scale=0.5))["sampler"].tolist() == ["plain:scale=0.5"]
+
+    def test_the_code_of_a_class_is_in_the_key_by_its_module(self, go):
+        first, again = go(Plain()), go(Plain(), out=None)
+        assert first["key"][0] == again["key"][0]
+        assert again["cached"][0] == 12
+
+    def test_one_of_a_registered_class_is_the_registered(self, go):
+        from samplerbench.plugins import load_plugins
+
+        ddim = load_plugins().sampler("ddim:eta=0.5")
+        assert go(ddim)["key"].tolist() == go("ddim:eta=0.5")["key"].tolist()
+
+    def test_a_model_is_copied(self, go, tiny_model):
+        model = samplerbench.load_model(str(tiny_model))
+        assert go("ddim", model=model)["key"].tolist() == go("ddim")["key"].tolist()
+        weights = next(model.predictor.parameters())
+        assert weights.device.type == "cpu"
+        assert not model.predictor.network._forward_pre_hooks
+
+    def test_two_of_one_name(self, go):
+        other = dataclass(frozen=True, kw_only=True)(type("Other", (Plain,), {"__module__": __name__}))
+        with pytest.raises(UserError, match="sampler 'plain' is registered by"):
+            go([Plain(), other()])
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            (Plain, r"Plain is a class; give a sampler, Plain\(\)"),
+            ([3], "a sampler is a name like 'ddim:eta=0.5' or a samplerbench.Sampler, got 3"),
+            (["unipcc"], "unknown sampler 'unipcc'; did you mean 'unipc'"),
+        ],
+    )
+    def test_what_is_no_sampler(self, go, given, message):
+        with pytest.raises(UserError, match=message):
+            go(given)
+
+
+def test_a_forgotten_dataclass_says_so(go):
+    class Forgotten(Plain):
+        spacing: str = "logsnr"
+
+    for call in (lambda: go(Forgotten()), lambda: samplerbench.sample(Forgotten(), "fashion-mnist", nfe=1, samples=1)):
+        with pytest.raises(UserError, match=r"Forgotten has options \(spacing\) and is no dataclass; write @dataclass"):
+            call()
+
+
+SCRIPT = """
+import sys
+from dataclasses import dataclass
+import samplerbench
+@dataclass(frozen=True, kw_only=True)
+class Mine(samplerbench.Sampler):
+    name = "mine"
+    def sample(self, eps, grid, x, noise):
+        return x.clamp(-1, 1) * HALF
+HALF = 0.5
+frame = samplerbench.run(Mine(), model=sys.argv[1], nfe=1, samples=4, device="cpu", out=sys.argv[2])
+print(frame["cached"][0], frame["fid"][0])
+"""
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["a script", "without a file"])
+def test_a_class_of_the_main_module(tiny_model, tmp_path, kept):
+    """A script's file is in the key; what is typed in is never taken from the cache."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+
+    def call(n):
+        code = ["script.py"] if kept else ["-c", (tmp_path / "script.py").read_text()]
+        command = [sys.executable, *code, str(tiny_model), f"out{n}"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    first, again = call(1), call(2)
+    assert (first[0], again[0]) == ("0", "4" if kept else "0")
+    assert first[1] == again[1]
+    (tmp_path / "script.py").write_text(SCRIPT.replace("0.5", "0.75"))
+    other = call(3)
+    assert other[0] == "0"
+    assert other[1] != first[1]
+
+
+class TestArguments:
+    def test_one_int_is_a_list_of_one(self, go):
+        assert go("ddim", nfe=3)["budget"].tolist() == go("ddim", nfe=[3])["budget"].tolist() == [3]
+        assert go("ddim", nfe=None, steps=2)["steps"].tolist() == [2]
+
+    def test_a_typo(self, go):
+        with pytest.raises(UserError, match="unknown option of run 'sampels'; did you mean 'samples'"):
+            go("ddim", sampels=3)
+
+    @pytest.mark.parametrize("nfe", [2.5, [2.5], ["2"]])
+    def test_no_whole_numbers(self, go, nfe):
+        with pytest.raises(UserError, match="nfe is whole numbers"):
+            go("ddim", nfe=nfe)
+
+    def test_a_plugin_by_its_path(self, go, tmp_path):
+        path = tmp_path / "mine.py"
+        path.write_text(
+            "from dataclasses import dataclass\nfrom samplerbench import Sampler, hookimpl\n"
+            "@dataclass(frozen=True, kw_only=True)\nclass Mine(Sampler):\n    name = 'mine'\n"
+            "    def sample(self, eps, grid, x, noise):\n        return x.clamp(-1, 1)\n"
+            "@hookimpl\ndef samplerbench_samplers(register):\n    register(Mine)\n"
+        )
+        assert go("mine", plugins=path)["status"].tolist() == ["done"]
+
+
+class TestBudgets:
+    def test_samplers_at_some_budgets(self, go, tmp_path):
+        frame = go("dpm:order=1@2/3,dpm@4,ddim", nfe=[2, 3, 4])
+        cells = list(zip(frame["sampler"], frame["budget"], strict=True))
+        assert cells == [
+            *(("dpm-solver:order=1", n) for n in (2, 3)),
+            ("dpm-solver", 4),
+            *(("ddim", n) for n in (2, 3, 4)),
+        ]
+        config = json.loads((tmp_path / "out" / "run.json").read_text())["config"]
+        assert config["samplers"] == ["dpm:order=1@2/3", "dpm@4", "ddim"]
+
+    def test_they_add_up(self, go):
+        assert go("ddim@4,ddim@2,ddim@2", nfe=[2, 3, 4])["budget"].tolist() == [2, 4]
+
+    def test_budgets_that_are_none_of_the_runs(self, go):
+        with pytest.raises(UserError, match="'ddim@3': 3 is not among --nfe 2,4"):
+            go("ddim@3", nfe=[2, 4])
+
+
+class TestWhatIsTold:
+    def test_failed_cells_warn(self, go, tmp_path):
+        with pytest.warns(FailedCells, match=r"2 of 4 cells failed: broken nfe=2: ValueError: inner trouble; .*errors"):
+            frame = go([Broken(), "ddim"], nfe=[2, 3])
+        assert frame["status"].tolist() == ["failed", "failed", "done", "done"]
+
+    def test_lines_of_json(self, go, tmp_path):
+        log = tmp_path / "deep" / "log.jsonl"
+        with pytest.warns(FailedCells):
+            frame = go(["ddim", Broken()], log_json=log)
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        assert [line["event"] for line in lines] == ["plan", "start", "advance", "finish", "start", "finish", "end"]
+        assert lines[0]["cells"][0] == {"sampler": "ddim", "nfe": 2, "evaluations": 2}
+        done, failed = (line["row"] for line in lines if line["event"] == "finish")
+        assert done["fid"] == frame["fid"][0]
+        assert (failed["status"], lines[-1]["status"]) == ("failed", "finished")
+
+    def test_a_log_that_cannot_be_written(self, go, tmp_path):
+        with pytest.raises(UserError, match=r"--log-json .* cannot be written: Is a directory"):
+            go("ddim", log_json=tmp_path)
+
+    def test_logging(self, go, caplog):
+        with caplog.at_level(logging.INFO, "samplerbench"), pytest.warns(FailedCells):
+            go(["ddim", Broken(), "heun"], nfe=1)
+        told = {(record.levelname, record.message.partition(":")[0]) for record in caplog.records}
+        assert {("INFO", "ddim nfe=1"), ("WARNING", "broken nfe=1"), ("INFO", "run finished")} <= told
+
+    def test_progress_goes_to_standard_error_outside_of_notebooks(self, go, capsys):
+        go("ddim", progress=True)
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert "ddim nfe=2: fid" in captured.err
+
+    def test_the_frame_is_shown_as_a_table(self, go):
+        frame = go("ddim,dpm", nfe=[2, 3])
+        shown = frame._repr_html_()
+        assert "dpm-solver (logsnr)" in shown
+        assert f"{frame['fid'][0]:.4g}" in shown
+        assert "12 samples" in shown
+        part = frame[frame["budget"] == 2]
+        assert type(part) is pd.DataFrame
+        assert "sampler_sha256" in part._repr_html_()
+
+
+class TestSample:
+    def test_a_model_starts_from_the_noise_of_a_run(self, tiny_model):
+        model = samplerbench.load_model(str(tiny_model))
+        x = samplerbench.NoiseSource(3, range(2), model.sample_shape).x_T()
+        expected = samplerbench.sample("ddim", model.epsilon(), model.schedule, x, nfe=3)
+        for given in (model, str(tiny_model)):
+            got = samplerbench.sample("ddim", given, samples=2, nfe=3, seed=3)
+            assert torch.equal(got.x0, expected.x0)
+        assert torch.equal(samplerbench.sample("ddim", model, x=x, nfe=3).x0, expected.x0)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({}, "give x, or samples"),
+            ({"samples": 2, "x": torch.zeros(1, 1, 28, 28)}, "give x, or samples"),
+            ({"samples": 2, "schedule": LINEAR}, "a model has its own schedule"),
+            ({"samples": 0}, "samples is at least 1, got 0"),
+        ],
+    )
+    def test_what_a_model_needs(self, tiny_model, arguments, message):
+        with pytest.raises(UserError, match=message):
+            samplerbench.sample("ddim", str(tiny_model), nfe=2, **arguments)
+
+    def test_a_function_needs_its_path(self):
+        with pytest.raises(UserError, match="a function ε goes with its schedule and x"):
+            samplerbench.sample("ddim", lambda x, t: x, nfe=2, samples=3)
+
+    @pytest.mark.parametrize("spec", ["ddim", "dpm", "heun", "dpm:mode=fast:labels=type-2"])
+    def test_the_callback_is_told_the_trajectory(self, spec):
+        truth, told = GaussianMixture(LINEAR), []
+        x = torch.randn(2, 4, generator=torch.Generator().manual_seed(0)).double()
+        if "labels" in spec:
+            truth.relabelled = lambda rule: truth
+        got = samplerbench.sample(spec, truth, LINEAR, x, steps=6, callback=told.append)
+        assert got.x0.equal(samplerbench.sample(spec, truth, LINEAR, x, steps=6).x0)
+        assert [one.number for one in told] == list(range(1, round(got.nfe) + 1))
+        assert isinstance(told[0], Evaluation)
+        assert torch.allclose(told[0].x, x)
+        for one in told:
+            alpha, sigma = float(LINEAR.alpha(one.t)), float(LINEAR.sigma(one.t))
+            assert torch.allclose(one.x0, (one.x - sigma * truth(one.x, one.t)) / alpha)
+
+    def test_what_the_callback_does_to_it_changes_nothing(self):
+        truth, x = GaussianMixture(LINEAR), torch.ones(2, 4).double()
+
+        def spoil(told):
+            told.x.zero_()
+            told.x0.zero_()
+
+        got = samplerbench.sample("ddim", truth, LINEAR, x, steps=4, callback=spoil)
+        assert got.x0.equal(samplerbench.sample("ddim", truth, LINEAR, x, steps=4).x0)
