@@ -1,8 +1,8 @@
 """What mkdocs does not do by itself: formulas as MathML, and curves drawn from the committed results.
 
-Both are made when the site is built, so that a page needs no script and no other host for them. In the Markdown a formula
-stands between lines of `$$`, and a comment `<!-- curves: ddim deis* -->` names the samplers of a figure, `*` for all that
-begin so.
+Both are made when the site is built, so that a page needs no script and no other host for them. In the Markdown a
+formula stands between lines of `$$`, and a comment `<!-- curves: ddim deis* -->` names the samplers of a figure, `*`
+for all that begin so.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def curves(names: tuple[str, ...], first: bool = True) -> str:
         for one, style in zip(chart.series, styles(chart.series), strict=True)
     )
     caption = f"{chart.title}: the shipped model, 4,096 samples, whiskers of 95 %."
+    drawn = f'{marker_defs() if first else ""}<div class="plot">{chart_svg(chart)}</div>'
     return (
-        f'<figure class="curves" markdown="0">{marker_defs() if first else ""}<div class="plot">{chart_svg(chart)}</div>'
-        f'<div class="legend">{legend}</div><figcaption>{escape(caption)}</figcaption></figure>'
+        f'<figure class="curves" markdown="0">{drawn}<div class="legend">{legend}</div>'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
     )

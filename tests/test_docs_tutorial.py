@@ -31,7 +31,7 @@ def test_from_the_idea_to_the_row(command, tiny_model, tmp_path, monkeypatch):
         code, out, error = command(*arguments, *more)
         assert code == 0, f"{line}: {error}"
         said.setdefault(arguments[0], out)
-    assert list(said) == ["check", "run", "compare", "report", "export-results", "table"]
+    assert list(said) == ["check", "run", "compare", "report", "export-results", "table", "cite"]
     rows = pd.read_csv("results/ahead/results.csv")
     assert list(rows["sampler"]) == [
         name for name in ("ahead", "ahead:lead=0.0", "ahead:lead=1.0", "ddim") for _ in "ab"

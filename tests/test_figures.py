@@ -13,7 +13,7 @@ from samplerbench.models.model import load_model
 from samplerbench.plugins import load_plugins
 from samplerbench.report.choice import Where, choose
 from samplerbench.report.compare import compare_with_baseline
-from samplerbench.report.literature import rankings
+from samplerbench.report.literature import published_folder, rankings
 from samplerbench.report.markdown import markdown, markdown_table
 from samplerbench.report.results import read_results
 from samplerbench.report.tables import table
@@ -133,10 +133,8 @@ def test_third_order():
     for one in differences("order.zip", "dpm-solver:order=3"):
         low, high = one.judged.tested.interval
         assert one.judged.how == "paired"
-        rows.append(
-            [f"{one.asked:g}", figure(one.base), figure(one.other)]
-            + [f"{one.judged.delta:+.2f}", f"{low:+.2f} to {high:+.2f}", one.judged.verdict]
-        )
+        figures = f"{one.asked:g}", figure(one.base), figure(one.other), f"{one.judged.delta:+.2f}"
+        rows.append([*figures, f"{low:+.2f} to {high:+.2f}", one.judged.verdict])
     header = ["evaluations", "`order=3`", "`order=3-published`", "ΔFID∞", "95 % interval", "`order=3-published` is"]
     assert markdown(header, rows, right=range(4)) in page("docs/results.md")
 
@@ -144,15 +142,13 @@ def test_third_order():
 def test_the_literature_s_rankings():
     registry = load_plugins()
     (run,) = choose([read_results(RESULTS)], registry)
-    found = rankings(run, ROOT / "results" / "published", registry, registry.metric("fid"))
+    found = rankings(run, published_folder(), registry, registry.metric("fid"))
     counted = Counter(one.finding for one in found)
     assert {one.ours.how for one in found} == {"unpaired"}
     text = page("docs/results.md")
     assert f"ranks two of our samplers at equal evaluations {len(found)} times" in text
-    assert (
-        f"{counted['holds']} of these rankings hold here, {counted['reversed']} are reversed, and {counted['open']} are within"
-        in text
-    )
+    held = f"{counted['holds']} of these rankings hold here, {counted['reversed']} are reversed"
+    assert f"{held}, and {counted['open']} are within" in text
     theirs = {one.nfe: one for one in found if (one.better, one.worse) == ("deis", "unipc")}
     for nfe in (5, 6):
         assert theirs[nfe].finding == "reversed"
@@ -167,7 +163,7 @@ def test_past_some_fifteen_evaluations():
     at = {name: figure(values()[name, 50]) for name in ("deis", "dpm-solver", "unipc", "s-pndm", "sde-dpm-solver")}
     assert f"`deis` has {at['deis']}, `dpm-solver` {at['dpm-solver']}, `unipc` {at['unipc']}." in text
     assert f"`s-pndm` has {at['s-pndm']}, `sde-dpm-solver` {at['sde-dpm-solver']}." in text
-    theirs = read_results(ROOT / "results" / "published" / "ddim.csv").every
+    theirs = read_results(published_folder() / "ddim.csv").every
     theirs = theirs[
         (theirs["dataset"] == "cifar10-32") & (theirs["sampler"] == "ddim") & (theirs["spacing"] == "quadratic")
     ]
