@@ -87,7 +87,7 @@ def test_an_own_metric_becomes_a_column(go, own, tmp_path):
     frame = go(metrics="brightness,fid", plugins=[own])
     assert list(frame.columns) == columns_of(["brightness", "fid"])
     on_disk = pd.read_csv(tmp_path / "out" / "results.csv", dtype={"brightness": str})
-    assert [float(text) for text in on_disk["brightness"]] == frame["brightness"].tolist()
+    assert on_disk["brightness"].astype(float).tolist() == frame["brightness"].tolist()
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     assert run["metrics"]["brightness"]["direction"] == "higher"
     assert run["metrics"]["brightness"]["sha256"] == frame["brightness_sha256"][0]

@@ -87,7 +87,7 @@ def test_a_run_leaves_what_it_says(go, tmp_path, tiny_model):
     assert (frame["status"] == "done").all()
     assert np.isfinite(frame["fid"]).all()
     on_disk = pd.read_csv(tmp_path / "out" / "results.csv", dtype={"fid": str})
-    assert [float(text) for text in on_disk["fid"]] == frame["fid"].tolist()
+    assert on_disk["fid"].astype(float).tolist() == frame["fid"].tolist()
     assert on_disk["sampler_sha256"].nunique() == 3
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     assert run["status"] == "finished"
