@@ -13,7 +13,7 @@ from types import ModuleType
 from . import code
 from .errors import PluginError, contained, one_line
 
-__all__ = ["import_file", "import_module"]
+__all__ = ["import_file", "import_module", "missing_module"]
 
 
 def import_module(name: str, option: str) -> ModuleType:
@@ -48,5 +48,24 @@ def import_file(path: Path, option: str) -> ModuleType:
     except SyntaxError as error:
         raise PluginError(f"{option} {path}: line {error.lineno}: {error.msg}") from None
     except Exception as error:
+        if missing := missing_module(error, path):
+            raise PluginError(f"{option} {path}: {missing}") from None
         raise PluginError(f"{option} {path}: {one_line(error)}", traceback.format_exc()) from None
     return module
+
+
+def missing_module(error: Exception, path: Path) -> str:
+    """What to say where the code of a file imports a module that cannot be found; empty for any other error. A file is
+    loaded by its path, and its folder does not join those that Python searches: a file beside it may hide a package.
+    """
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return ""
+    top = error.name.partition(".")[0]
+    if top in sys.modules or importlib.util.find_spec(top) is not None:  # a module in it is not there
+        return f"it imports {error.name}, and {top} has no such module"
+    folder = path.parent
+    if (folder / f"{top}.py").is_file() or (folder / top).is_dir():
+        return f"it imports {top}, which lies beside it; call samplerbench with PYTHONPATH={folder}"
+    return (
+        f"it imports {top}, which is not installed; where it is a file of yours, name its folder by PYTHONPATH=FOLDER"
+    )

@@ -140,8 +140,8 @@ def told_of_spacings(samplers: Iterable[Sampler], schedule: NoiseSchedule) -> li
         return []
     named = ", ".join(dict.fromkeys(f"{one.name} ({one.spacing})" for one in meant))
     return [
-        f"time is σ on this path ({schedule.name}), and spacings of time leave few steps for small σ: {named} by default; "
-        "try :spacing=karras or :spacing=logsnr"
+        f"time is σ on this path ({schedule.name}), and spacings of time leave few steps for small σ: {named} by "
+        "default; try :spacing=karras or :spacing=logsnr"
     ]
 
 
