@@ -67,7 +67,7 @@ def test_a_module_on_the_path(write, tmp_path, monkeypatch):
         ('"v"', '"eps"', "unknown prediction 'eps'; did you mean"),
         ('Label("time")', 'Label("index")', "label 'index' belongs to a discrete schedule"),
         ("(1, 4, 4))", "(1, 4, 4), files=('gone.pt',))", r"its files name .*gone\.pt, which is not there"),
-        ("import torch", "import torhc", "it imports torhc, which is not installed; where that is .*PYTH"),
+        ("import torch", "import torhc", "it imports torhc, which is not installed; where it is .*PYTH"),
         ("import torch", "import torch.nnn", "it imports torch.nnn, and torch has no such module"),
         ("    return Ch", "    import torhc\n    return Ch", "it imports torhc, which is not installed"),
         ("(1, 4, 4))", "(1, 4, 4), reference='gone.npz')", r"its reference is /.*gone\.npz, which is not there"),
