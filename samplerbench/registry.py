@@ -217,8 +217,8 @@ class Registry:
 
         extractor: Extractor = self.make("extractors", spec)
         entry = self.find("extractors", extractor.name)
-        if image_shape is not None and weights is None and (refusal := extractor.refusal(image_shape)):
-            raise UserError(refusal + self._that_take(image_shape))
+        if image_shape is not None and weights is None and (refusal := self.refusal(spec, image_shape)):
+            raise UserError(refusal)
         own = entry.level == OWN
         return load_extractor(extractor, entry.code_sha256, own, weights, device, image_shape, entry.accounts_for)
 
@@ -228,6 +228,16 @@ class Registry:
 
         formats = [(r.cls(), {} if r.level == OWN else r.code) for r in self.all("models")]
         return load_model(spec, sha256, formats)
+
+    def refusal(self, spec: str, image_shape: Sequence[int]) -> str:
+        """Why there is no such extractor, or why it does not take images of this shape; empty where it does. Nothing is
+        loaded.
+        """
+        try:
+            refusal: str = self.make("extractors", spec).refusal(image_shape)
+        except UserError as error:
+            return str(error)
+        return refusal and refusal + self._that_take(image_shape)
 
     def _that_take(self, image_shape: Sequence[int]) -> str:
         """The extractors that take images of a shape as they are, for the end of a line."""

@@ -32,7 +32,8 @@ class Model:
     """A trained ε_θ.
 
     Attributes:
-        name: the name it was asked for, or its file's or folder's.
+        name: the name it was asked for, or its file's or folder's; of a folder `model`, as `samplerbench train` writes
+            it, that of the folder it lies in.
         format: the name of its format.
         predictor: the network and its convention, in evaluation mode, on the CPU.
         schedule: the path it was trained on.
@@ -122,13 +123,23 @@ def load_model(
             f"model '{spec}' was changed in the meantime: its hash is {digest[:12]}, expected {sha256[:12]}"
         )
     return Model(
-        name=spec if spec in shipped_models() or ":" in spec else Path(spec).resolve().name,
+        name=_name(spec),
         format=form.name,
         predictor=NoisePredictor(said.network, said.preconditioning).eval().requires_grad_(False),
         schedule=schedule,
         checkpoint=said,
         sha256=digest,
     )
+
+
+def _name(spec: str) -> str:
+    """What people call the model. Every trained one lies in a folder `model`, and the folder about that tells them
+    apart: two runs of one recipe, too.
+    """
+    if spec in shipped_models() or ":" in spec:
+        return spec
+    path = Path(spec).resolve()
+    return path.parent.name if path.name == "model" and path.parent.name else path.name
 
 
 def _load(form: ModelFormat, spec: str) -> Checkpoint:

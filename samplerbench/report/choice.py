@@ -22,7 +22,7 @@ from ..registry import Registry
 from .age import newest, of_older_code
 from .results import Results, measured, pooled
 
-__all__ = ["Where", "axis_of", "canonical", "cells", "check_one_table", "choose"]
+__all__ = ["CONDITIONS", "Where", "axis_of", "canonical", "cells", "check_one_table", "choose"]
 
 CONFIGURATION = ("sampler", "spacing", "final")
 # the conditions that all rows of a table share, each with the column that names it to people

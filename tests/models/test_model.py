@@ -19,9 +19,19 @@ def folder(tiny_model, tmp_path):
     return shutil.copytree(tiny_model, tmp_path / "model")
 
 
+def test_a_model_has_the_name_of_its_folder_or_of_the_run_that_trained_it(folder, monkeypatch):
+    run = folder.parent / "cifar10"
+    run.mkdir()
+    folder.rename(run / "model")
+    monkeypatch.chdir(run)
+    named = {path: load_model(path).name for path in ("model", str(run / "model"), "../cifar10/model/")}
+    assert set(named.values()) == {"cifar10"}
+    (run / "model").rename(run / "mine")
+    assert load_model("mine").name == "mine"
+
+
 def test_a_folder_is_loaded(folder):
     model = load_model(str(folder))
-    assert model.name == "model"
     assert model.image_shape == (1, 28, 28)
     assert model.reference == folder / "reference.npz"
     assert model.schedule.config() == linear_schedule().config()
