@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,16 @@ from ..models.preconditioning import Preconditioning
 from ..plugins import load_plugins
 from .parts import DataConfig, ExpertsConfig, FinishConfig, OptimiserConfig
 
-__all__ = ["DataConfig", "ExpertsConfig", "FinishConfig", "OptimiserConfig", "Recipe", "find_recipe", "recipe_names"]
+__all__ = [
+    "DataConfig",
+    "ExpertsConfig",
+    "FinishConfig",
+    "OptimiserConfig",
+    "Recipe",
+    "find_recipe",
+    "identity",
+    "recipe_names",
+]
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,19 @@ class Recipe:
         return self.optimiser.total + (self.experts.steps * (len(self.experts.last) + 1) if self.experts else 0)
 
 
+def identity(recipe: Recipe, data_sha256: str, experts: bool = False) -> dict[str, Any]:
+    """All that decides which weights training gives, as plain values by their keys: what a checkpoint belongs to. What
+    is done after it is left out, so that it may be changed. experts: of a copy that goes on alone, with how it does.
+    """
+    found: dict[str, Any] = {}
+    for name, value in json.loads(json.dumps(asdict(recipe))).items():
+        if name in AFTERWARDS or (name == "experts" and not experts):
+            continue
+        found |= {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
+    return found | {"sha256 of the images": data_sha256}
+
+
+AFTERWARDS = ("name", "weights", "extractor", "finish")
 OF_DIFFUSION = ("schedule", "prediction", "times", "weighting", "experts", "extractor", "finish")
 
 
