@@ -4,9 +4,10 @@ nearest valid choice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from inspect import signature
 from typing import Any
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "PluginError",
     "TooFewEvaluations",
     "UserError",
+    "check_arguments",
     "contained",
     "one_line",
     "unknown",
@@ -84,6 +86,20 @@ def unknown(kind: str, name: object, choices: Iterable[object]) -> UserError:
     hint = f"; did you mean '{near[0]}'?" if near else ""
     listed = ", ".join(names) if names else "none"
     return UserError(f"unknown {kind} '{name}'{hint} (known: {listed})")
+
+
+def check_arguments(what: str, make: Callable[..., Any], given: Iterable[str]) -> None:
+    """Raises UserError where `make` takes no argument of a name in `given`, or needs one that is not there. what: a
+    phrase for messages, such as "schedule 'flow'".
+    """
+    names = list(given)
+    taken = {n: p for n, p in signature(make).parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    for name in names:
+        if name not in taken:
+            raise unknown(f"key of {what}", name, taken)
+    for name, parameter in taken.items():
+        if parameter.default is parameter.empty and name not in names:
+            raise UserError(f"{what} needs '{name}'")
 
 
 def whole_numbers(name: str, values: Any, least: int, most: int) -> tuple[int, ...]:

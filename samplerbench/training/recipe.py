@@ -12,7 +12,7 @@ from typing import Any
 
 from ..diffusion.paths import schedule_from_config
 from ..diffusion.vp import DiscreteSchedule
-from ..errors import UserError, one_line, unknown
+from ..errors import UserError, check_arguments, one_line, unknown
 from ..models.preconditioning import Preconditioning
 from ..plugins import load_plugins
 from .parts import DataConfig, ExpertsConfig, FinishConfig, OptimiserConfig
@@ -63,6 +63,8 @@ class Recipe:
                 if f.name in OF_DIFFUSION and getattr(self, f.name) != _default(f):
                     raise UserError(f"recipe '{self.name}': {f.name} belongs to kind diffusion; a classifier has none")
         if self.kind == "diffusion":
+            if self.data.shift:
+                raise UserError(f"recipe '{self.name}': data.shift belongs to kind classifier; a diffusion has none")
             path = self.path()
             if problem := Preconditioning(self.prediction).problem(path):
                 raise UserError(f"recipe '{self.name}': {problem}")
@@ -99,7 +101,7 @@ def identity(recipe: Recipe, data_sha256: str, experts: bool = False) -> dict[st
 
 
 AFTERWARDS = ("name", "weights", "extractor", "finish")
-OF_DIFFUSION = ("schedule", "prediction", "times", "weighting", "experts", "extractor", "finish")
+OF_DIFFUSION = ("schedule", "prediction", "times", "weighting", "weights", "experts", "extractor", "finish")
 
 
 def _default(f: Field[Any]) -> Any:
@@ -166,13 +168,14 @@ def find_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     for change in changes:
         _change(table, change)
     _checked(Recipe, table, f"recipe '{name}'")
-    try:
-        for key, cls in PARTS.items():
-            if key in table or key in ("data", "optimiser"):
-                table[key] = cls(**_checked(cls, table.get(key, {}), f"[{key}] of recipe '{name}'"))
-        return Recipe(**table)
-    except TypeError as error:
-        raise UserError(f"recipe '{name}': {error}") from None
+    for key, cls in PARTS.items():
+        if key in table or key in ("data", "optimiser"):
+            where = f"[{key}] of recipe '{name}'"
+            values = _checked(cls, table.get(key, {}), where)
+            check_arguments(where, cls, values)
+            table[key] = cls(**values)
+    check_arguments(f"recipe '{name}'", Recipe, table)
+    return Recipe(**table)
 
 
 def _change(table: dict[str, Any], change: str) -> None:

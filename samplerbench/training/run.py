@@ -18,7 +18,7 @@ from ..diffusion.noise import NoiseSource
 from ..diffusion.spacing import SPACINGS
 from ..diffusion.vp import DiscreteSchedule
 from ..drawing import BadSample
-from ..errors import UserError
+from ..errors import UserError, unknown
 from ..files import save_weights
 from ..images import quantise, sample_grid
 from ..metrics.cnn import ClassifierConfig, FeatureClassifier
@@ -38,6 +38,8 @@ from .parts import ExpertsConfig
 from .recipe import Recipe, identity
 
 __all__ = ["Told", "settled", "train"]
+
+CLASSIFIER = ("widths", "dropout")  # what a recipe says of the network; the rest the images say
 
 
 class Told:
@@ -236,6 +238,9 @@ def _classifier(
     shape = (data.images.shape[1], data.images.shape[2], data.images.shape[3])
     if recipe.optimiser.batch_size > len(data.images):
         raise UserError(f"batch_size {recipe.optimiser.batch_size} is more than the {len(data.images)} training images")
+    for key in recipe.network:
+        if key not in CLASSIFIER:
+            raise unknown(f"key in [network] of recipe '{recipe.name}'", key, CLASSIFIER)
     try:
         config = ClassifierConfig(image_shape=shape, classes=int(data.labels.max()) + 1, **recipe.network)
     except (TypeError, ValueError) as error:

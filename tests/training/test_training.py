@@ -224,7 +224,10 @@ def test_a_classifier_is_trained_and_judged(images, tmp_path, monkeypatch):
     assert summary["test_accuracy"] > 0.9  # bright against dark pictures
     assert (summary["folder"] / "config.json").is_file()
     for changes, message in (
-        ({"network": {"width": [8]}}, r"^\[network\] of recipe 'tiny-features': .*'width'"),
+        (
+            {"network": {"width": [8]}},
+            r"^unknown key in \[network\] of recipe 'tiny-features' 'width'; did you mean 'widths'",
+        ),
         ({"network": {"widths": [8.5]}}, "widths holds whole numbers"),
         ({"optimiser": OptimiserConfig(steps=1, batch_size=65)}, "batch_size 65 is more than the 64 training images"),
     ):
@@ -292,6 +295,7 @@ class TestCifar10:
         [
             ({"kind": "dpm"}, "unknown kind of network 'dpm'; did you mean 'ddpm'"),
             ({"kind": "ddpm", "widths": [32]}, "unknown key 'widths'"),
+            ({"patches": 2}, "unknown key 'patches'; did you mean 'patch'"),
             ({"kind": "ddpm", "channels": [32, 40]}, "must be multiples of 32"),
             ({"kind": "ddpm", "channels": [32, 32], "attention": [2]}, "attention holds whole numbers from 0 to 1"),
             ({"kind": "ddpm", "channels": [32, 32], "dropout": 1}, "dropout is at least 0 and below 1, got 1"),

@@ -123,6 +123,8 @@ def train_with_progress(recipe: Recipe, out: Path, data_root: Path | None, devic
             if what not in self.tasks:
                 self.progress.update(self.tasks[recipe.name], completed=recipe.total)  # of an earlier run, perhaps
                 self.tasks[what] = self.progress.add_task(what, total=total)
+                if not console.is_terminal:
+                    console.print(f"{recipe.total} steps are done; now {what}", soft_wrap=True)
             self.progress.update(self.tasks[what], completed=done)
 
     with Progress(*columns, console=console) as progress:
