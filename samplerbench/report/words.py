@@ -129,6 +129,8 @@ def comparison_captions(comparison: Comparison) -> list[str]:
     }
     if told := [text for how, text in explained.items() if how in hows]:
         lines.append("; ".join(told) + ".")
+    if any(one.judged.verdict == "undecided" for one in comparison.differences):
+        lines.append("undecided: the interval has 0 in it, so neither is shown to be better.")
     if comparison.extrapolated:
         lines.append(
             f"Δ{name}∞ is the difference at infinitely many samples. (At n samples {name} has a bias, which differs "
