@@ -88,7 +88,7 @@ def choose(
     files = [replace(one, every=one.every.assign(sampler=one.every["sampler"].map(names))) for one in files]
     if where:
         files = _filtered(files, registry, where)
-    files = [_newest(_on_one_axis(one)) for one in files]
+    files = [_in_order(_newest(_on_one_axis(one))) for one in files]
     if force:
         return files
     files = [_of_newest_code(_with_most_samples(one)) for one in files]
@@ -178,6 +178,19 @@ def _on_one_axis(results: Results) -> Results:
     axis = axis_of(results.every)
     text = f"without {axis} left out (--where {axis}= shows them)"
     return _noted(results, results.every[axis].notna() if axis != "nfe" else _all(results), text)
+
+
+def _in_order(results: Results) -> Results:
+    """The cells of a configuration by their number of evaluations, or steps, where the first of them is: a later run
+    into the same folder may have put 6 behind 10.
+    """
+    rows = results.every
+    names = [name for name in CONFIGURATION if name in rows.columns]
+    first = rows.groupby(names, dropna=False, sort=False).ngroup()
+    order = pd.DataFrame({"configuration": first, "at": rows[axis_of(rows)]}).sort_values(
+        ["configuration", "at"], kind="stable"
+    )
+    return replace(results, every=rows.loc[order.index])
 
 
 def _all(results: Results) -> pd.Series:

@@ -67,3 +67,23 @@ def test_undecided_is_explained_where_it_is_said(read, tmp_path, command):
     told = [command("compare", tmp_path / "a", "--baseline", "ddim", *more)[1] for more in ([], ["--where", "fid=90"])]
     assert "undecided: the interval has 0 in it" in told[0]
     assert all(("undecided" in one) == ("undecided: the interval has 0 in it" in one) for one in told)
+
+
+def test_numbers_of_evaluations_increase_whatever_the_order_of_the_rows(read, tmp_path, command):
+    """As a second run with other budgets into the same folder leaves them."""
+    budgets = (5, 20, 6, 10)
+    names = enumerate(("ddim", "heun"))
+    rows = [cell(name, n, 20.0 + i + n, key=f"{name}{n}") for i, name in names for n in budgets]
+    read(a=[*rows, cell("heun", 50, 9.0), cell("heun", 8, 9.0)])
+    _, out, _ = command("compare", tmp_path / "a", "--baseline", "ddim")
+    assert re.findall(r"^│ heun \(uniform\) *│ *(\d+) ", out, re.MULTILINE) == ["5", "6", "10", "20"]
+    assert "heun (uniform) at 8, 50" in out
+    _, out, _ = command("table", tmp_path / "a")
+    assert re.findall(r"\d+", out[out.index("network evaluations") :].splitlines()[0]) == [
+        "5",
+        "6",
+        "8",
+        "10",
+        "20",
+        "50",
+    ]
