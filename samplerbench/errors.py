@@ -11,6 +11,7 @@ from inspect import signature
 from typing import Any
 
 __all__ = [
+    "PLUGINS",
     "BudgetExceeded",
     "Escaped",
     "FailedCells",
@@ -79,13 +80,16 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
-def unknown(kind: str, name: object, choices: Iterable[object]) -> UserError:
-    """The error for a name that is not among `choices`, with the nearest one suggested."""
+PLUGINS = "; one of a plugin needs its --plugin"
+
+
+def unknown(kind: str, name: object, choices: Iterable[object], more: str = "") -> UserError:
+    """The error for a name that is not among `choices`, with the nearest one suggested, and `more` at the end."""
     names = sorted(str(choice) for choice in choices)
     near = get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     listed = ", ".join(names) if names else "none"
-    return UserError(f"unknown {kind} '{name}'{hint} (known: {listed})")
+    return UserError(f"unknown {kind} '{name}'{hint} (known: {listed}){more}")
 
 
 def check_arguments(what: str, make: Callable[..., Any], given: Iterable[str]) -> None:

@@ -18,7 +18,9 @@ __all__ = ["import_file", "import_module", "missing_module"]
 
 def import_module(name: str, option: str) -> ModuleType:
     """The module of that name. option: what the user gave it as, for messages. Raises PluginError."""
-    expected = f"{option} {name}: expected FILE.py, a FOLDER or a module that can be imported"
+    near = f"; did you mean {name}.py, the file?" if Path(f"{name}.py").is_file() else ""
+    files = "FILE.py" if option == "--model" else "FILE.py, a FOLDER"
+    expected = f"{option} {name}: expected {files} or a module that can be imported{near}"
     if not all(part.isidentifier() for part in name.split(".")):
         raise PluginError(expected)
     try:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from . import code
 from .diffusion.schedule import NoiseSchedule
 from .diffusion.spacing import Spacing
-from .errors import PluginError, UserError, unknown
+from .errors import PLUGINS, PluginError, UserError, unknown
 from .files import content_key, sha256_of_all
 from .metrics.extractor import Extractor
 from .metrics.metric import Metric
@@ -137,7 +137,7 @@ class Registry:
         registered: list[Registered] = getattr(self, kind)
         found = [r for r in registered if name == r.cls.name] or [r for r in registered if name in _aliases(r)]
         if not found:
-            raise unknown(kind[:-1], name, {n for r in registered for n in (r.cls.name, *_aliases(r))})
+            raise unknown(kind[:-1], name, {n for r in registered for n in (r.cls.name, *_aliases(r))}, PLUGINS)
         top = max(r.level for r in found)
         best = [r for r in found if r.level == top]
         if len(best) > 1:

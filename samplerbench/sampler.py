@@ -12,7 +12,7 @@ from dataclasses import Field, dataclass, fields
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .errors import TooFewEvaluations, UserError, unknown
+from .errors import PLUGINS, TooFewEvaluations, UserError, unknown
 from .options import check_fields, kinds_of, make, parse_option, reads_back, whole_number
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ class Sampler(ABC):
         depends_on: files and folders that its samples depend on besides the modules it imports, such as a table of
             coefficients: relative to its own file, or absolute. Their bytes count in the key of its results.
     Fields (every sampler has these):
-        spacing: how the grid's times are spaced: a name among `SPACINGS`; `own`, by the sampler's method `grid`; the
-            times themselves, '801/401/1/0'; or file:PATH, a file of grids (see `diffusion/grid_file.py`).
-        rho: the exponent of karras spacing; None for its default, 7.
+        spacing: how the grid's times are spaced: the name of a spacing (`samplerbench list spacings`); `own`, by the
+            sampler's method `grid`; the times themselves, '801/401/1/0'; or file:PATH, a JSON of grids.
+        rho: the exponent of karras spacing; none for its default, 7.
         final: where the last step ends: `zero` (the data), `none` (the schedule's smallest time, a little noise left),
             or `denoise`: as `none`, and then one evaluation more gives the predicted x_0. A spacing that ends at the
             data, `trailing` or listed times with a 0, makes it `zero`.
@@ -73,7 +73,7 @@ class Sampler(ABC):
         self.spec()
         listed, file = explicit_times(self.spacing), grid_file(self.spacing)
         if listed is None and file is None and self.spacing not in self.spacings():
-            raise unknown("spacing", self.spacing, self.spacings())
+            raise unknown("spacing", self.spacing, self.spacings(), PLUGINS)
         if self.rho is not None and (self.spacing != "karras" or self.rho <= 0):
             raise UserError(f"{self.name}:rho is a number above 0 that goes with spacing=karras, got {self.rho:g}")
         if self.final not in FINALS:

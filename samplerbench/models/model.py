@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -197,10 +198,16 @@ def _what_was_read(said: Checkpoint, schedule: NoiseSchedule) -> dict[str, Any]:
 
 def _unknown(spec: str, known: Sequence[ModelFormat]) -> UserError:
     path = Path(spec)
+    if path.suffix == ".py":
+        there = "a file of Python" if path.is_file() else "no such file"
+        return UserError(f"model '{spec}': {there}; a factory in it is named {spec}:FUNCTION")
     if path.exists():
         what = f"model '{spec}' is a {'folder' if path.is_dir() else 'file'} of no known format"
         return UserError(
             f"{what} (known: {', '.join(form.name for form in known)}; samplerbench's own has config.json and "
-            "model.safetensors; samplerbench list models says more)"
+            "model.safetensors; a format of your own needs its --plugin; samplerbench list models says more)"
         )
-    return unknown("model", spec, [*shipped_models(), "a folder", "a file", "package.module:factory"])
+    if path.suffix or len(path.parts) > 1 or spec.endswith("/"):
+        hub = f"; one of the Hugging Face hub is hf:{spec}" if re.fullmatch(r"[\w-]+/[\w.-]+", spec) else ""
+        return UserError(f"model '{spec}': no such file or folder{hub}")
+    return unknown("model", spec, [*shipped_models(), "FOLDER", "FILE", "hf:OWNER/NAME", "FILE.py:function"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from dataclasses import replace
+from inspect import isfunction
 from math import floor
 from pathlib import Path
 
@@ -36,7 +37,8 @@ class Factory(ModelFormat):
         module = import_file(Path(where), "--model") if where.endswith(".py") else import_module(where, "--model")
         factory = getattr(module, name, None)
         if not callable(factory):
-            raise unknown(f"function of {where}", name, [n for n, value in vars(module).items() if callable(value)])
+            known = [n for n, one in vars(module).items() if isfunction(one) and one.__module__ == module.__name__]
+            raise unknown(f"function of {where}", name, known)
         try:
             with contained(name):
                 said = factory()
