@@ -45,8 +45,12 @@ def import_file(path: Path, option: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up by name
     try:
-        with contained("it"):
-            spec.loader.exec_module(module)
+        try:
+            with contained("it"):
+                spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]  # no key is to hold code that was not loaded
+            raise
     except SyntaxError as error:
         raise PluginError(f"{option} {path}: line {error.lineno}: {error.msg}") from None
     except Exception as error:

@@ -61,7 +61,7 @@ class Sampler(ABC):
     def __post_init__(self) -> None:
         from .diffusion.grid import FINALS
         from .diffusion.grid_file import grid_file
-        from .diffusion.spacing import SPACINGS, explicit_times
+        from .diffusion.spacing import explicit_times
 
         kinds = kinds_of(type(self))
         for option in options_of(type(self)):  # 1 becomes 1.0 where a float is asked for: equal samplers, equal text
@@ -80,14 +80,30 @@ class Sampler(ABC):
             raise unknown("final", self.final, FINALS)
         if self.spacing == OWN_GRID:
             return  # its grid says where it ends; see `plan_grid`
+        object.__setattr__(self, "final", self._settled(self.final))
+
+    def _settled(self, final: str) -> str:
+        """What the spacing makes of `final`. Raises UserError where the two do not go together."""
+        from .diffusion.grid_file import grid_file
+        from .diffusion.spacing import SPACINGS, explicit_times
+
+        if self.spacing == OWN_GRID:
+            return final
+        listed, file = explicit_times(self.spacing), grid_file(self.spacing)
         known = file or SPACINGS.get(self.spacing)
         ends_at_zero = known.ends_at_zero if known else listed is not None and listed[-1] == 0
-        if ends_at_zero and self.final == "denoise":
+        if ends_at_zero and final == "denoise":
             raise UserError(
                 f"{self.name}: {self.spacing} spacing ends at the data; final=denoise ends where noise is left"
             )
-        if ends_at_zero or ((listed or file) and self.final == "zero"):
-            object.__setattr__(self, "final", "zero" if ends_at_zero else "none")
+        return "zero" if ends_at_zero else "none" if (listed or file) and final == "zero" else final
+
+    def _implied(self, final: str, default: str) -> bool:
+        """Whether `final` is what the spacing makes of the default."""
+        try:
+            return final == self._settled(default)
+        except UserError:
+            return False
 
     @property
     def stochastic(self) -> bool:
@@ -208,13 +224,13 @@ class Sampler(ABC):
         raise NotImplementedError(f"{self.name} has no transition densities")
 
     def spec(self) -> str:
-        """The sampler as it is written on the command line, options that differ from their defaults only. Raises
-        UserError for an option that could not be read back from there.
+        """The sampler as it is written on the command line, options that differ from their defaults only, and from what
+        its spacing makes of `final`. Raises UserError for an option that could not be read back from there.
         """
         parts = [self.name]
         for option in options_of(type(self)):
             value = getattr(self, option.name)
-            if value == option.default:
+            if value == option.default or (option.name == "final" and self._implied(value, str(option.default))):
                 continue
             part = f"{option.name}={'none' if value is None else value}"
             if not reads_back(part, value, kinds_of(type(self))[option.name]):
