@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -77,18 +76,27 @@ def test_flow(factory):
         assert torch.allclose(epsilon.x0(preserving, t), x - t * velocity, atol=1e-5)
 
 
-def test_the_commands_run_as_they_stand(tmp_path, monkeypatch):
-    """In a folder with the three pieces of code; `samplerbench` by the module, as a shell may not have it."""
+def test_the_commands_run_as_they_stand(tmp_path, monkeypatch, command):
+    """In a folder with the three pieces of code; `PYTHONPATH=.` is what puts it on the path, where the page says so."""
     (tmp_path / "my_networks.py").write_text(NETWORK)
     (tmp_path / "my_model.py").write_text(FACTORIES["flow"])
     start = PAGE.index("this runs as it stands:")
     block = PAGE[start : PAGE.index("Where noise is at t = 0", start)]
-    lines = [line.strip() for line in block.splitlines() if line.startswith("    ")]
-    assert [len(lines), lines[0][:9]] == [4, "python -c"]
-    python = shlex.quote(sys.executable)
+    first, *lines = [shlex.split(line) for line in block.splitlines() if line.startswith("    ")]
+    monkeypatch.chdir(tmp_path)
+    assert first[:2] == ["python", "-c"]  # which finds modules in the folder it is called in
+    with monkeypatch.context() as path:
+        path.syspath_prepend(tmp_path)
+        exec(first[2], {})
+    monkeypatch.delitem(sys.modules, "my_networks")
     for line in lines:
-        here = line.replace("samplerbench ", f"{python} -m samplerbench ").replace("python -c", f"{python} -c")
-        subprocess.run(here, shell=True, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+        with monkeypatch.context() as path:
+            if line[0] == "PYTHONPATH=.":
+                path.syspath_prepend(tmp_path)
+                line = line[1:]
+            assert line[0] == "samplerbench"
+            code, _, error = command(*line[1:])
+            assert code == 0, error
     (rows,) = (tmp_path / "results").glob("*/results.csv")
     assert list(pd.read_csv(rows)["status"]) == ["done", "done"]
 
