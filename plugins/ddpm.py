@@ -108,7 +108,10 @@ class AnalyticDDPM(DDPM):
 
     def unsuitable(self, schedule: NoiseSchedule, epsilon: Epsilon) -> str:
         if getattr(epsilon, "mean_square", None) is None:
-            return "this model does not hold the mean square of ε_θ at each time (`samplerbench train` writes it)"
+            return (
+                "this model does not hold the mean square of ε_θ at each time; `samplerbench train` writes it, and a "
+                "Checkpoint can give it as mean_squares"
+            )
         return ""
 
     def transition(self, eps: Denoiser, grid: TimeGrid, i: int, x: Tensor) -> tuple[Tensor, Tensor | float]:

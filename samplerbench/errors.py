@@ -4,12 +4,14 @@ nearest valid choice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from inspect import signature
 from typing import Any
 
 __all__ = [
+    "PLUGINS",
     "BudgetExceeded",
     "Escaped",
     "FailedCells",
@@ -17,6 +19,7 @@ __all__ = [
     "PluginError",
     "TooFewEvaluations",
     "UserError",
+    "check_arguments",
     "contained",
     "one_line",
     "unknown",
@@ -77,13 +80,30 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
-def unknown(kind: str, name: object, choices: Iterable[object]) -> UserError:
-    """The error for a name that is not among `choices`, with the nearest one suggested."""
+PLUGINS = "; one of a plugin needs its --plugin"
+
+
+def unknown(kind: str, name: object, choices: Iterable[object], more: str = "") -> UserError:
+    """The error for a name that is not among `choices`, with the nearest one suggested, and `more` at the end."""
     names = sorted(str(choice) for choice in choices)
     near = get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     listed = ", ".join(names) if names else "none"
-    return UserError(f"unknown {kind} '{name}'{hint} (known: {listed})")
+    return UserError(f"unknown {kind} '{name}'{hint} (known: {listed}){more}")
+
+
+def check_arguments(what: str, make: Callable[..., Any], given: Iterable[str]) -> None:
+    """Raises UserError where `make` takes no argument of a name in `given`, or needs one that is not there. what: a
+    phrase for messages, such as "schedule 'flow'".
+    """
+    names = list(given)
+    taken = {n: p for n, p in signature(make).parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    for name in names:
+        if name not in taken:
+            raise unknown(f"key of {what}", name, taken)
+    for name, parameter in taken.items():
+        if parameter.default is parameter.empty and name not in names:
+            raise UserError(f"{what} needs '{name}'")
 
 
 def whole_numbers(name: str, values: Any, least: int, most: int) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,26 +171,37 @@ def load_weights(module: nn.Module, path: Path, what: str) -> None:
     fill(module, state, f"{what}: {path.name}", "config.json")
 
 
-def fill(module: nn.Module, state: Mapping[str, Tensor], what: str, config: str) -> None:
+def fill(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    what: str,
+    config: str,
+    named: Callable[[str], str] = lambda name: name,
+) -> None:
     """Fills `module` from tensors by name, all of them and no others; `what` names their file in errors, `config` what
-    the module was made from. A module on device `meta` takes the tensors for its own.
+    the module was made from, `named` a tensor as the file does. A module on device `meta` takes the tensors for its
+    own.
     """
     import torch
 
     expected = module.state_dict()
     missing, extra = expected.keys() - state.keys(), state.keys() - expected.keys()
     if missing or extra:
+        told = (("lacks", missing), ("has unexpected", extra))
         listed = ", ".join(
-            [*(f"lacks {n}" for n in sorted(missing)[:2]), *(f"has unexpected {n}" for n in sorted(extra)[:2])]
+            f"{verb} {name}"
+            for verb, names in told
+            for name in [*dict.fromkeys(named(name) for name in sorted(names))][:2]
         )
         raise UserError(f"{what} does not fit {config}: it {listed}")
     for name, value in state.items():
         if value.shape != expected[name].shape:
             raise UserError(
-                f"{what} does not fit {config}: {name} is {list(value.shape)}, expected {list(expected[name].shape)}"
+                f"{what} does not fit {config}: {named(name)} is {list(value.shape)}, expected "
+                f"{list(expected[name].shape)}"
             )
         if value.is_floating_point() != expected[name].is_floating_point() or value.is_complex():
-            raise UserError(f"{what}: {name} is {value.dtype}, expected {expected[name].dtype}")
+            raise UserError(f"{what}: {named(name)} is {value.dtype}, expected {expected[name].dtype}")
         if not torch.isfinite(value).all():
-            raise UserError(f"{what}: {name} has values that are not finite")
+            raise UserError(f"{what}: {named(name)} has values that are not finite")
     module.load_state_dict({name: value.to(expected[name].dtype) for name, value in state.items()}, assign=True)

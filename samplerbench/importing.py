@@ -13,12 +13,14 @@ from types import ModuleType
 from . import code
 from .errors import PluginError, contained, one_line
 
-__all__ = ["import_file", "import_module"]
+__all__ = ["import_file", "import_module", "missing_module"]
 
 
 def import_module(name: str, option: str) -> ModuleType:
     """The module of that name. option: what the user gave it as, for messages. Raises PluginError."""
-    expected = f"{option} {name}: expected FILE.py, a FOLDER or a module that can be imported"
+    near = f"; did you mean {name}.py, the file?" if Path(f"{name}.py").is_file() else ""
+    files = "FILE.py" if option == "--model" else "FILE.py, a FOLDER"
+    expected = f"{option} {name}: expected {files} or a module that can be imported{near}"
     if not all(part.isidentifier() for part in name.split(".")):
         raise PluginError(expected)
     try:
@@ -43,10 +45,33 @@ def import_file(path: Path, option: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up by name
     try:
-        with contained("it"):
-            spec.loader.exec_module(module)
+        try:
+            with contained("it"):
+                spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]  # no key is to hold code that was not loaded
+            raise
     except SyntaxError as error:
         raise PluginError(f"{option} {path}: line {error.lineno}: {error.msg}") from None
     except Exception as error:
+        if missing := missing_module(error, path):
+            raise PluginError(f"{option} {path}: {missing}") from None
         raise PluginError(f"{option} {path}: {one_line(error)}", traceback.format_exc()) from None
     return module
+
+
+def missing_module(error: Exception, path: Path) -> str:
+    """What to say where the code of a file imports a module that cannot be found; empty for any other error. A file is
+    loaded by its path, and its folder does not join those that Python searches: a file beside it may hide a package.
+    """
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return ""
+    top = error.name.partition(".")[0]
+    if top in sys.modules or importlib.util.find_spec(top) is not None:  # a module in it is not there
+        return f"it imports {error.name}, and {top} has no such module"
+    folder = path.parent
+    if (folder / f"{top}.py").is_file() or (folder / top).is_dir():
+        return f"it imports {top}, which lies beside it; call samplerbench with PYTHONPATH={folder}"
+    return (
+        f"it imports {top}, which is not installed; where it is a file of yours, name its folder by PYTHONPATH=FOLDER"
+    )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from . import code
 from .diffusion.schedule import NoiseSchedule
 from .diffusion.spacing import Spacing
-from .errors import PluginError, UserError, unknown
+from .errors import PLUGINS, PluginError, UserError, unknown
 from .files import content_key, sha256_of_all
 from .metrics.extractor import Extractor
 from .metrics.metric import Metric
@@ -137,7 +137,7 @@ class Registry:
         registered: list[Registered] = getattr(self, kind)
         found = [r for r in registered if name == r.cls.name] or [r for r in registered if name in _aliases(r)]
         if not found:
-            raise unknown(kind[:-1], name, {n for r in registered for n in (r.cls.name, *_aliases(r))})
+            raise unknown(kind[:-1], name, {n for r in registered for n in (r.cls.name, *_aliases(r))}, PLUGINS)
         top = max(r.level for r in found)
         best = [r for r in found if r.level == top]
         if len(best) > 1:
@@ -217,8 +217,8 @@ class Registry:
 
         extractor: Extractor = self.make("extractors", spec)
         entry = self.find("extractors", extractor.name)
-        if image_shape is not None and weights is None and (refusal := extractor.refusal(image_shape)):
-            raise UserError(refusal + self._that_take(image_shape))
+        if image_shape is not None and weights is None and (refusal := self.refusal(spec, image_shape)):
+            raise UserError(refusal)
         own = entry.level == OWN
         return load_extractor(extractor, entry.code_sha256, own, weights, device, image_shape, entry.accounts_for)
 
@@ -228,6 +228,16 @@ class Registry:
 
         formats = [(r.cls(), {} if r.level == OWN else r.code) for r in self.all("models")]
         return load_model(spec, sha256, formats)
+
+    def refusal(self, spec: str, image_shape: Sequence[int]) -> str:
+        """Why there is no such extractor, or why it does not take images of this shape; empty where it does. Nothing is
+        loaded.
+        """
+        try:
+            refusal: str = self.make("extractors", spec).refusal(image_shape)
+        except UserError as error:
+            return str(error)
+        return refusal and refusal + self._that_take(image_shape)
 
     def _that_take(self, image_shape: Sequence[int]) -> str:
         """The extractors that take images of a shape as they are, for the end of a line."""

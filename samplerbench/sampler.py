@@ -12,7 +12,7 @@ from dataclasses import Field, dataclass, fields
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .errors import TooFewEvaluations, UserError, unknown
+from .errors import PLUGINS, TooFewEvaluations, UserError, unknown
 from .options import check_fields, kinds_of, make, parse_option, reads_back, whole_number
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ class Sampler(ABC):
         depends_on: files and folders that its samples depend on besides the modules it imports, such as a table of
             coefficients: relative to its own file, or absolute. Their bytes count in the key of its results.
     Fields (every sampler has these):
-        spacing: how the grid's times are spaced: a name among `SPACINGS`; `own`, by the sampler's method `grid`; the
-            times themselves, '801/401/1/0'; or file:PATH, a file of grids (see `diffusion/grid_file.py`).
-        rho: the exponent of karras spacing; None for its default, 7.
+        spacing: how the grid's times are spaced: the name of a spacing (`samplerbench list spacings`); `own`, by the
+            sampler's method `grid`; the times themselves, '801/401/1/0'; or file:PATH, a JSON of grids.
+        rho: the exponent of karras spacing; none for its default, 7.
         final: where the last step ends: `zero` (the data), `none` (the schedule's smallest time, a little noise left),
             or `denoise`: as `none`, and then one evaluation more gives the predicted x_0. A spacing that ends at the
             data, `trailing` or listed times with a 0, makes it `zero`.
@@ -61,7 +61,7 @@ class Sampler(ABC):
     def __post_init__(self) -> None:
         from .diffusion.grid import FINALS
         from .diffusion.grid_file import grid_file
-        from .diffusion.spacing import SPACINGS, explicit_times
+        from .diffusion.spacing import explicit_times
 
         kinds = kinds_of(type(self))
         for option in options_of(type(self)):  # 1 becomes 1.0 where a float is asked for: equal samplers, equal text
@@ -73,21 +73,37 @@ class Sampler(ABC):
         self.spec()
         listed, file = explicit_times(self.spacing), grid_file(self.spacing)
         if listed is None and file is None and self.spacing not in self.spacings():
-            raise unknown("spacing", self.spacing, self.spacings())
+            raise unknown("spacing", self.spacing, self.spacings(), PLUGINS)
         if self.rho is not None and (self.spacing != "karras" or self.rho <= 0):
             raise UserError(f"{self.name}:rho is a number above 0 that goes with spacing=karras, got {self.rho:g}")
         if self.final not in FINALS:
             raise unknown("final", self.final, FINALS)
         if self.spacing == OWN_GRID:
             return  # its grid says where it ends; see `plan_grid`
+        object.__setattr__(self, "final", self._settled(self.final))
+
+    def _settled(self, final: str) -> str:
+        """What the spacing makes of `final`. Raises UserError where the two do not go together."""
+        from .diffusion.grid_file import grid_file
+        from .diffusion.spacing import SPACINGS, explicit_times
+
+        if self.spacing == OWN_GRID:
+            return final
+        listed, file = explicit_times(self.spacing), grid_file(self.spacing)
         known = file or SPACINGS.get(self.spacing)
         ends_at_zero = known.ends_at_zero if known else listed is not None and listed[-1] == 0
-        if ends_at_zero and self.final == "denoise":
+        if ends_at_zero and final == "denoise":
             raise UserError(
                 f"{self.name}: {self.spacing} spacing ends at the data; final=denoise ends where noise is left"
             )
-        if ends_at_zero or ((listed or file) and self.final == "zero"):
-            object.__setattr__(self, "final", "zero" if ends_at_zero else "none")
+        return "zero" if ends_at_zero else "none" if (listed or file) and final == "zero" else final
+
+    def _implied(self, final: str, default: str) -> bool:
+        """Whether `final` is what the spacing makes of the default."""
+        try:
+            return final == self._settled(default)
+        except UserError:
+            return False
 
     @property
     def stochastic(self) -> bool:
@@ -208,13 +224,13 @@ class Sampler(ABC):
         raise NotImplementedError(f"{self.name} has no transition densities")
 
     def spec(self) -> str:
-        """The sampler as it is written on the command line, options that differ from their defaults only. Raises
-        UserError for an option that could not be read back from there.
+        """The sampler as it is written on the command line, options that differ from their defaults only, and from what
+        its spacing makes of `final`. Raises UserError for an option that could not be read back from there.
         """
         parts = [self.name]
         for option in options_of(type(self)):
             value = getattr(self, option.name)
-            if value == option.default:
+            if value == option.default or (option.name == "final" and self._implied(value, str(option.default))):
                 continue
             part = f"{option.name}={'none' if value is None else value}"
             if not reads_back(part, value, kinds_of(type(self))[option.name]):

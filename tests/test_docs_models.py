@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
+import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -13,22 +18,14 @@ from safetensors.torch import save_file
 import samplerbench
 from samplerbench.diffusion.paths import PATHS
 from samplerbench.diffusion.spacing import SPACINGS
+from samplerbench.models.formats.ddpm_ckpt import SIZES
+from samplerbench.models.formats.guided_flags import flags_of
 from samplerbench.plugins import load_plugins
 
 PAGE = (Path(__file__).parents[1] / "docs" / "models.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 FACTORIES = {name: code for code in EXAMPLES for name in re.findall(r"^def (edm|flow)\(", code, re.MULTILINE)}
-NETWORK = """
-import torch
-
-class MyNetwork(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.mix = torch.nn.Conv2d(1, 1, 3, padding=1)
-
-    def forward(self, x, label):
-        return self.mix(x) * torch.cos(label).view(-1, 1, 1, 1)
-"""
+(NETWORK,) = [code for code in EXAMPLES if "class MyNetwork" in code]
 
 
 @pytest.fixture
@@ -77,6 +74,45 @@ def test_flow(factory):
         preserving = x / (t**2 + (1 - t) ** 2) ** 0.5
         assert torch.allclose(epsilon(preserving, t), x + (1 - t) * velocity, atol=1e-5)
         assert torch.allclose(epsilon.x0(preserving, t), x - t * velocity, atol=1e-5)
+
+
+def test_the_commands_run_as_they_stand(tmp_path, monkeypatch, command):
+    """In a folder with the three pieces of code; `PYTHONPATH=.` is what puts it on the path, where the page says so."""
+    (tmp_path / "my_networks.py").write_text(NETWORK)
+    (tmp_path / "my_model.py").write_text(FACTORIES["flow"])
+    start = PAGE.index("this runs as it stands:")
+    block = PAGE[start : PAGE.index("Where noise is at t = 0", start)]
+    first, *lines = [shlex.split(line) for line in block.splitlines() if line.startswith("    ")]
+    monkeypatch.chdir(tmp_path)
+    assert first[:2] == ["python", "-c"]  # which finds modules in the folder it is called in
+    with monkeypatch.context() as path:
+        path.syspath_prepend(tmp_path)
+        exec(first[2], {})
+    monkeypatch.delitem(sys.modules, "my_networks")
+    for line in lines:
+        with monkeypatch.context() as path:
+            if line[0] == "PYTHONPATH=.":
+                path.syspath_prepend(tmp_path)
+                line = line[1:]
+            assert line[0] == "samplerbench"
+            code, _, error = command(*line[1:])
+            assert code == 0, error
+    (rows,) = (tmp_path / "results").glob("*/results.csv")
+    assert list(pd.read_csv(rows)["status"]) == ["done", "done"]
+
+
+def test_every_field_of_a_checkpoint_is_named():
+    table = PAGE[PAGE.index("**What else a Checkpoint may say.**") : PAGE.index("## A path, a spacing")]
+    named = {"network", "schedule", "preconditioning", "sample_shape", *re.findall(r"^\| `(\w+)`", table, re.MULTILINE)}
+    assert named == {field.name for field in fields(samplerbench.Checkpoint)}
+
+
+def test_the_flags_and_shapes_of_the_page():
+    (text,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    flags = flags_of(json.loads(text), "")
+    assert (flags.variance, flags.label_factor, flags.head_width) == ("learned-range", 0.25, 64)
+    rows = re.findall(r"^\| ([\d, ]+) \| (\d) \| (\d+) \|", PAGE, re.MULTILINE)
+    assert {(tuple(map(int, grow.split(", "))), int(at)): int(side) for grow, at, side in rows} == SIZES
 
 
 @pytest.mark.parametrize("name", FACTORIES)

@@ -148,7 +148,7 @@ def test_the_literature_s_rankings():
     text = page("docs/results.md")
     assert f"ranks two of our samplers at equal evaluations {len(found)} times" in text
     held = f"{counted['holds']} of these rankings hold here, {counted['reversed']} are reversed"
-    assert f"{held}, and {counted['open']} are within" in text
+    assert f"{held}, and {counted['undecided']} are undecided" in text
     theirs = {one.nfe: one for one in found if (one.better, one.worse) == ("deis", "unipc")}
     for nfe in (5, 6):
         assert theirs[nfe].finding == "reversed"

@@ -322,3 +322,19 @@ def test_slots_and_class_variables_are_fine():
 
     check_options(Slotted)
     assert make_sampler(Slotted, {"k": "1"}).spec() == "slotted:k=1.0"
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("ddim:spacing=801/401/1", "ddim:spacing=801/401/1"),
+        ("ddim:spacing=801/401/1:final=none", "ddim:spacing=801/401/1"),
+        ("ddim:spacing=801/401/1:final=denoise", "ddim:final=denoise:spacing=801/401/1"),
+        ("dpm:spacing=801/401/0", "dpm-solver:spacing=801/401/0"),
+        ("dpm:final=zero", "dpm-solver:final=zero"),
+    ],
+)
+def test_a_last_step_that_the_spacing_decides_is_not_said(spec, said):
+    sampler = load_plugins().sampler(spec)
+    assert sorted(sampler.spec().split(":")) == sorted(said.split(":"))
+    assert load_plugins().sampler(sampler.spec()) == sampler

@@ -12,7 +12,8 @@ from typing import Any
 
 __all__ = ["environment", "hardware"]
 
-PACKAGES = ("samplerbench", "torchvision", "torch-fidelity", "numpy", "pandas", "pluggy", "safetensors")
+PACKAGES = ("samplerbench", "torchvision", "torch-fidelity", "numpy", "pandas", "pluggy", "safetensors", "diffusers",
+            "huggingface-hub")  # fmt: skip
 
 
 def environment(device: str) -> dict[str, Any]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import operator
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ..code import code_sha256
 from ..diffusion.grid import MOST_STEPS, TimeGrid
 from ..diffusion.grid_file import FILE
+from ..diffusion.schedule import NoiseSchedule
 from ..diffusion.spacing import explicit_times
 from ..errors import UserError, contained, one_line, unknown
 from ..files import content_key, sha256
@@ -24,10 +26,11 @@ from ..sampler import Sampler
 from ..sampling import plan_grid
 from .cell import Axis, Cell, plain_options
 
-__all__ = ["DTYPES", "Planned", "RunConfig", "chosen_samplers", "plan_cells"]
+__all__ = ["DTYPES", "Planned", "RunConfig", "chosen_samplers", "plan_cells", "told_of_spacings"]
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 MOST_SAMPLES = 10**7  # their features alone are tens of gigabytes
+OF_TIME = ("uniform", "linspace", "trailing", "quadratic", "time-quadratic")  # spacings even in t, or in its root
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,23 @@ def chosen_samplers(config: RunConfig, registry: Registry) -> dict[str, tuple[Sa
         before = found[name][1] if name in found else ()
         found[name] = sampler, tuple(sorted({*before, *(every if only is None else only)}))
     return found
+
+
+def told_of_spacings(samplers: Iterable[Sampler], schedule: NoiseSchedule) -> list[str]:
+    """A line where default spacings are ones of time on a path whose time is σ: they were made for other paths, where
+    even times give small noise its share of the steps. On EDM's path ten even times leave one step for all σ below 8.
+    """
+    middle, end = np.exp(-schedule.half_log_snr([(schedule.t_min + schedule.t_max) / 2, schedule.t_max]))
+    if not np.isclose(middle / end, 0.5, atol=0.05):
+        return []
+    meant = [one for one in samplers if one.spacing in OF_TIME and one.spacing == type(one)().spacing]
+    if not meant:
+        return []
+    named = ", ".join(dict.fromkeys(f"{one.name} ({one.spacing})" for one in meant))
+    return [
+        f"time is σ on this path ({schedule.name}), and spacings of time leave few steps for small σ: {named} by "
+        "default; try :spacing=karras or :spacing=logsnr"
+    ]
 
 
 def plan_cells(

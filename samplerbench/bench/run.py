@@ -28,7 +28,7 @@ from .execute import Executor, Listener
 from .influences import Kept
 from .keep import Keeper
 from .measure import Measurer, real_images
-from .plan import Planned, RunConfig, chosen_samplers, plan_cells, split_values
+from .plan import Planned, RunConfig, chosen_samplers, plan_cells, split_values, told_of_spacings
 from .record import COLUMNS, SCHEMA, Record, columns_of
 from .references import find_reference
 from .shards import ShardCache
@@ -118,6 +118,8 @@ class BenchmarkRun:
             if metric.needs_classes and not self.extractor.classes:
                 raise UserError(f"{metric.name} needs classes, and extractor '{self.extractor.spec}' has no classifier")
         self.reference = find_reference(config, self.model, self.extractor, self.device, listener.notice)
+        for line in told_of_spacings((sampler for sampler, _ in chosen.values()), self.model.schedule):
+            listener.notice(line)
         self.cells = plan_cells(config, chosen, self.registry, self.model, self.extractor, self.device)
 
     def execute(self) -> None:

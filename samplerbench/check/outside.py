@@ -12,6 +12,7 @@ from ..diffusion.grid import TimeGrid
 from ..diffusion.noise import NoiseSource
 from ..drawing import BadSample, draw
 from ..models.model import Model
+from ..models.preconditioning import Level
 from ..sampler import Sampler
 from .finding import Failed
 
@@ -44,22 +45,33 @@ def calls(model: Model, device: str) -> str:
     training = [name or "the network" for name, part in network.named_modules() if part.training and _acts(part)]
     if training:
         raise Failed(f"{training[0]} is in training mode; a model is evaluated with eval()")
-    epsilon, worst = model.epsilon(), [0.0, 0.0]
+    epsilon, convention, worst = model.epsilon(), model.predictor.preconditioning, [0.0, 0.0]
     x = NoiseSource(0, range(4), model.sample_shape, device)(0)
     for t in (path.t_min, float(path.time(0.0)), path.first_time(pure_noise=False)):
         t = float(round(t)) if path.discrete else t
-        one, again = epsilon(x, t), epsilon(x, t)
-        if not bool(torch.isfinite(one).all()):
+        if not bool(torch.isfinite(epsilon(x, t)).all()):
             raise Failed(f"ε at time {t:g} is not finite")
-        size = float(one.square().mean().sqrt())
-        alone = torch.cat([epsilon(part, t) for part in x.split(1)])
+        label, at = (
+            float(convention.label(path, t)),
+            Level(*(float(f(t)) for f in (path.alpha, path.sigma, path.scale))),
+        )
+
+        def output(x: Tensor, label: float = label, at: Level = at) -> Tensor:
+            return model.predictor.output(x, label, at)[0]  # ε of a predicted x_0 has its rounding α/σ times
+
+        one, again = output(x), output(x)
+        size = float(one.square().mean().sqrt()) or 1.0
+        alone = torch.cat([output(part) for part in x.split(1)])
         for i, other in enumerate((again, alone)):
             worst[i] = max(worst[i], float((one - other).abs().max()) / size)
     if worst[0] > EQUAL:
         raise Failed(f"two calls with the same x differ by {worst[0]:.1e}: is dropout active?")
     if worst[1] > EQUAL:
         raise Failed(f"a sample alone differs by {worst[1]:.1e} from itself in a batch: does a norm use the batch?")
-    return f"two calls differ by {worst[0]:.1e}, a sample alone and in a batch by {worst[1]:.1e} (at most {EQUAL:g})"
+    return (
+        f"two calls differ by {worst[0]:.1e}, a sample alone and in a batch by {worst[1]:.1e} (at most {EQUAL:g} of "
+        "the output's rms)"
+    )
 
 
 def _acts(part: nn.Module) -> bool:

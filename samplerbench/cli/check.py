@@ -83,6 +83,17 @@ def _samplers(samplers: str | None, plugins: tuple[str, ...], paths: str | None)
     if samplers == "all":
         specs = [r.cls.name for r in registry.current()]
     if not specs and plugins:
+        verified = [
+            f"{kind} '{r.cls.name}'"
+            for kind, found in (("path", registry.paths), ("spacing", registry.spacings))
+            for r in found
+            if r.level == NAMED
+        ]
+        if verified:
+            click.echo(
+                f"{', '.join(plugins)}: {' and '.join(verified)} verified on loading; no sampler is in it to check"
+            )
+            return 0
         raise UserError(f"{', '.join(plugins)} registers no sampler, and check tests no metrics; run takes them")
     if not specs:
         raise UserError("name samplers to check, or a --plugin; try samplerbench check ddim,dpm-solver")

@@ -103,7 +103,7 @@ def compare(
     from ..report.results import metric_named, read_results
     from ..report.sheets import comparison_frame, write_csv
     from ..report.terminal.beside import print_published, print_rankings
-    from ..report.terminal.comparison import print_comparisons, print_notes
+    from ..report.terminal.comparison import print_comparisons, print_left_out, print_notes
 
     registry = load_plugins(plugins)
     chosen = metric_named(metric, registry, results)
@@ -129,6 +129,7 @@ def compare(
             return 1
         print_published(frame, markdown)
         print_rankings(rankings(files[0], folder, registry, chosen, family), family, markdown)
+        print_left_out(files)
         if csv_path:
             write_csv(frame, csv_path)
         return 0
@@ -141,6 +142,7 @@ def compare(
             why = "; ".join(two.decisive)
             raise UserError(f"{two.base} and {two.other} do not compare: {why}; --force compares them all the same")
     print_comparisons(comparisons, markdown)
+    print_left_out(files)
     if csv_path:
         import pandas as pd
 

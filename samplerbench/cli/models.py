@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ..models.model import Model
+    from ..registry import Registry
 
 own = click.option(
     "--plugin",
@@ -38,7 +38,9 @@ def show(model: str, as_json: bool, plugins: tuple[str, ...]) -> None:
     from ..models.understood import understood
     from ..report.terminal.models import print_understood
 
-    facts = understood(_loaded(model, plugins))
+    registry = _registry(plugins)
+    found = registry.model(model)
+    facts = understood(found, (found.extractor and registry.refusal(found.extractor, found.image_shape)) or "")
     if as_json:
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
     else:
@@ -53,15 +55,15 @@ def export(model: str, folder: Path, plugins: tuple[str, ...]) -> None:
     """Write MODEL to FOLDER, new or empty, as config.json and model.safetensors, read it back and compare."""
     from ..models.export import export_model
 
-    difference = export_model(_loaded(model, plugins), folder)
+    difference = export_model(_registry(plugins).model(model), folder)
     click.echo(f"{folder}: read back, its ε differs by {difference:.2g} at most from that of {model}")
 
 
-def _loaded(spec: str, plugins: tuple[str, ...]) -> Model:
-    """The model; what is wrong with installed plugins goes to standard error."""
+def _registry(plugins: tuple[str, ...]) -> Registry:
+    """What is registered; what is wrong with installed plugins goes to standard error."""
     from ..plugins import load_plugins
 
     registry = load_plugins(plugins)
     for text in [*map(str, registry.problems), *registry.notices()]:
         click.echo(text, err=True)
-    return registry.model(spec)
+    return registry

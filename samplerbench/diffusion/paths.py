@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError, one_line, unknown
+from ..errors import PLUGINS, UserError, check_arguments, one_line, unknown
 from .flow import FlowSchedule
 from .schedule import NoiseSchedule
 from .ve import EDMSchedule, SigmasSchedule, VESchedule
@@ -47,7 +47,8 @@ def schedule_from_config(config: dict[str, Any]) -> NoiseSchedule:
     options = dict(config)
     kind = options.pop("kind", None)
     if not isinstance(kind, str) or kind not in PATHS:
-        raise unknown("schedule", kind, PATHS)
+        raise unknown("schedule", kind, PATHS, PLUGINS)
+    check_arguments(f"schedule '{kind}'", PATHS[kind], options)
     try:
         return PATHS[kind](**options)
     except (TypeError, ValueError, ArithmeticError) as error:

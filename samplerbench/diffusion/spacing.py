@@ -112,7 +112,10 @@ class TimeQuadratic(Spacing):
 
 
 class LogSNR(Spacing):
-    """Evenly spaced λ from t_max to t_min (Lu et al. 2022, DPM-Solver, §3.3); see `_finite`."""
+    """Evenly spaced λ from t_max to t_min (Lu et al. 2022, DPM-Solver, §3.3).
+
+    See `_finite`.
+    """
 
     name = "logsnr"
 
@@ -125,7 +128,10 @@ class LogSNR(Spacing):
 
 @dataclass(frozen=True)
 class Karras(Spacing):
-    """Evenly spaced (σ/α)^(1/ρ) from t_max to t_min (Karras et al. 2022, eq. 5); see `_finite`."""
+    """Evenly spaced (σ/α)^(1/ρ) from t_max to t_min (Karras et al. 2022, eq. 5).
+
+    See `_finite`.
+    """
 
     name = "karras"
     rho: float = 7.0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,8 @@ class Model:
     """A trained ε_θ.
 
     Attributes:
-        name: the name it was asked for, or its file's or folder's.
+        name: the name it was asked for, or its file's or folder's; of a folder `model`, as `samplerbench train` writes
+            it, that of the folder it lies in.
         format: the name of its format.
         predictor: the network and its convention, in evaluation mode, on the CPU.
         schedule: the path it was trained on.
@@ -124,13 +126,23 @@ def load_model(
             f"model '{spec}' was changed in the meantime: its hash is {digest[:12]}, expected {sha256[:12]}"
         )
     return Model(
-        name=spec if spec in shipped_models() or ":" in spec else Path(spec).resolve().name,
+        name=_name(spec),
         format=form.name,
         predictor=NoisePredictor(said.network, said.preconditioning).eval().requires_grad_(False),
         schedule=schedule,
         checkpoint=said,
         sha256=digest,
     )
+
+
+def _name(spec: str) -> str:
+    """What people call the model. Every trained one lies in a folder `model`, and the folder about that tells them
+    apart: two runs of one recipe, too.
+    """
+    if spec in shipped_models() or ":" in spec:
+        return spec
+    path = Path(spec).resolve()
+    return path.parent.name if path.name == "model" and path.parent.name else path.name
 
 
 def _load(form: ModelFormat, spec: str) -> Checkpoint:
@@ -198,10 +210,16 @@ def _hash_of(network: nn.Module) -> str:
 
 def _unknown(spec: str, known: Sequence[ModelFormat]) -> UserError:
     path = Path(spec)
+    if path.suffix == ".py":
+        there = "a file of Python" if path.is_file() else "no such file"
+        return UserError(f"model '{spec}': {there}; a factory in it is named {spec}:FUNCTION")
     if path.exists():
         what = f"model '{spec}' is a {'folder' if path.is_dir() else 'file'} of no known format"
         return UserError(
             f"{what} (known: {', '.join(form.name for form in known)}; samplerbench's own has config.json and "
-            "model.safetensors; samplerbench list models says more)"
+            "model.safetensors; a format of your own needs its --plugin; samplerbench list models says more)"
         )
-    return unknown("model", spec, [*shipped_models(), "a folder", "a file", "package.module:factory"])
+    if path.suffix or len(path.parts) > 1 or spec.endswith("/"):
+        hub = f"; one of the Hugging Face hub is hf:{spec}" if re.fullmatch(r"[\w-]+/[\w.-]+", spec) else ""
+        return UserError(f"model '{spec}': no such file or folder{hub}")
+    return unknown("model", spec, [*shipped_models(), "FOLDER", "FILE", "hf:OWNER/NAME", "FILE.py:function"])

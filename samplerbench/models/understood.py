@@ -12,13 +12,13 @@ from .networks.experts import networks_of
 __all__ = ["evaluation_flops", "understood"]
 
 
-def understood(model: Model) -> dict[str, Any]:
+def understood(model: Model, refusal: str = "") -> dict[str, Any]:
     """All that a sampler goes by, in plain values that JSON takes.
 
     `path` has α and σ at its two ends in variance-preserving coordinates, and the native scale there; `label` what the
     network is told there. `flops` are those of one evaluation of one sample, a multiplication and an addition counted
-    as two. `dataset_by` is what tells the data set where the files do not say it; then it is a guess. Raises
-    PluginError where a network that is somebody's code fails.
+    as two. `dataset_by` is what tells the data set where the files do not say it; then it is a guess. refusal: why the
+    extractor that it names cannot be used. Raises PluginError where a network that is somebody's code fails.
     """
     schedule, said, convention = model.schedule, model.checkpoint, model.predictor.preconditioning
     ends = [float(schedule.t_min), float(schedule.t_max)]
@@ -55,6 +55,7 @@ def understood(model: Model) -> dict[str, Any]:
         "dataset": said.dataset,
         "dataset_by": told and told.removeprefix(guess),
         "extractor": said.extractor,
+        "extractor_refused": refusal or None,
         "reference": None if said.reference is None else str(said.reference),
         "mean_squares": len(said.mean_squares["times"]) if said.mean_squares else 0,
         "files": [str(file) for file in said.files],

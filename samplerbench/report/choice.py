@@ -22,7 +22,7 @@ from ..registry import Registry
 from .age import newest, of_older_code
 from .results import Results, measured, pooled
 
-__all__ = ["Where", "axis_of", "canonical", "cells", "check_one_table", "choose"]
+__all__ = ["CONDITIONS", "Where", "axis_of", "canonical", "cells", "check_one_table", "choose"]
 
 CONFIGURATION = ("sampler", "spacing", "final")
 # the conditions that all rows of a table share, each with the column that names it to people
@@ -91,7 +91,7 @@ def choose(
     files = [_on_one_axis(one) for one in files]
     if not force:  # the code first: a newer row of it may lack the metric
         files = [_of_newest_code(_with_most_samples(one)) for one in files]
-    files = [_newest(one) for one in files]
+    files = [_in_order(_newest(one)) for one in files]
     if force:
         return files
     for one in files:
@@ -180,6 +180,19 @@ def _on_one_axis(results: Results) -> Results:
     axis = axis_of(results.every)
     text = f"without {axis} left out (--where {axis}= shows them)"
     return _noted(results, results.every[axis].notna() if axis != "nfe" else _all(results), text)
+
+
+def _in_order(results: Results) -> Results:
+    """The cells of a configuration by their number of evaluations, or steps, where the first of them is: a later run
+    into the same folder may have put 6 behind 10.
+    """
+    rows = results.every
+    names = [name for name in CONFIGURATION if name in rows.columns]
+    first = rows.groupby(names, dropna=False, sort=False).ngroup()
+    order = pd.DataFrame({"configuration": first, "at": rows[axis_of(rows)]}).sort_values(
+        ["configuration", "at"], kind="stable"
+    )
+    return replace(results, every=rows.loc[order.index])
 
 
 def _all(results: Results) -> pd.Series:

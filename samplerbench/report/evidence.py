@@ -87,8 +87,9 @@ def evidence(rows: pd.DataFrame, files: Sequence[Results], metric: str) -> Evide
     contradictions = []
     if other_values:
         contradictions.append(
-            f"{len(other_values)} rows say that they are one result, by their key, and have other values "
-            f"(such as {other_values[0]}): one was edited, or cannot be reproduced"
+            f"{'another row says' if len(other_values) == 1 else f'{len(other_values)} rows say'} by its key to be a "
+            f"result that there is already, with another value ({other_values[0]}): one was edited, or cannot be "
+            "reproduced"
         )
     return Evidence(estimates, table.known(*STREAM, f"{metric}_sha256"), troubles, contradictions)
 

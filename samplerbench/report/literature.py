@@ -40,10 +40,10 @@ class Ranking:
     ours: Judged
 
     @property
-    def finding(self) -> Literal["holds", "reversed", "open"]:
+    def finding(self) -> Literal["holds", "reversed", "undecided"]:
         if self.ours.verdict == "worse":
             return "holds"
-        return "reversed" if self.ours.verdict == "better" else "open"
+        return "reversed" if self.ours.verdict == "better" else "undecided"
 
 
 def published_folder() -> Path:

@@ -10,7 +10,7 @@ import pandas as pd
 from ..errors import UserError, unknown
 from ..registry import Registry
 from ..sampler import Sampler
-from .choice import CONFIGURATION, LISTED, canonical, cells
+from .choice import CONDITIONS, CONFIGURATION, LISTED, canonical, cells
 from .results import Results
 
 __all__ = ["Matched", "match", "match_baseline"]
@@ -117,7 +117,7 @@ def _conditions(names: Sequence[str], sides: Sequence[pd.DataFrame], metric: str
             if column in DECISIVE:
                 warnings.append(f"{' and '.join(silent)} does not say its {column}")
             continue
-        sets = [sorted({_shown(value) for value in rows[column].dropna().unique()}) for rows in sides]
+        sets = [sorted({_shown(rows, column, value) for value in rows[column].dropna().unique()}) for rows in sides]
         if sets[0] != sets[1]:
             text = f"{column}: {', '.join(sets[0])} against {', '.join(sets[1])}"
             warnings.append(text)
@@ -146,8 +146,13 @@ def _known_codes(rows: pd.DataFrame) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _shown(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)[:12]
+def _shown(rows: pd.DataFrame, column: str, value: object) -> str:
+    """A condition's value; of a hash its beginning, after the name that the rows have for it."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    named = CONDITIONS.get(column, "")
+    names: list[str] = rows[named][rows[column] == value].dropna().unique().tolist() if named in rows.columns else []
+    return f"{' or '.join(names)} ({str(value)[:12]})" if len(names) else str(value)[:12]
 
 
 def _configuration(rows: pd.DataFrame, baseline: str, registry: Registry) -> tuple[pd.Series, str]:

@@ -87,8 +87,8 @@ def read_results(path: Path, metric: str = "fid") -> Results:
     if "status" in every.columns:
         every["status"] = every["status"].fillna("done")
     infinite = np.isinf(every[metric].to_numpy(float))
-    if infinite.any():
-        notes.append(f"{path}: {metric} is infinite in {int(infinite.sum())} rows, which count as not measured")
+    if count := int(infinite.sum()):
+        notes.append(f"{path}: {metric} is infinite in {count} row{'s' if count > 1 else ''}, not counted as measured")
         every.loc[infinite, metric] = math.nan
     _check(file, every, metric, sheet.decimal_comma)
     return Results(str(path), every, place.parent, metric, tuple(notes))

@@ -66,7 +66,9 @@ def table_captions(table: Table, mark: str) -> list[str]:
     lines: list[str] = []
     if not values:
         return lines
-    if not table.how:
+    if len(table.rows) == 1:
+        pass  # it is the best of itself, and nothing is marked
+    elif not table.how:
         lines.append(f"{mark}: the {best} of its column. No cell has a standard error, so others may be as good.")
     else:
         errors = {"paired": "paired", "unpaired": "unpaired", "mixed": "partly paired"}[table.how]
@@ -75,12 +77,13 @@ def table_captions(table: Table, mark: str) -> list[str]:
             f"{mark}: all that may be the best of their column{infinite}, with {CONFIDENT} confidence a column "
             f"({errors} differences)."
         )
-        if missing := sum(cell.se is None for cell in values):
+    if table.how:
+        if len(table.rows) > 1 and (missing := sum(cell.se is None for cell in values)):
             lines.append(f"{cells(missing)} without a standard error: marked only where it is the {best}.")
         if table.extrapolates:
             count = "the samples that there are" if table.samples is None else f"{table.samples} samples"
             lines.append(f"± is the error of the {name} of {count}. The {name} of infinitely many is another number.")
-    return lines + [_honest_line(one, best) for one in table.honest]
+    return lines + [_honest_line(one, best) for one in table.honest if len(table.rows) > 1]
 
 
 def _honest_line(one: HonestBest, best: str) -> str:
@@ -129,6 +132,8 @@ def comparison_captions(comparison: Comparison) -> list[str]:
     }
     if told := [text for how, text in explained.items() if how in hows]:
         lines.append("; ".join(told) + ".")
+    if any(one.judged.verdict == "undecided" for one in comparison.differences):
+        lines.append("undecided: the interval has 0 in it, so neither is shown to be better.")
     if comparison.extrapolated:
         lines.append(
             f"Δ{name}∞ is the difference at infinitely many samples. (At n samples {name} has a bias, which differs "

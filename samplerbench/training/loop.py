@@ -11,8 +11,9 @@ import copy
 import csv
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -38,12 +39,18 @@ class Trainer:
     network: in training mode; `ema` holds the moving average of its weights.
     loss: step -> scalar tensor.
     out: folder of `checkpoint.safetensors` and `loss.csv`; a checkpoint found there is gone on from.
+    identity: what decides the weights, plain values by name; a checkpoint with other ones is refused.
     """
 
     def __init__(
-        self, network: nn.Module, loss: Callable[[int], Tensor], config: OptimiserConfig, out: Path, key: str
+        self,
+        network: nn.Module,
+        loss: Callable[[int], Tensor],
+        config: OptimiserConfig,
+        out: Path,
+        identity: Mapping[str, Any],
     ) -> None:
-        self.network, self.loss, self.config, self.out, self.key = network, loss, config, out, key
+        self.network, self.loss, self.config, self.out, self.identity = network, loss, config, out, dict(identity)
         self.ema = copy.deepcopy(network).eval().requires_grad_(False)
         self.step, self.seconds = 0, 0.0
         self._views: list[tuple[Tensor, nn.Parameter]] = []
@@ -145,7 +152,7 @@ class Trainer:
             for j, state in optimiser.state_dict()["state"].items():
                 tensors |= {f"optimiser/{i}/{j}/{name}": value.contiguous() for name, value in state.items()}
         part = self.out / "checkpoint.safetensors.part"
-        metadata = {"step": self.step, "seconds": self.seconds, "recipe": self.key}
+        metadata = {"step": self.step, "seconds": self.seconds, "recipe": self.identity}
         save_file(
             {name: value.clone() for name, value in tensors.items()}, part, metadata={"json": json.dumps(metadata)}
         )
@@ -160,10 +167,9 @@ class Trainer:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads(file.metadata()["json"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if metadata["recipe"] != self.key:
+        if differing := _differing(metadata["recipe"], self.identity):
             raise UserError(
-                f"{path} belongs to another recipe, other data or another precision; name another --out, or remove it "
-                "to start again"
+                f"{path} belongs to another recipe: {differing}; name another --out, or remove it to start again"
             )
         for prefix, module in (("network", self.network), ("ema", self.ema)):
             module.load_state_dict(
@@ -178,6 +184,21 @@ class Trainer:
             optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
         self.step, self.seconds = metadata["step"], metadata["seconds"]
         _drop_rows_after(self.out / "loss.csv", self.step)
+
+
+def _differing(there: object, here: Mapping[str, Any]) -> str:
+    """The keys in which a checkpoint's recipe is another, with both values; empty where there is none."""
+    if not isinstance(there, dict):
+        return "an older samplerbench wrote it, which did not say its recipe"
+    names = [name for name in {**there, **here} if name not in there or name not in here or there[name] != here[name]]
+    return ", ".join(f"{name} is {_value(there, name)} there and {_value(here, name)} here" for name in names)
+
+
+def _value(said: Mapping[str, Any], name: str) -> str:
+    if name not in said:
+        return "not set"
+    text = json.dumps(said[name], ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:36]} …"
 
 
 def _as_matrix(weight: Tensor) -> Tensor:

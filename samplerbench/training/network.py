@@ -15,6 +15,7 @@ from ..models.networks.unet2d import UNet2D, ddpm_config
 __all__ = ["new_network"]
 
 Shape = tuple[int, int, int]
+UNET = ("patch", "channels", "blocks", "attention")
 
 
 def new_network(config: Mapping[str, Any], shape: Shape) -> tuple[nn.Module, dict[str, Any]]:
@@ -34,6 +35,9 @@ def new_network(config: Mapping[str, Any], shape: Shape) -> tuple[nn.Module, dic
 
 
 def _unet(options: dict[str, Any], shape: Shape) -> tuple[nn.Module, dict[str, Any]]:
+    for key in options:
+        if key not in UNET:
+            raise unknown("key", key, UNET)
     network = UNet(UNetConfig(image_shape=shape, **options))
     return network, architecture_of(network)
 

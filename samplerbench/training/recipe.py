@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from ..diffusion.paths import schedule_from_config
 from ..diffusion.vp import DiscreteSchedule
-from ..errors import UserError, one_line, unknown
+from ..errors import UserError, check_arguments, one_line, unknown
 from ..models.preconditioning import Preconditioning
 from ..plugins import load_plugins
 from .parts import DataConfig, ExpertsConfig, FinishConfig, OptimiserConfig
 
-__all__ = ["DataConfig", "ExpertsConfig", "FinishConfig", "OptimiserConfig", "Recipe", "find_recipe", "recipe_names"]
+__all__ = [
+    "DataConfig",
+    "ExpertsConfig",
+    "FinishConfig",
+    "OptimiserConfig",
+    "Recipe",
+    "find_recipe",
+    "identity",
+    "recipe_names",
+]
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,8 @@ class Recipe:
                 if f.name in OF_DIFFUSION and getattr(self, f.name) != _default(f):
                     raise UserError(f"recipe '{self.name}': {f.name} belongs to kind diffusion; a classifier has none")
         if self.kind == "diffusion":
+            if self.data.shift:
+                raise UserError(f"recipe '{self.name}': data.shift belongs to kind classifier; a diffusion has none")
             path = self.path()
             if problem := Preconditioning(self.prediction).problem(path):
                 raise UserError(f"recipe '{self.name}': {problem}")
@@ -76,7 +88,20 @@ class Recipe:
         return self.optimiser.total + (self.experts.steps * (len(self.experts.last) + 1) if self.experts else 0)
 
 
-OF_DIFFUSION = ("schedule", "prediction", "times", "weighting", "experts", "extractor", "finish")
+def identity(recipe: Recipe, data_sha256: str, experts: bool = False) -> dict[str, Any]:
+    """All that decides which weights training gives, as plain values by their keys: what a checkpoint belongs to. What
+    is done after it is left out, so that it may be changed. experts: of a copy that goes on alone, with how it does.
+    """
+    found: dict[str, Any] = {}
+    for name, value in json.loads(json.dumps(asdict(recipe))).items():
+        if name in AFTERWARDS or (name == "experts" and not experts):
+            continue
+        found |= {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
+    return found | {"sha256 of the images": data_sha256}
+
+
+AFTERWARDS = ("name", "weights", "extractor", "finish")
+OF_DIFFUSION = ("schedule", "prediction", "times", "weighting", "weights", "experts", "extractor", "finish")
 
 
 def _default(f: Field[Any]) -> Any:
@@ -143,13 +168,14 @@ def find_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     for change in changes:
         _change(table, change)
     _checked(Recipe, table, f"recipe '{name}'")
-    try:
-        for key, cls in PARTS.items():
-            if key in table or key in ("data", "optimiser"):
-                table[key] = cls(**_checked(cls, table.get(key, {}), f"[{key}] of recipe '{name}'"))
-        return Recipe(**table)
-    except TypeError as error:
-        raise UserError(f"recipe '{name}': {error}") from None
+    for key, cls in PARTS.items():
+        if key in table or key in ("data", "optimiser"):
+            where = f"[{key}] of recipe '{name}'"
+            values = _checked(cls, table.get(key, {}), where)
+            check_arguments(where, cls, values)
+            table[key] = cls(**values)
+    check_arguments(f"recipe '{name}'", Recipe, table)
+    return Recipe(**table)
 
 
 def _change(table: dict[str, Any], change: str) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from ..diffusion.noise import NoiseSource
 from ..diffusion.spacing import SPACINGS
 from ..diffusion.vp import DiscreteSchedule
 from ..drawing import BadSample
-from ..errors import UserError
+from ..errors import UserError, unknown
 from ..files import save_weights
 from ..images import quantise, sample_grid
 from ..metrics.cnn import ClassifierConfig, FeatureClassifier
@@ -36,31 +35,38 @@ from .diffusion import DiffusionLoss
 from .loop import Trainer
 from .network import new_network
 from .parts import ExpertsConfig
-from .recipe import Recipe
+from .recipe import Recipe, identity
 
-__all__ = ["settled", "train"]
+__all__ = ["Told", "settled", "train"]
 
-Report = Callable[[int, float], None]
+CLASSIFIER = ("widths", "dropout")  # what a recipe says of the network; the rest the images say
+
+
+class Told:
+    """Hears how training goes; this one says nothing."""
+
+    def step(self, done: int, loss: float) -> None:
+        """A batch, the `done`th of all, had this loss."""
+
+    def finishing(self, what: str, done: int, total: int) -> None:
+        """Of `what` is made after the last batch, `done` of `total` parts are done."""
 
 
 def train(
-    recipe: Recipe,
-    out: Path,
-    data_root: Path | None = None,
-    device: str = "cpu",
-    report: Report = lambda step, loss: None,
+    recipe: Recipe, out: Path, data_root: Path | None = None, device: str = "cpu", told: Told | None = None
 ) -> dict[str, Any]:
-    """Trains by `recipe` in folder `out`, going on from a checkpoint found there, and exports the averaged weights.
+    """Trains by `recipe` in folder `out`, going on from a checkpoint found there, and exports the averaged weights. The
+    trained weights are in a checkpoint before anything is made with them, so a run that is killed after its last step
+    trains no more when it is called again, with another [finish], too.
 
     Returns what is known of the finished run: where it is, precision and device, seconds, and the test accuracy of a
     classifier.
     """
     recipe = settled(recipe, torch.device(device))
     data = load_images(recipe.data.dataset, data_root)
-    key = hashlib.sha256((json.dumps(asdict(recipe), sort_keys=True) + data.sha256).encode()).hexdigest()
     torch.manual_seed(recipe.optimiser.seed)
     build = _diffusion if recipe.kind == "diffusion" else _classifier
-    summary = build(recipe, data, out, data_root, torch.device(device), report, key)
+    summary = build(recipe, data, out, data_root, torch.device(device), told or Told())
     return {
         "folder": summary.pop("folder"),
         "precision": f"{recipe.optimiser.precision} on {device}",
@@ -88,7 +94,7 @@ def _history(recipe: Recipe, data: Images, seconds: float) -> dict[str, Any]:
 
 
 def _diffusion(
-    recipe: Recipe, data: Images, out: Path, root: Path | None, device: torch.device, report: Report, key: str
+    recipe: Recipe, data: Images, out: Path, root: Path | None, device: torch.device, told: Told
 ) -> dict[str, Any]:
     schedule = recipe.path()
     shape = (data.images.shape[1], data.images.shape[2], data.images.shape[3])
@@ -101,11 +107,11 @@ def _diffusion(
         raise UserError(f"[network] of recipe '{recipe.name}': {error}") from None
     network.to(memory_format=torch.channels_last).to(device)
     loss = DiffusionLoss(NoisePredictor(network, recipe.prediction), schedule, data.images, recipe, device)
-    trainer = Trainer(network, loss, recipe.optimiser, out, key)
-    trainer.run(report)
+    trainer = Trainer(network, loss, recipe.optimiser, out, identity(recipe, data.sha256))
+    trainer.run(told.step)
     seconds, trained = trainer.seconds, trainer.ema
     if recipe.experts:
-        trained, more = _experts(recipe, recipe.experts, trainer.ema, schedule, data, out, device, report, key)
+        trained, more = _experts(recipe, recipe.experts, trainer.ema, schedule, data, out, device, told)
         seconds += more
     history = _history(recipe, data, seconds)
     trained = trained.eval().to(memory_format=torch.channels_last)
@@ -113,7 +119,7 @@ def _diffusion(
     summary: dict[str, Any] = {"seconds": seconds}
     folder = out / "model"
     squares = recipe.finish.mean_squares
-    constants = mean_squares(epsilon, schedule, data.images, device, squares) if squares else None
+    constants = mean_squares(epsilon, schedule, data.images, device, squares, told) if squares else None
     save_model(
         folder,
         trained.cpu(),
@@ -127,12 +133,20 @@ def _diffusion(
         architecture,
     )
     if extractor:
-        write_reference(folder / "reference.npz", extractor, data, recipe.data.dataset)
+        write_reference(folder / "reference.npz", extractor, data, recipe.data.dataset, told)
     if recipe.finish.samples:
         noise = NoiseSource(recipe.optimiser.seed, range(recipe.finish.samples), shape, device)
         trained.to(device)
+        steps = preview_steps("ddim", schedule)
         try:
-            sampled = sample("ddim", epsilon, schedule, noise.x_T(), steps=preview_steps("ddim", schedule))
+            sampled = sample(
+                "ddim",
+                epsilon,
+                schedule,
+                noise.x_T(),
+                steps=steps,
+                callback=lambda one: told.finishing("samples", one.number, steps),
+            )
         except BadSample as error:
             raise UserError(f"the model is saved, but {error}; a lower learning rate may help") from None
         sample_grid(quantise(sampled.x0).cpu()).save(out / "samples.png")
@@ -148,8 +162,7 @@ def _experts(
     data: Images,
     out: Path,
     device: torch.device,
-    report: Report,
-    key: str,
+    told: Told,
 ) -> tuple[Experts, float]:
     """Trains a copy of the shared network for each range of times, one after the other. Returns them, and the
     seconds.
@@ -161,8 +174,8 @@ def _experts(
         network = copy.deepcopy(shared).train().requires_grad_(True).to(memory_format=torch.channels_last)
         predictor = NoisePredictor(network, recipe.prediction)
         loss = DiffusionLoss(predictor, schedule, data.images, recipe, device, span, config.seed)
-        trainer = Trainer(network, loss, config, out / f"expert-{i}", key)
-        trainer.run(lambda step, value, done=done: report(done + step, value))  # type: ignore[misc]
+        trainer = Trainer(network, loss, config, out / f"expert-{i}", identity(recipe, data.sha256, experts=True))
+        trainer.run(lambda step, value, done=done: told.step(done + step, value))  # type: ignore[misc]
         copies.append(trainer.ema)
         done, seconds = done + config.total, seconds + trainer.seconds
     return Experts(copies, [float(Label()(schedule, t)) for t in experts.last]), seconds
@@ -180,7 +193,12 @@ def preview_steps(sampler: str, schedule: DiscreteSchedule, most: int = 50) -> i
 
 @torch.no_grad()
 def mean_squares(
-    epsilon: ModelEpsilon, schedule: DiscreteSchedule, images: Tensor, device: torch.device, count: int
+    epsilon: ModelEpsilon,
+    schedule: DiscreteSchedule,
+    images: Tensor,
+    device: torch.device,
+    count: int,
+    told: Told,
 ) -> dict[str, list[float]]:
     """E‖ε_θ(x_t, t)‖²/D over the first training images at 64 times, closer together where less noise is (Bao et al.
     2022, eq. 8): what optimal variances are made of.
@@ -191,18 +209,28 @@ def mean_squares(
     values = []
     for i, t in enumerate(times):
         x = (float(schedule.alpha(t)) * x0 + float(schedule.sigma(t)) * draws(i)).to(device)
-        values.append(float(np.mean([float(epsilon(part, float(t)).square().mean()) for part in x.split(128)])))
+        of_parts = []
+        for part in x.split(128):
+            of_parts.append(float(epsilon(part, float(t)).square().mean()))
+            told.finishing("mean squares", i * len(x) + min(128 * len(of_parts), len(x)), len(times) * len(x))
+        values.append(float(np.mean(of_parts)))
     return {"times": [float(t) for t in times], "values": values}
 
 
-def write_reference(path: Path, extractor: LoadedExtractor, data: Images, name: str) -> None:
+def write_reference(path: Path, extractor: LoadedExtractor, data: Images, name: str, told: Told) -> None:
     """Reference statistics of training images, beside the model that was trained on them."""
+
+    def batches() -> Iterator[Tensor]:
+        for i, batch in enumerate(data.images.split(256)):
+            yield batch
+            told.finishing("reference statistics", 256 * i + len(batch), len(data.images))
+
     provenance = provenance_of(extractor, f"{name}, training images", data.sha256, data.images.shape[1:])
-    save_reference(path, *make_reference(data.images.split(256), extractor), provenance)
+    save_reference(path, *make_reference(batches(), extractor), provenance)
 
 
 def _classifier(
-    recipe: Recipe, data: Images, out: Path, root: Path | None, device: torch.device, report: Report, key: str
+    recipe: Recipe, data: Images, out: Path, root: Path | None, device: torch.device, told: Told
 ) -> dict[str, Any]:
     test = load_images(recipe.data.dataset, root, train=False)
     if data.labels is None or test.labels is None:
@@ -210,13 +238,17 @@ def _classifier(
     shape = (data.images.shape[1], data.images.shape[2], data.images.shape[3])
     if recipe.optimiser.batch_size > len(data.images):
         raise UserError(f"batch_size {recipe.optimiser.batch_size} is more than the {len(data.images)} training images")
+    for key in recipe.network:
+        if key not in CLASSIFIER:
+            raise unknown(f"key in [network] of recipe '{recipe.name}'", key, CLASSIFIER)
     try:
         config = ClassifierConfig(image_shape=shape, classes=int(data.labels.max()) + 1, **recipe.network)
     except (TypeError, ValueError) as error:
         raise UserError(f"[network] of recipe '{recipe.name}': {error}") from None
     network = FeatureClassifier(config).to(memory_format=torch.channels_last).to(device)
-    trainer = Trainer(network, ClassifierLoss(network, data, recipe, device), recipe.optimiser, out, key)
-    trainer.run(report)
+    loss = ClassifierLoss(network, data, recipe, device)
+    trainer = Trainer(network, loss, recipe.optimiser, out, identity(recipe, data.sha256))
+    trainer.run(told.step)
     right = accuracy(trainer.ema, test, device)  # type: ignore[arg-type]
     folder = out / "extractor"
     folder.mkdir(parents=True, exist_ok=True)

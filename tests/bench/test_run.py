@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 import samplerbench
-from samplerbench import UserError
+from samplerbench import EDMSchedule, FlowSchedule, SigmasSchedule, UserError, VESchedule, VPSchedule, linear_schedule
 from samplerbench.bench import store, worker
 from samplerbench.bench.execute import Listener
+from samplerbench.bench.plan import told_of_spacings
 from samplerbench.bench.record import SCHEMA, columns_of
 from samplerbench.images import quantise
 from samplerbench.metrics.frechet import frechet_distance, statistics_of
@@ -325,3 +326,17 @@ def test_other_precisions_are_near(go, dtype):
 def test_cuda_agrees_with_cpu(go):
     cpu, cuda = go("ddim,dpm", "cpu"), go("ddim,dpm", "cuda", device="cuda")
     assert np.allclose(cpu["fid"], cuda["fid"], rtol=1e-2)
+
+
+def test_a_default_spacing_of_time_is_told_where_time_is_sigma():
+    """Half-way in time σ/α is half its largest on EDM's path and on even sigmas; on a list of even log σ it is not."""
+    registry = load_plugins()
+    specs = ["ddpm", "ddim", "dpm", "heun", "ddim:spacing=linspace", "deis:spacing=logsnr"]
+    samplers = [registry.sampler(spec) for spec in specs]
+    even, geometric = np.linspace(0.01, 50, 100), np.geomspace(0.01, 50, 100)
+    for path in (EDMSchedule(), SigmasSchedule(even)):
+        (line,) = told_of_spacings(samplers, path)
+        assert "ddpm (uniform), ddim (quadratic) by default; try :spacing=karras" in line
+        assert not told_of_spacings(samplers[2:], path)
+    for path in (SigmasSchedule(geometric), VESchedule(), FlowSchedule(), linear_schedule(), VPSchedule()):
+        assert not told_of_spacings(samplers, path)

@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from samplerbench import FlowSchedule, UserError, linear_schedule
+from samplerbench import EDMSchedule, FlowSchedule, UserError, linear_schedule
+from samplerbench.check.finding import found
 from samplerbench.check.model import check_model, compare_readings
+from samplerbench.check.outside import calls
 from samplerbench.check.variants import swap_embedding
 from samplerbench.images import quantise
 from samplerbench.models.formats.format import Checkpoint
@@ -90,6 +92,19 @@ def test_training_mode_is_found():
 def test_a_network_that_looks_at_the_batch_is_found():
     finding = findings(changed(lambda net, x, label: net(x, label) + 0.1 * x.mean()))["calls"]
     assert "a sample alone differs by" in finding.text
+
+
+@pytest.mark.parametrize(("rounding", "verdict"), [(1e-5, "passed"), (1e-3, "failed")])
+def test_what_a_batch_may_change_goes_by_the_output(rounding, verdict):
+    """D(x; σ) of EDM: ε at σ = 0.002 is 500 times as far away as x_0, which is rounding where x_0 differs so little."""
+
+    class Denoiser(nn.Module):
+        def forward(self, x, label):
+            scale = 1 / (1 + label.view(-1, 1, 1, 1) ** 2)
+            return x * scale * (1 + rounding * len(x) * torch.cos(9 * x))
+
+    model = model_of(Denoiser(), Preconditioning("x0", label=Label("sigma")), EDMSchedule())
+    assert found("calls", lambda: calls(model, "cpu")).verdict == verdict
 
 
 def test_nan_is_found():

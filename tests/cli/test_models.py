@@ -47,6 +47,40 @@ def test_show_what_a_diffusers_folder_says(command, tmp_path):
     assert "note       nearest here: --samplers ddim:spacing=uniform:clip=x0\n" in out
     assert "its authors' scheduler is DDIMScheduler with timestep_spacing=" in out
     assert "extractor  none of its own; name one with --extractor\n" in out
+    copies = [tmp_path / "copy", tmp_path / "copy of it"]
+    for made_from, copy in zip([folder, copies[0]], copies, strict=True):
+        assert command("models", "export", made_from, copy)[0] == 0
+        again = command("models", "show", copy)[1]
+        assert "data set   cifar10, by its name: a guess\n" in again
+        assert f"note       exported from {made_from.name} (" in again
+        assert again.count("exported from") == 1
+        notes = [line for line in out.splitlines() if line.startswith("note")]
+        assert [line for line in again.splitlines() if line.startswith("note")][1:] == notes
+
+
+@pytest.mark.parametrize(
+    ("extractor", "why"),
+    [
+        ("fashion-mnist-cnn", "takes images of 1×28×28, not of 3×8×8"),
+        ("inception", "unknown extractor 'inception'; did you mean"),
+    ],
+)
+def test_show_says_what_run_says_of_an_extractor(command, tmp_path, extractor, why):
+    (tmp_path / "net.py").write_text(
+        "import torch\nfrom samplerbench import Checkpoint, Preconditioning, linear_schedule\n\n"
+        "class Same(torch.nn.Module):\n    def forward(self, x, label):\n        return x\n\n"
+        "def model():\n    return Checkpoint(\n"
+        f"        Same(), linear_schedule(), Preconditioning(), (3, 8, 8), extractor='{extractor}')\n"
+    )
+    spec = f"{tmp_path / 'net.py'}:model"
+    code, out, err = command("models", "show", spec)
+    assert code == 0, err
+    (line,) = [line for line in out.splitlines() if line.startswith("extractor")]
+    refused = command("run", "--model", spec, "--samplers", "ddim", "--out", tmp_path / "run")[2]
+    assert why in refused
+    assert (
+        line == f"extractor  none that can be used; it names '{extractor}': {refused.removeprefix('Error: ').strip()}"
+    )
 
 
 def test_an_exported_model_gives_the_same_numbers(command, tiny_model, tmp_path):

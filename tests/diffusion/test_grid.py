@@ -29,7 +29,7 @@ def test_trailing_ends_at_the_data_whatever_the_sampler_wants():
     assert TimeGrid.make(LINEAR, 1000, "trailing", "none").times == tuple(range(1000, -1, -1))
     assert TimeGrid.make(VPSchedule(), 4, "trailing", "none").times == (1, 0.75, 0.5, 0.25, 0)
     registry = load_plugins()
-    assert registry.sampler("dpm-solver:spacing=trailing").spec() == "dpm-solver:spacing=trailing:final=zero"
+    assert registry.sampler("dpm-solver:spacing=trailing").spec() == "dpm-solver:spacing=trailing"
     with pytest.raises(UserError, match="trailing spacing ends at the data; final=denoise ends where noise"):
         registry.sampler("dpm-solver:spacing=trailing:final=denoise")
 

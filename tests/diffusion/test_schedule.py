@@ -61,8 +61,10 @@ def test_config_makes_the_same_schedule_again(schedule):
 def test_bad_schedules_are_refused():
     with pytest.raises(UserError, match="did you mean 'linear'"):
         schedule_from_config({"kind": "liner"})
-    with pytest.raises(UserError, match="unexpected keyword"):
+    with pytest.raises(UserError, match="unknown key of schedule 'linear' 'stpes'; did you mean 'steps'"):
         schedule_from_config({"kind": "linear", "stpes": 10})
+    with pytest.raises(UserError, match="schedule 'betas' needs 'betas'"):
+        schedule_from_config({"kind": "betas"})
     with pytest.raises(UserError, match=r"betas must be"):
         DiscreteSchedule([0.1, 1.5])
     with pytest.raises(UserError, match="VP schedule needs"):

@@ -145,6 +145,13 @@ def test_what_pairs(read, noise, column, value, how):
     assert bool(result.decisive) == (column in ("reference_sha256", "extractor_sha256"))
 
 
+def test_models_are_told_by_name(read):
+    a = cell("ddim", 5, 20.0, model="cifar10", model_sha256="beef" * 16)
+    b = cell("ddim", 5, 21.0, model="cifar10", model_sha256="cafe" * 16)
+    (result,) = compare(read(a=[a], b=[b]), Plain())
+    assert "model_sha256: cifar10 (beefbeefbeef) against cifar10 (cafecafecafe)" in result.warnings
+
+
 @pytest.mark.parametrize("column", ["samples", "extractor_sha256", "reference_sha256", "quantise"])
 def test_decisive_conditions_are_refused_unless_forced(command, read, tmp_path, column):
     read(a=[cell("ddim", 5, 20.0)], b=[cell("ddim", 5, 21.0, **{column: 99 if column == "samples" else "x"})])

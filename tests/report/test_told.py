@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from samplerbench.report.compare import compare
 
 from .conftest import cell
@@ -48,3 +50,40 @@ def test_nothing_differs_where_nothing_does(read, tmp_path, command):
     _, out, _ = command("compare", tmp_path / "a", tmp_path / "b")
     assert "Nothing differs." not in out
     assert "No difference has a standard error to judge it by." in out
+
+
+@pytest.mark.parametrize("options", [["--baseline", "ddim"], ["--against", "published"]])
+def test_cells_without_a_value_are_said_with_their_reason(read, tmp_path, command, options):
+    why = "heun needs at least 3 evaluations, got 2"
+    skipped = [cell("heun", n, None, status="skipped", reason=why, nfe=n, budget=n) for n in (1, 2)]
+    read(a=[cell("ddim", 10, 20.0), cell("ddpm", 10, 30.0, key="b"), *skipped])
+    code, out, _ = command("compare", tmp_path / "a", *options)
+    assert code == 0
+    assert f"not compared, of {tmp_path / 'a'}: skipped: heun nfe=1, heun nfe=2: {why}" in out
+
+
+def test_undecided_is_explained_where_it_is_said(read, tmp_path, command):
+    read(a=[cell("ddim", 5, 20.0), cell("ddpm", 5, 20.001, key="b"), cell("dpm-solver", 5, 90.0, key="c")])
+    told = [command("compare", tmp_path / "a", "--baseline", "ddim", *more)[1] for more in ([], ["--where", "fid=90"])]
+    assert "undecided: the interval has 0 in it" in told[0]
+    assert all(("undecided" in one) == ("undecided: the interval has 0 in it" in one) for one in told)
+
+
+def test_numbers_of_evaluations_increase_whatever_the_order_of_the_rows(read, tmp_path, command):
+    """As a second run with other budgets into the same folder leaves them."""
+    budgets = (5, 20, 6, 10)
+    names = enumerate(("ddim", "heun"))
+    rows = [cell(name, n, 20.0 + i + n, key=f"{name}{n}") for i, name in names for n in budgets]
+    read(a=[*rows, cell("heun", 50, 9.0), cell("heun", 8, 9.0)])
+    _, out, _ = command("compare", tmp_path / "a", "--baseline", "ddim")
+    assert re.findall(r"^│ heun \(uniform\) *│ *(\d+) ", out, re.MULTILINE) == ["5", "6", "10", "20"]
+    assert "heun (uniform) at 8, 50" in out
+    _, out, _ = command("table", tmp_path / "a")
+    assert re.findall(r"\d+", out[out.index("network evaluations") :].splitlines()[0]) == [
+        "5",
+        "6",
+        "8",
+        "10",
+        "20",
+        "50",
+    ]

@@ -149,6 +149,6 @@ class TestZeroTerminalSNR:
 
 def test_a_loss_that_is_nan_at_once_is_not_the_learning_rates(tmp_path):
     network = torch.nn.Linear(1, 1)
-    trainer = Trainer(network, lambda step: network.weight.sum() * float("nan"), OptimiserConfig(steps=1), tmp_path, "")
+    trainer = Trainer(network, lambda step: network.weight.sum() * float("nan"), OptimiserConfig(steps=1), tmp_path, {})
     with pytest.raises(UserError, match="nan at the first step, before any weight moved"):
         trainer.run()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+import re
+from dataclasses import MISSING, fields, replace
+from pathlib import Path
 
 import pytest
 
 from samplerbench import UserError
-from samplerbench.training.recipe import OptimiserConfig, find_recipe, recipe_names
+from samplerbench.training.recipe import PARTS, OptimiserConfig, Recipe, find_recipe, recipe_names
 
 
 def test_rates_warm_up_stay_and_fall():
@@ -32,10 +35,14 @@ def test_a_recipe_is_changed():
     assert plan.optimiser.batch_size == find_recipe("fashion-mnist").optimiser.batch_size
 
 
-@pytest.mark.parametrize("change", ["times=lognormal", "prediction=v", "experts.last=[5]", "finish.samples=3"])
+@pytest.mark.parametrize(
+    "change", ["times=lognormal", "prediction=v", "experts.last=[5]", "finish.samples=3", "weights=float16"]
+)
 def test_what_a_classifier_has_no_use_for_is_refused(change):
     changes = [change, "experts.steps=1"] if change.startswith("experts") else [change]
-    with pytest.raises(UserError, match=r"(times|prediction|experts|finish) belongs to kind diffusion; a classifier"):
+    with pytest.raises(
+        UserError, match=r"(times|prediction|experts|finish|weights) belongs to kind diffusion; a classifier"
+    ):
         find_recipe("fashion-mnist-features", changes)
 
 
@@ -70,8 +77,8 @@ def test_bad_changes(change, message):
             "name = 'x'\nkind = 'diffusion'\n[data]\ndataset = 'npz'\n[optimiser]\nsteps = 0",
             r"steps in .optimiser. is a whole number from 1 to 1000000000, got 0",
         ),
-        ("name = 'x'\n[data]\ndataset = 'npz'\n[optimiser]\nsteps = 1", "missing .* 'kind'"),
-        ("name = 'x'\nkind = 'diffusion'\n[data]\ndataset = 'npz'", "missing .* 'steps'"),
+        ("name = 'x'\n[data]\ndataset = 'npz'\n[optimiser]\nsteps = 1", "recipe '.*' needs 'kind'"),
+        ("name = 'x'\nkind = 'diffusion'\n[data]\ndataset = 'npz'", r"\[optimiser\] of recipe '.*' needs 'steps'"),
         (
             "name = 'x'\nkind = 'diffusion'\nextractor = 'cnn'\n[data]\ndataset = 'npz'\n[optimiser]\nsteps = 1",
             "unknown extractor 'cnn'",
@@ -131,3 +138,27 @@ def test_what_cannot_be_trained_is_refused_when_it_is_read(changes, message):
 
 def test_zero_terminal_snr_goes_with_v():
     assert find_recipe("fashion-mnist", ["schedule.zero_terminal_snr=true"]).path().reaches_pure_noise
+
+
+def test_shifts_are_a_classifiers():
+    with pytest.raises(UserError, match=r"data\.shift belongs to kind classifier"):
+        find_recipe("fashion-mnist", ["data.shift=2"])
+
+
+def test_the_page_names_every_key_with_its_default():
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    found = re.findall(r"^\|([^|]*)\| `(\w+)` \|([^|]*)\|", page, re.MULTILINE)
+    rows = [(where.strip(" `"), key, default.strip(" `")) for where, key, default in found]
+    tables = {"": Recipe} | {f"[{name}]": part for name, part in PARTS.items()}
+    named: dict[str, dict[str, str]] = {}
+    table = ""
+    for where, key, default in rows:
+        table = table if where == "″" else where
+        named.setdefault(table, {})[key] = default
+    for where, cls in tables.items():
+        for field in fields(cls):
+            if where or field.name not in (*PARTS, "network", "schedule"):
+                value = "" if field.default is MISSING else json.dumps(field.default) if field.default != () else "null"
+                assert named[where].pop(field.name) == value.strip('"').replace("null", "none"), (where, field.name)
+        assert not named[where]
+    assert set(named) == {*tables, "[schedule]", "[network]"}

@@ -26,7 +26,7 @@ from samplerbench.training.recipe import (
     Recipe,
     find_recipe,
 )
-from samplerbench.training.run import preview_steps, settled, train
+from samplerbench.training.run import Told, preview_steps, settled, train
 
 
 @pytest.fixture
@@ -50,6 +50,23 @@ def recipe(**changes):
         prediction="v",
     )
     return replace(base, **changes)
+
+
+class Heard(Told):
+    """Remembers what it hears; `kill` at a step, or at what is made afterwards, ends it as Ctrl-C would."""
+
+    def __init__(self, kill=None):
+        self.steps, self.finished, self.kill = [], [], kill
+
+    def step(self, done, loss):
+        self.steps.append(done)
+        if done == self.kill:
+            raise KeyboardInterrupt
+
+    def finishing(self, what, done, total):
+        self.finished.append((what, done, total))
+        if what == self.kill:
+            raise KeyboardInterrupt
 
 
 def losses(folder):
@@ -122,23 +139,16 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(images, tmp_path, optimiser,
     plan = recipe(optimiser=replace(recipe().optimiser, optimiser=optimiser, steps=60), finish=FinishConfig(0, 0))
     plan = replace(plan, network=network or plan.network)
 
-    class Killed(Exception):
-        pass
-
-    def kill(step, loss):
-        if step == 57:
-            raise Killed
-
     # a checkpoint after every logged row
     monkey = pytest.MonkeyPatch()
     monkey.setattr(Trainer.run, "__defaults__", (Trainer.run.__defaults__[0], 0.0))
-    with pytest.raises(Killed):
-        train(plan, tmp_path / "killed", images, report=kill)
-    resumed = []
-    train(plan, tmp_path / "killed", images, report=lambda step, loss: resumed.append(step))
+    with pytest.raises(KeyboardInterrupt):
+        train(plan, tmp_path / "killed", images, told=Heard(57))
+    resumed = Heard()
+    train(plan, tmp_path / "killed", images, told=resumed)
     train(plan, tmp_path / "whole", images)
     monkey.undo()
-    assert resumed[0] == 51
+    assert resumed.steps[0] == 51
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     one, other = (load_model(str(tmp_path / name / "model")) for name in ("killed", "whole"))
     for a, b in zip(one.predictor.parameters(), other.predictor.parameters(), strict=True):
@@ -147,9 +157,9 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(images, tmp_path, optimiser,
 
 def test_experts_go_on_from_the_shared_network_each_in_its_range(images, tmp_path):
     plan = recipe(experts=ExpertsConfig(last=(300,), steps=30), weights="float16")
-    steps = []
-    summary = train(plan, tmp_path / "out", images, report=lambda step, loss: steps.append(step))
-    assert steps == list(range(1, plan.total + 1))
+    heard = Heard()
+    summary = train(plan, tmp_path / "out", images, told=heard)
+    assert heard.steps == list(range(1, plan.total + 1))
     assert plan.total == 120 + 2 * 30
     model = load_model(str(summary["folder"]))
     assert model.predictor.network.last == (299.0,)
@@ -158,15 +168,48 @@ def test_experts_go_on_from_the_shared_network_each_in_its_range(images, tmp_pat
     shared = load_file(tmp_path / "out" / "checkpoint.safetensors")["ema/stem.weight"]
     assert torch.allclose(low.stem.weight, shared, atol=0.1)
     assert load_file(summary["folder"] / "model.safetensors")["networks.0.stem.weight"].dtype == torch.float16
-    again = []
-    train(plan, tmp_path / "out", images, report=lambda step, loss: again.append(step))
-    assert again == []
+    again = Heard()
+    train(plan, tmp_path / "out", images, told=again)
+    assert again.steps == []
+    changed = replace(plan, experts=ExpertsConfig(last=(400,), steps=30))
+    with pytest.raises(UserError, match=r"expert-0.* recipe: experts.last is \[300\] there and \[400\] here; name"):
+        train(changed, tmp_path / "out", images)
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(images, tmp_path):
     train(recipe(optimiser=replace(recipe().optimiser, steps=2)), tmp_path / "out", images)
-    with pytest.raises(UserError, match="belongs to another recipe"):
+    message = r"belongs to another recipe: optimiser.steps is 2 there and 120 here; name another --out"
+    with pytest.raises(UserError, match=message):
         train(recipe(), tmp_path / "out", images)
+    changed = replace(recipe(schedule={"kind": "cosine"}), optimiser=replace(recipe().optimiser, steps=2))
+    with pytest.raises(UserError, match=r'recipe: schedule\.kind is "linear" there and "cosine" here; name'):
+        train(changed, tmp_path / "out", images)
+    with np.load(images) as held:
+        np.savez(images, images=255 - held["images"], labels=held["labels"])
+    with pytest.raises(UserError, match="another recipe: sha256 of the images is "):
+        train(recipe(optimiser=replace(recipe().optimiser, steps=2)), tmp_path / "out", images)
+
+
+@pytest.mark.parametrize("stage", ["mean squares", "reference statistics", "samples"])
+def test_a_run_killed_after_its_last_step_trains_no_more(images, tmp_path, stage):
+    """Whatever else is to be made then, or is not."""
+    plan = recipe(optimiser=replace(recipe().optimiser, steps=2), extractor="fashion-mnist-cnn")
+    plan = replace(plan, finish=FinishConfig(samples=4, mean_squares=20))
+    with np.load(images) as held:
+        np.savez(images, images=held["images"].repeat(4, 1).repeat(4, 2)[:, 2:-2, 2:-2])
+    with pytest.raises(KeyboardInterrupt):
+        train(plan, tmp_path / "out", images, told=Heard(stage))
+    again = Heard()
+    changed = replace(plan, name="other", finish=FinishConfig(samples=3, mean_squares=10), weights="float16")
+    summary = train(changed, tmp_path / "out", images, told=again)
+    assert again.steps == []
+    last = {what: (done, total) for what, done, total in again.finished}
+    assert last == {"mean squares": (640, 640), "reference statistics": (64, 64), "samples": (50, 50)}
+    model = load_model(str(summary["folder"]))
+    assert (model.name, len(model.checkpoint.mean_squares["times"])) == ("out", 64)
+    whole = train(plan, tmp_path / "whole", images)["folder"]
+    raw = [load_file(folder.parent / "checkpoint.safetensors") for folder in (summary["folder"], whole)]
+    assert all(torch.equal(raw[0][name], raw[1][name]) for name in raw[1])
 
 
 def test_a_classifier_is_trained_and_judged(images, tmp_path, monkeypatch):
@@ -181,7 +224,10 @@ def test_a_classifier_is_trained_and_judged(images, tmp_path, monkeypatch):
     assert summary["test_accuracy"] > 0.9  # bright against dark pictures
     assert (summary["folder"] / "config.json").is_file()
     for changes, message in (
-        ({"network": {"width": [8]}}, r"^\[network\] of recipe 'tiny-features': .*'width'"),
+        (
+            {"network": {"width": [8]}},
+            r"^unknown key in \[network\] of recipe 'tiny-features' 'width'; did you mean 'widths'",
+        ),
         ({"network": {"widths": [8.5]}}, "widths holds whole numbers"),
         ({"optimiser": OptimiserConfig(steps=1, batch_size=65)}, "batch_size 65 is more than the 64 training images"),
     ):
@@ -249,6 +295,7 @@ class TestCifar10:
         [
             ({"kind": "dpm"}, "unknown kind of network 'dpm'; did you mean 'ddpm'"),
             ({"kind": "ddpm", "widths": [32]}, "unknown key 'widths'"),
+            ({"patches": 2}, "unknown key 'patches'; did you mean 'patch'"),
             ({"kind": "ddpm", "channels": [32, 40]}, "must be multiples of 32"),
             ({"kind": "ddpm", "channels": [32, 32], "attention": [2]}, "attention holds whole numbers from 0 to 1"),
             ({"kind": "ddpm", "channels": [32, 32], "dropout": 1}, "dropout is at least 0 and below 1, got 1"),

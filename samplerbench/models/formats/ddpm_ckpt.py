@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,24 @@ RENAMED = (
 )
 
 
+THEIRS = (  # the same backwards
+    (r"^time_embedding\.linear_1\.", "temb.dense.0."),
+    (r"^time_embedding\.linear_2\.", "temb.dense.1."),
+    (r"^conv_norm_out\.", "norm_out."),
+    (r"\.group_norm\.", ".norm."),
+    (r"\.to_out\.0\.", ".proj_out."),
+    (r"\.to_([qkv])\.", r".\1."),
+    (r"\.time_emb_proj\.", ".temb_proj."),
+    (r"\.conv_shortcut\.", ".nin_shortcut."),
+    (r"^(down|up)_blocks\.(\d+)\.(down|up)samplers\.0\.conv\.", r"\1.\2.\3sample.conv."),
+    (r"^(down|up)_blocks\.(\d+)\.resnets\.", r"\1.\2.block."),
+    (r"^(down|up)_blocks\.(\d+)\.attentions\.", r"\1.\2.attn."),
+    (r"^mid_block\.resnets\.0\.", "mid.block_1."),
+    (r"^mid_block\.resnets\.1\.", "mid.block_2."),
+    (r"^mid_block\.attentions\.0\.", "mid.attn_1."),
+)
+
+
 class DDPMCheckpoint(ModelFormat):
     """A `.ckpt` or `.pth`: a flat state dict, or ddim's list [model, optimizer, epoch, step, average of the weights],
     whose average is taken. The configuration is told by the shapes: CIFAR-10's, CelebA's (64) or LSUN's (256).
@@ -82,7 +101,7 @@ class DDPMCheckpoint(ModelFormat):
         def filled(state: dict[str, Tensor]) -> UNet2D:
             where = f"{what}: {path.name}"
             named = renamed(((name, _renamed(name, levels), value) for name, value in state.items()), where)
-            return unet2d(config, named, where, "the U-Net of its shapes")
+            return unet2d(config, named, where, "the U-Net of its shapes", partial(_theirs, levels))
 
         def raw() -> tuple[str, nn.Module]:
             return "raw", filled(flat_state(held[0], f"{what}: its first entry"))
@@ -163,6 +182,14 @@ def _config(state: dict[str, Tensor], what: str) -> dict[str, Any]:
         )
     outputs = state["conv_out.weight"].shape[0]
     return ddpm_config(size, in_channels, outputs, widths, layers, attention)
+
+
+def _theirs(levels: int, name: str) -> str:
+    """A tensor of diffusers' U-Net by the name that it has in a checkpoint."""
+    name = re.sub(r"^up_blocks\.(\d+)", lambda found: f"up_blocks.{levels - 1 - int(found[1])}", name)
+    for pattern, old in THEIRS:
+        name = re.sub(pattern, old, name)
+    return name
 
 
 def _renamed(name: str, levels: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from dataclasses import replace
+from inspect import isfunction
 from math import floor
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ... import code
 from ...diffusion.paths import schedule_from_config
 from ...diffusion.schedule import NoiseSchedule
 from ...errors import PluginError, UserError, contained, one_line, unknown
-from ...importing import import_file, import_module
+from ...importing import import_file, import_module, missing_module
 from .format import Checkpoint, ModelFormat
 
 __all__ = ["Factory"]
@@ -36,24 +37,33 @@ class Factory(ModelFormat):
         module = import_file(Path(where), "--model") if where.endswith(".py") else import_module(where, "--model")
         factory = getattr(module, name, None)
         if not callable(factory):
-            raise unknown(f"function of {where}", name, [n for n, value in vars(module).items() if callable(value)])
+            known = [n for n, one in vars(module).items() if isfunction(one) and one.__module__ == module.__name__]
+            raise unknown(f"function of {where}", name, known)
         try:
             with contained(name):
                 said = factory()
         except UserError:
             raise
         except Exception as error:
+            if missing := missing_module(error, Path(str(module.__file__))):
+                raise PluginError(f"model '{spec}': {missing}") from None
             raise PluginError(f"model '{spec}': {one_line(error)}", traceback.format_exc()) from None
         if not isinstance(said, Checkpoint):
             raise UserError(
                 f"model '{spec}': {name}() returns {type(said).__name__}, expected a samplerbench.Checkpoint"
             )
-        _check_output(spec, said)
+        path = said.schedule if isinstance(said.schedule, NoiseSchedule) else schedule_from_config(dict(said.schedule))
+        if problem := said.preconditioning.problem(path):  # with a wrong label the output may not be finite
+            raise UserError(f"model '{spec}': {problem}")
+        _check_output(spec, said, path)
         folder = Path(str(module.__file__)).parent
         files = tuple((folder / file).resolve() for file in said.files)
         for file in files:
             if not file.is_file():
                 raise UserError(f"model '{spec}': its files name {file}, which is not there")
+        reference = None if said.reference is None else (folder / said.reference).resolve()
+        if reference is not None and not reference.is_file():
+            raise UserError(f"model '{spec}': its reference is {reference}, which is not there")
         own = frozenset({module.__name__.partition(".")[0]})
         if not any(file.suffix == ".py" for file in files):
             for place in code.unheld(module.__name__, own=own):
@@ -61,16 +71,20 @@ class Factory(ModelFormat):
                     f"model '{spec}': {place} runs code that its hash would not hold; import it, or name its file in "
                     "the Checkpoint's files"
                 )
-        return replace(said, files=files, code={**code.code_of(module.__name__, own=own), "function": name})
+        return replace(
+            said,
+            files=files,
+            reference=reference,
+            code={**code.code_of(module.__name__, own=own), "function": name},
+        )
 
 
-def _check_output(spec: str, said: Checkpoint) -> None:
+def _check_output(spec: str, said: Checkpoint, path: NoiseSchedule) -> None:
     """Raises UserError where the network does not give what it must, asked once: one sample of standard normal noise,
     and what it is given for a time in the middle of the path.
     """
     import torch
 
-    path = said.schedule if isinstance(said.schedule, NoiseSchedule) else schedule_from_config(dict(said.schedule))
     time = (path.t_min + path.t_max) / 2
     label = torch.tensor([float(said.preconditioning.label(path, floor(time) if path.discrete else time))])
     x = torch.randn(1, *said.sample_shape, generator=torch.Generator().manual_seed(0))

@@ -33,12 +33,14 @@ class Checkpoint:
             `NETWORKS`. None where it cannot be.
         dataset: the training data, where it is known: cifar10, lsun-bedroom, ….
         extractor: the feature extractor that its FID is measured in. reference: statistics of real images in it.
-        files: the files whose bytes make the model what it is.
+        files: the files whose bytes make the model what it is. A factory's files and reference may be relative to the
+            folder of its module.
         code: what else does, each part with its hash.
         notes: what a person should know, a line each: the sampler its authors took, what was assumed.
         learned_range: whether the output has twice the channels of x; the second half then places the log variance
             between β̃ at -1 and β at 1 (Nichol & Dhariwal 2021, eq. 15).
-        mean_squares: see `ModelEpsilon`.
+        mean_squares: {"times": …, "values": …}, E‖ε_θ(x_t, t)‖²/D over real images at increasing times, which
+            `analytic-ddpm` needs; lists of numbers of one length.
         training: what is kept of how it came about.
         other_weights: reads the weights that were not taken, where the files have both: ('raw' or 'averaged', the
             network with them). `samplerbench check --model` compares.
@@ -70,7 +72,7 @@ class Checkpoint:
             "architecture": (Mapping | None, "a mapping or None"),
             "dataset": (str | None, "a name or None"),
             "extractor": (str | None, "a name or None"),
-            "reference": (Path | None, "a pathlib.Path or None"),
+            "reference": (str | Path | None, "a path or None"),
             "files": (tuple | list, "a tuple of paths"),
             "code": (Mapping, "a mapping"),
             "notes": (tuple | list, "a tuple of lines"),
@@ -78,6 +80,8 @@ class Checkpoint:
             "training": (Mapping, "a mapping"),
             "other_weights": (Callable | None, "a function or None"),
         }
+        if isinstance(self.reference, str):
+            object.__setattr__(self, "reference", Path(self.reference))
         for name, (kinds, said) in expected.items():
             if not isinstance(value := getattr(self, name), kinds):
                 raise UserError(f"{name} of a Checkpoint is {said}, got {_shown(value)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,8 @@ class GuidedDiffusion(ModelFormat):
         if "label_emb.weight" in state:
             raise UserError(f"{what} is conditioned on classes (it has label_emb), which is not read yet")
         config = _config(flags)
-        network = unet2d(config, _converted(state, flags, what), f"{what}: {path.name}", beside.name)
+        converted = _converted(state, flags, what)
+        network = unet2d(config, converted, f"{what}: {path.name}", beside.name, partial(_theirs, flags))
         named = re.search(r"(?<![a-z])ema(?![a-z])", path.stem.lower())
         weights = "their moving average (EMA), by the file's name" if named else (
             "those of the last step, by the file's name; ema_*.pt beside it samples far better"
@@ -134,6 +136,21 @@ def _converted(state: dict[str, Tensor], flags: Flags, what: str) -> dict[str, T
         else:
             converted.append((name, f"{new}.{kind}", value))
     return renamed(converted, what)
+
+
+def _theirs(flags: Flags, name: str) -> str:
+    """A tensor of diffusers' U-Net by the name that it has in a checkpoint."""
+    module, _, kind = name.rpartition(".")
+    for theirs, ours in TOP.items():
+        if ours == module:
+            return f"{theirs}.{kind}"
+    for theirs, place in _places(flags).items():
+        if module.startswith(f"{place}."):
+            inside = re.sub(r"^to_[qkv]$", "qkv", module.removeprefix(f"{place}."))
+            if inside == "conv" and "downsamplers" in place:
+                return f"{theirs}.op.{kind}"
+            return f"{theirs}.{next((t for t, ours in reversed(INSIDE.items()) if ours == inside), inside)}.{kind}"
+    return name
 
 
 def _places(flags: Flags) -> dict[str, str]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Own", "save_model", "shipped_models"]
 
+EXPORTED = "exported from "
+
 
 def _shipped() -> Path:
     return Path(str(resources.files("samplerbench.models").joinpath("shipped")))
@@ -72,10 +74,19 @@ class Own(ModelFormat):
             reference=reference if reference.is_file() else None,
             files=(folder / "config.json", folder / "model.safetensors"),
             learned_range=learns_range(known.architecture),
+            notes=_notes(known.training.get("exported_from")),
             mean_squares=known.mean_squares,
             training=known.training,
             other_weights=_raw_weights(folder, known, what),
         )
+
+
+def _notes(origin: Any) -> tuple[str, ...]:
+    """What was to be known of the model that a folder was exported from, and which one that was."""
+    if not isinstance(origin, dict) or not isinstance(origin.get("notes"), list):
+        return ()
+    notes = [note for note in origin["notes"] if isinstance(note, str) and not note.startswith(EXPORTED)]
+    return (f"{EXPORTED}{origin.get('name')} ({origin.get('format')})", *notes)
 
 
 def _raw_weights(folder: Path, known: ModelConfig, what: str) -> Callable[[], tuple[str, nn.Module]] | None:

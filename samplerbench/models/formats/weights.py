@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,10 +66,17 @@ def flat_state(state: object, what: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in zip(names, state.values(), strict=True)}
 
 
-def unet2d(config: Mapping[str, Any], state: Mapping[str, Tensor], what: str, made_from: str) -> UNet2D:
+def unet2d(
+    config: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    what: str,
+    made_from: str,
+    named: Callable[[str], str] = lambda name: name,
+) -> UNet2D:
     """The network of `config`, filled with diffusers' names; ready to be run. Half precision is widened to float32.
 
-    what: the file of weights, in errors; made_from: what said `config`.
+    what: the file of weights, in errors; made_from: what said `config`; named: a layer's name in the file, by
+    diffusers' name.
     """
     import torch
 
@@ -77,7 +84,7 @@ def unet2d(config: Mapping[str, Any], state: Mapping[str, Tensor], what: str, ma
 
     with torch.device("meta"):  # no memory is taken before the weights are known to have these shapes
         network = UNet2D(config)
-    fill(network.unet, state, what, made_from)
+    fill(network.unet, state, what, made_from, named)
     return network.eval().requires_grad_(False)
 
 

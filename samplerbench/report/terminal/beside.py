@@ -52,11 +52,11 @@ def print_rankings(rankings: Sequence[Ranking], family: Family, as_markdown: boo
     if not rankings:
         say(console, "The published tables rank no two of these samplers at equal evaluations.")
         return
-    counts = {word: sum(one.finding == word for one in rankings) for word in ("holds", "reversed", "open")}
+    counts = {word: sum(one.finding == word for one in rankings) for word in ("holds", "reversed", "undecided")}
     say(
         console,
         f"Of {len(rankings)} rankings of two samplers at equal evaluations {counts['holds']} hold here, "
-        f"{counts['reversed']} are reversed, {counts['open']} are within the error.",
+        f"{counts['reversed']} are reversed, {counts['undecided']} are undecided: the interval has 0 in it.",
     )
     say(console, family_line(family, [one.ours for one in rankings]))
     if unpaired := sum(one.ours.how == "unpaired" for one in rankings):

@@ -8,17 +8,20 @@ from rich.console import Console
 
 from ..compare import Comparison
 from ..markdown import markdown_comparison
+from ..results import Results, measured
+from ..tables import reasons
 from ..words import (
     comparison_captions,
     comparison_cells,
     comparison_header,
     comparison_title,
+    reason_lines,
     verdict_lines,
 )
 from .console import plain_console
 from .text import BAD, DIM, GOOD, Style, boxed, folded, say
 
-__all__ = ["print_comparisons", "print_notes", "print_verdicts"]
+__all__ = ["print_comparisons", "print_left_out", "print_notes", "print_verdicts"]
 
 WIDE = 120  # characters from which on a difference fits into one line
 NARROW = 22  # characters of a sampler's name where it does not
@@ -53,6 +56,14 @@ def _print_comparison(comparison: Comparison, as_markdown: bool, told: set[str])
     for name, labels in ((comparison.base, comparison.only_base), (comparison.other, comparison.only_other)):
         if labels:
             say(console, f"only in {name}: {'; '.join(labels)}")
+
+
+def print_left_out(files: Sequence[Results]) -> None:
+    """Which cells of each file have no value to compare, and why."""
+    console = plain_console()
+    for one in files:
+        for _, line in reason_lines(reasons(one.every[~measured(one.every, one.metric)])):
+            say(console, f"not compared, of {one.name}: {line}", "dim")
 
 
 def print_verdicts(comparison: Comparison) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 from torch import Tensor
 
@@ -44,7 +44,7 @@ def print_findings(samplers: Sequence[Sampler], paths: Mapping[str, NoiseSchedul
             else:
                 _print_matrix(console, sampler.spec(), findings)
             failures += _told(console, findings)
-    console.print(f"{len(failures)} checks failed." if failures else "All checks passed.")
+    console.print(_summary(len(failures)))
     return 1 if failures else 0
 
 
@@ -58,8 +58,12 @@ def print_proof(model: Model, images: Tensor | None, samples: int | None, seed: 
         on = f"{proof.on} of {data}" if data else proof.on
         console.print(_readings(proof.compared, on))
     failures = _told(console, proof.findings)
-    console.print(f"{len(failures)} checks failed." if failures else "All checks passed.")
+    console.print(_summary(len(failures)))
     return 1 if failures else 0
+
+
+def _summary(failures: int) -> str:
+    return f"{failures} check{'' if failures == 1 else 's'} failed." if failures else "All checks passed."
 
 
 @contextmanager
@@ -74,7 +78,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _listed(title: str, findings: Sequence[Finding]) -> Table:
-    table = Table("check", "", "found", title=title, title_justify="left")
+    table = Table(Column("check", no_wrap=True), Column(no_wrap=True), "found", title=title, title_justify="left")
     for finding in findings:
         table.add_row(finding.check, Text(finding.verdict, STYLES[finding.verdict]), Text(finding.text))
     return table
@@ -82,7 +86,7 @@ def _listed(title: str, findings: Sequence[Finding]) -> Table:
 
 def _print_matrix(console: Console, title: str, findings: Sequence[Finding]) -> None:
     """A row for each path, and below what failed."""
-    table = Table("path", "", "checks", title=title, title_justify="left")
+    table = Table(Column("path", no_wrap=True), Column(no_wrap=True), "checks", title=title, title_justify="left")
     rows: dict[str, dict[str, list[str]]] = {}
     for finding in findings:
         rows.setdefault(finding.path, {}).setdefault(finding.verdict, []).append(finding.check)

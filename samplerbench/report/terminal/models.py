@@ -58,7 +58,10 @@ def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "cost", f"{_engineering(network['flops'])}FLOP an evaluation of one sample"
     guess = f", by {facts['dataset_by']}: a guess" if facts["dataset_by"] else ""
     yield "data set", f"{facts['dataset'] or 'not known'}{guess}"
-    yield "extractor", facts["extractor"] or "none of its own; name one with --extractor"
+    if facts["extractor_refused"]:
+        yield "extractor", f"none that can be used; it names '{facts['extractor']}': {facts['extractor_refused']}"
+    else:
+        yield "extractor", facts["extractor"] or "none of its own; name one with --extractor"
     yield "reference", facts["reference"] or "none of its own; name one with --reference"
     if facts["mean_squares"]:
         yield "E‖ε_θ‖²", f"known at {facts['mean_squares']} times, for analytic-ddpm"

@@ -92,8 +92,10 @@ class RunProgress(Listener):
 
 
 def train_with_progress(recipe: Recipe, out: Path, data_root: Path | None, device: str, quiet: bool) -> dict[str, Any]:
-    """`training.run.train` with a bar that shows the loss, and a summary at the end."""
-    from ...training.run import train
+    """`training.run.train` with a bar that shows the loss, one for each thing that is made afterwards, and a summary at
+    the end.
+    """
+    from ...training.run import Told, train
 
     console = error_console(quiet)
     columns = (
@@ -104,20 +106,30 @@ def train_with_progress(recipe: Recipe, out: Path, data_root: Path | None, devic
         TextColumn("ETA"),
         TimeRemainingColumn(),
     )
-    smooth: float | None = None
+
+    class Bars(Told):
+        smooth: float | None = None
+
+        def __init__(self, progress: Progress) -> None:
+            self.progress = progress
+            self.tasks = {recipe.name: progress.add_task(recipe.name, total=recipe.total)}
+
+        def step(self, done: int, loss: float) -> None:
+            self.smooth = loss if self.smooth is None else 0.98 * self.smooth + 0.02 * loss
+            description = f"{recipe.name}  loss {self.smooth:.4f}"
+            self.progress.update(self.tasks[recipe.name], completed=done, description=description)
+
+        def finishing(self, what: str, done: int, total: int) -> None:
+            if what not in self.tasks:
+                self.progress.update(self.tasks[recipe.name], completed=recipe.total)  # of an earlier run, perhaps
+                self.tasks[what] = self.progress.add_task(what, total=total)
+                if not console.is_terminal:
+                    console.print(f"{recipe.total} steps are done; now {what}", soft_wrap=True)
+            self.progress.update(self.tasks[what], completed=done)
+
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(recipe.name, total=recipe.total)
-
-        def report(step: int, loss: float) -> None:
-            nonlocal smooth
-            smooth = loss if smooth is None else 0.98 * smooth + 0.02 * loss
-            progress.update(task, completed=step, description=f"{recipe.name}  loss {smooth:.4f}")
-
-        summary = train(recipe, out, data_root, resolve_device(device), report)
+        summary = train(recipe, out, data_root, resolve_device(device), Bars(progress))
     for key, value in summary.items():
-        console.print(
-            f"{key.replace('_', ' ')}: {value:.1f}"
-            if isinstance(value, float) and value > 10
-            else f"{key.replace('_', ' ')}: {value}"
-        )
+        shown = (f"{value:.1f}" if value > 10 else f"{value:.4g}") if isinstance(value, float) else value
+        console.print(f"{key.replace('_', ' ')}: {shown}")
     return summary

@@ -123,6 +123,13 @@ def refused(path, expected):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("shape", [{}, LSUN])
+def test_every_tensor_is_called_in_errors_as_in_the_file(shape):
+    names, levels = HoUNet(**shape).state_dict(), len(shape.get("multipliers", (1, 2, 2, 2)))
+    renamed = [ddpm_ckpt._renamed(name, levels) for name in names]
+    assert [ddpm_ckpt._theirs(levels, name) for name in renamed] == list(names)
+
+
 def test_what_is_refused(original, tmp_path):
     state, path = original.state_dict(), tmp_path / "x.ckpt"
     refused(path, "there is no file")
@@ -132,7 +139,10 @@ def test_what_is_refused(original, tmp_path):
     refused(saved(path, {"state_dict": state}), "this one holds other things than tensors by name")
     refused(
         saved(path, {n: v for n, v in state.items() if n != "mid.attn_1.q.bias"}),
-        "x.ckpt does not fit the U-Net of its shapes: it lacks mid_block.attentions.0.to_q.bias",
+        "x.ckpt does not fit the U-Net of its shapes: it lacks mid.attn_1.q.bias",
+    )
+    refused(
+        saved(path, state | {"up.0.block.1.conv2.bias": torch.zeros(4)}), "up.0.block.1.conv2.bias is [4], expected"
     )
     refused(saved(path, state | {"logvar": torch.zeros(3)}), "has unexpected logvar")
     refused(saved(path, state | {"conv_out.bias": torch.zeros(4)}), "conv_out.bias is [4], expected [3]")

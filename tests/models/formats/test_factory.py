@@ -85,7 +85,10 @@ def test_a_module_on_the_path(write, tmp_path, monkeypatch):
         ('"v"', '"eps"', "unknown prediction 'eps'; did you mean"),
         ('Label("time")', 'Label("index")', "label 'index' belongs to a discrete schedule"),
         ("(1, 4, 4))", "(1, 4, 4), files=('gone.pt',))", r"its files name .*gone\.pt, which is not there"),
-        ("import torch", "import torhc", "torhc"),
+        ("import torch", "import torhc", "it imports torhc, which is not installed; where it is .*PYTH"),
+        ("import torch", "import torch.nnn", "it imports torch.nnn, and torch has no such module"),
+        ("    return Ch", "    import torhc\n    return Ch", "it imports torhc, which is not installed"),
+        ("(1, 4, 4))", "(1, 4, 4), reference='gone.npz')", r"its reference is /.*gone\.npz, which is not there"),
         ('Preconditioning("v", label=Label("time"))', '"v"', "preconditioning of a Checkpoint is a Precond.*, got 'v'"),
         ("VPSchedule()", '"linear"', "schedule of a Checkpoint is a NoiseSchedule, or a mapping .*, got 'linear'"),
         ("VPSchedule()", "None", "schedule of a Checkpoint is .*, got None"),
@@ -171,10 +174,38 @@ class Half"""
         load_model(write(text.replace("np.exp(-np", "np.exp(+np")))
 
 
+def test_the_convention_is_judged_before_the_output(write):
+    """The label that no path of this kind has is what makes the output NaN."""
+    text = GOOD.replace("x / 2", "torch.log(label - 499) * x").replace('label=Label("time")', "")
+    with pytest.raises(UserError, match="label 'index' belongs to a discrete schedule"):
+        load_model(write(text))
+
+
 def test_what_fails_keeps_its_traceback(write):
     with pytest.raises(PluginError) as error:
         load_model(write(GOOD.replace("return x / 2", "return x @ label")))
     assert "in forward" in error.value.details
+
+
+def test_a_module_beside_it_is_found_by_pythonpath(write, tmp_path):
+    (tmp_path / "a_helper_beside.py").write_text("TWO = 2")
+    text = GOOD.replace("import torch", "import a_helper_beside\nimport torch")
+    with pytest.raises(PluginError) as error:
+        load_model(write(text))
+    line = f"it imports a_helper_beside, which lies beside it; call samplerbench with PYTHONPATH={tmp_path}"
+    assert str(error.value).endswith(line)
+    assert error.value.details == ""
+
+
+def test_files_and_reference_lie_beside_the_module(write, tmp_path, monkeypatch):
+    for name in ("w.bin", "r.npz"):
+        (tmp_path / name).write_bytes(b"1")
+    monkeypatch.chdir("/")
+    for reference in ("'r.npz'", f"Path({str(tmp_path / 'r.npz')!r})"):
+        text = GOOD.replace("(1, 4, 4))", f"(1, 4, 4), files=('w.bin',), reference={reference})")
+        model = load_model(write(text.replace("import torch", "from pathlib import Path\nimport torch")))
+        assert model.reference == tmp_path / "r.npz"
+        assert model.checkpoint.files == (tmp_path / "w.bin",)
 
 
 def test_a_file_that_is_not_there():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from samplerbench import UserError
+from samplerbench.models.formats import guided_diffusion
 from samplerbench.models.networks.unet2d import UNet2D
 from samplerbench.models.preconditioning import Label
 
@@ -172,8 +173,8 @@ def test_half_precision_is_widened(original, tmp_path):
         ({"num_res_blocks": 3}, "model.pt does not fit model.json: it lacks"),
         ({"attention_resolutions": "4"}, "model.pt does not fit model.json: it lacks"),
         ({"resblock_updown": True}, "model.pt does not fit model.json: it lacks"),
-        ({"use_scale_shift_norm": False}, "time_emb_proj.weight is [64, 128], expected [32, 128]"),
-        ({"learn_sigma": True}, "conv_out.weight is [3, 32, 3, 3], expected [6, 32, 3, 3]"),
+        ({"use_scale_shift_norm": False}, "emb_layers.1.weight is [64, 128], expected [32, 128]"),
+        ({"learn_sigma": True}, "out.2.weight is [3, 32, 3, 3], expected [6, 32, 3, 3]"),
     ],
 )
 def test_flags_that_are_refused(original, tmp_path, flags, expected):
@@ -182,6 +183,15 @@ def test_flags_that_are_refused(original, tmp_path, flags, expected):
         understand(spec)
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("resblock_updown", [False, True])
+def test_every_tensor_is_called_in_errors_as_in_the_file(resblock_updown):
+    original = GuidedUNet(resblock_updown=resblock_updown)
+    flags = guided_diffusion.flags_of(FLAGS | {"resblock_updown": resblock_updown}, "")
+    for name, value in original.state_dict().items():
+        converted = guided_diffusion._converted({name: value}, flags, "")
+        assert {guided_diffusion._theirs(flags, one) for one in converted} == {name}
 
 
 def test_files_that_are_missing(original, tmp_path):
@@ -201,7 +211,7 @@ def test_classes_and_foreign_files_are_refused(original, tmp_path):
     path, state = tmp_path / "model.pt", original.state_dict()
     with pytest.raises(UserError, match="conditioned on classes"):
         understand(saved(path, state | {"label_emb.weight": torch.zeros(10, 128)}))
-    with pytest.raises(UserError, match=r"it lacks conv_in.bias, lacks conv_in.weight, has unexpected conv.weight"):
+    with pytest.raises(UserError, match=r"it lacks input_blocks.0.0.bias, lacks .*, has unexpected conv.weight"):
         understand(saved(path, {"conv.weight": torch.zeros(3)}))
     bad = state | {"middle_block.1.qkv.weight": torch.zeros(100, 96, 1)}
     with pytest.raises(UserError, match="has 100 rows, which are not queries, keys and values"):
