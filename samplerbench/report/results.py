@@ -125,12 +125,18 @@ def metric_named(name: str, registry: Registry, paths: Sequence[Path]) -> Metric
 
 def _numbers(file: Path, column: pd.Series, decimal_comma: bool) -> pd.Series:
     text = column.str.replace(",", ".") if decimal_comma else column
-    numbers = pd.to_numeric(text, errors="coerce").astype("float64")
-    known = numbers.notna()
-    numbers[known] = text[known].astype("float64")  # to_numeric is off by the last bit before pandas 3.1
+    numbers = text.map(_number, na_action="ignore").astype("float64")
     bad = numbers.isna() & column.notna() & (column.str.lower() != "nan")
     _refuse(file, column, bad, "a number")
     return numbers
+
+
+def _number(text: str) -> float:
+    """NaN where it is none. pandas' to_numeric is off by the last bit before 3.1, and takes 1e400 for no number."""
+    try:
+        return float("nan" if "_" in text else text)
+    except ValueError:
+        return float("nan")
 
 
 def _check(file: Path, every: pd.DataFrame, metric: str, decimal_comma: bool) -> None:
