@@ -61,7 +61,7 @@ def run(
         metrics: 'fid,kid' or a list of names; see `samplerbench list metrics`.
         samples: how many samples a cell draws. seed: of x_T and every later draw.
         batch_size: samples at once; None picks 128 on a CPU, 512 on a GPU.
-        device: auto, cpu, cuda or cuda:N. dtype: precision of the network, float32, float64, bfloat16 or float16.
+        device: auto, cpu, cuda or cuda:N. dtype: precision of the network, float32, tf32, float64, bfloat16 or float16.
         extractor: the feature extractor; None for the model's own. extractor_weights: its file or folder.
         reference: real images, a file of statistics or images or a dataset's name; None for the model's own.
         data_root: where the files of a dataset are.

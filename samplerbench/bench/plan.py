@@ -26,7 +26,7 @@ from .cell import Axis, Cell, plain_options
 
 __all__ = ["DTYPES", "Planned", "RunConfig", "chosen_samplers", "plan_cells"]
 
-DTYPES = ("float32", "float64", "bfloat16", "float16")
+DTYPES = ("float32", "tf32", "float64", "bfloat16", "float16")
 MOST_SAMPLES = 10**7  # their features alone are tens of gigabytes
 
 

@@ -19,7 +19,7 @@ from ..models.model import Model
 from ..plugins import load_plugins
 from ..registry import Registry
 from ..sampler import Sampler
-from ..settings import full_precision
+from ..settings import products
 from .cell import Axis
 from .environment import environment, hardware
 from .execute import Executor, Listener
@@ -124,7 +124,7 @@ class BenchmarkRun:
         """
         earlier = self.store.open()
         try:
-            with full_precision():
+            with products():
                 self._execute(earlier)
         finally:
             self.store.close()

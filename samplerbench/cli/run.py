@@ -72,7 +72,7 @@ def _configured(ctx: click.Context, parameter: click.Parameter, path: Path | Non
 @click.option("--batch-size", type=int, help="Samples at once.  [default: 128 on a CPU, 512 on a GPU]")
 @click.option("--device", default="auto", metavar="auto|cpu|cuda", help="Where the network runs.")
 @click.option(
-    "--dtype", default="float32", metavar="float32|float64|bfloat16|float16", help="Precision of the network."
+    "--dtype", default="float32", metavar="float32|tf32|float64|bfloat16|float16", help="Precision of the network."
 )
 @click.option(
     "--metrics",
