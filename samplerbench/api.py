@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
+from operator import index
 from os import PathLike
 from pathlib import Path
 from typing import Never
@@ -13,7 +14,7 @@ from .bench.execute import Listener
 from .bench.plan import RunConfig
 from .bench.run import BenchmarkRun, axis_of, default_out, split_names
 from .bench.telling import JsonLines, Several
-from .errors import FailedCells, unknown
+from .errors import FailedCells, UserError, unknown
 from .models.model import Model
 from .options import split_specs
 from .report.frame import RunFrame, run_frame
@@ -87,14 +88,17 @@ def run(
     objects = [one for one in given if not isinstance(one, str)]
     for one in objects:
         check_given(one)
+    for name, number in (("samples", samples), ("seed", seed), ("batch_size", batch_size)):
+        if number is not None and (isinstance(number, bool) or not hasattr(number, "__index__")):
+            raise UserError(f"{name} is a whole number, got {number!r}")
     config = RunConfig(
         samplers=tuple(one if isinstance(one, str) else Sampler.spec(one) for one in given),
         model=model.name if isinstance(model, Model) else str(model),
         metrics=split_names(metrics),
         **axis_of(nfe, steps),
-        samples=samples,
-        seed=seed,
-        batch_size=batch_size,
+        samples=index(samples),
+        seed=index(seed),
+        batch_size=None if batch_size is None else index(batch_size),
         device=device,
         dtype=dtype,
         extractor=extractor,

@@ -53,7 +53,7 @@ def parse_option(where: str, value: Any, kind: Any) -> Any:
     """`value` as a `kind` (int, float, bool, str, Literal of strings, or one of them | None); text is converted. Raises
     UserError for what is none, TypeError for another kind.
     """
-    inner = _without_none(kind)
+    inner = without_none(kind)
     if inner is not kind:
         return None if value is None or value == "none" else parse_option(where, value, inner)
     if get_origin(kind) is Literal:
@@ -149,20 +149,13 @@ def _aside(kind: Any) -> bool:
 
 
 def is_plain(kind: Any) -> bool:
-    inner, choices = _without_none(kind), get_args(_without_none(kind))
+    inner, choices = without_none(kind), get_args(without_none(kind))
     if get_origin(inner) is Literal:
         return all(isinstance(choice, str) and reads_back(f"key={choice}", choice, kind) for choice in choices)
     return inner in (int, float, bool, str)
 
 
-def listed_values(kind: Any) -> list[str]:
-    """The values of an option of that type, as text; none where they cannot be listed."""
-    inner = _without_none(kind)
-    values = list(get_args(inner)) if get_origin(inner) is Literal else ["true", "false"] if inner is bool else []
-    return [*values, "none"] if values and inner is not kind else values
-
-
-def _without_none(kind: Any) -> Any:
+def without_none(kind: Any) -> Any:
     """X of `X | None`; a type that is none of that sort as it is."""
     rest = [k for k in get_args(kind) if k is not type(None)]
     return rest[0] if len(rest) == 1 and type(None) in get_args(kind) else kind

@@ -6,7 +6,6 @@ Subclass `Sampler`, decorate with `@dataclass(frozen=True, kw_only=True)`, and r
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields
@@ -14,7 +13,7 @@ from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .errors import TooFewEvaluations, UserError, unknown
-from .options import check_fields, kinds_of, listed_values, make, parse_option, reads_back, whole_number
+from .options import check_fields, kinds_of, make, parse_option, reads_back, whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,16 +23,7 @@ if TYPE_CHECKING:
     from .diffusion.noise import NoiseSource
     from .diffusion.schedule import NoiseSchedule
 
-__all__ = [
-    "OWN_GRID",
-    "Sampler",
-    "check_given",
-    "check_options",
-    "choices_of",
-    "described",
-    "make_sampler",
-    "options_of",
-]
+__all__ = ["OWN_GRID", "Sampler", "check_given", "check_options", "make_sampler", "options_of"]
 
 OWN_GRID = "own"  # the spacing of a sampler that has a grid of its own
 FEWEST_PER_STEP = 0.01  # a claim of fewer evaluations a step is taken for one that does not grow
@@ -271,36 +261,3 @@ def options_of(cls: type[Sampler]) -> list[Field[Any]]:
 def make_sampler(cls: type[Sampler], options: Mapping[str, Any]) -> Sampler:
     """The sampler of class `cls` with `options`: values of the right type, or text that is read as the field's type."""
     return make(cls, options)
-
-
-def choices_of(cls: type[Sampler]) -> dict[str, list[str]]:
-    """The values that each option may have, as text, where they can be listed."""
-    from .diffusion.grid import FINALS
-
-    found = {"spacing": cls.spacings(), "final": list(FINALS)}
-    for name, kind in kinds_of(cls).items():
-        if listed := listed_values(kind):
-            found[name] = listed
-    return found
-
-
-def described(cls: type[Sampler]) -> dict[str, str]:
-    """What each option does, as the docstrings of the class and those above it say it: 'name: text' or 'one, other:
-    text', up to the next of that sort or the end of the paragraph.
-    """
-    names = {option.name for option in options_of(cls)}
-    found: dict[str, str] = {}
-    for each in cls.__mro__:
-        if not issubclass(each, Sampler):
-            continue
-        for paragraph in re.split(r"\n\s*\n", each.__doc__ or ""):
-            text = " ".join(paragraph.split())
-            heads = [m for m in HEAD.finditer(text) if names.issuperset(m[1].split(", "))]
-            ends = [*(m.start() for m in heads[1:]), len(text)]
-            for head, end in zip(heads, ends, strict=False):
-                for name in head[1].split(", "):
-                    found.setdefault(name, text[head.end() : end].strip())
-    return found
-
-
-HEAD = re.compile(r"(?:(?<=^)|(?<=[.;:] ))(\w+(?:, \w+)*): ")

@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+import types
 from dataclasses import dataclass
 
 import pandas as pd
@@ -157,6 +158,11 @@ class TestArguments:
         with pytest.raises(UserError, match="nfe is whole numbers"):
             go("ddim", nfe=nfe)
 
+    @pytest.mark.parametrize("name", ["samples", "seed", "batch_size"])
+    def test_text_is_no_number(self, go, name):
+        with pytest.raises(UserError, match=f"{name} is a whole number, got '12'"):
+            go("ddim", **{name: "12"})
+
     def test_a_plugin_by_its_path(self, go, tmp_path):
         path = tmp_path / "mine.py"
         path.write_text(
@@ -220,6 +226,38 @@ class TestWhatIsTold:
         captured = capsys.readouterr()
         assert captured.out == ""
         assert "ddim nfe=2: fid" in captured.err
+
+    def test_progress_in_a_notebook_is_one_frame(self, go, monkeypatch):
+        frames = []
+
+        class Handle:
+            def update(self, frame):
+                frames.append(frame)
+
+        def display(frame, display_id):
+            frames.append(frame)
+            return Handle()
+
+        kernel = types.SimpleNamespace(config={"IPKernelApp": {}})
+        monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: kernel))
+        shown = types.SimpleNamespace(HTML=str, display=display)
+        monkeypatch.setitem(sys.modules, "IPython.display", shown)
+        with pytest.warns(FailedCells):
+            frame = go(["ddim", Broken()], nfe=[2, 3], progress=True)
+        assert len(frames) > 4
+        assert f"ddim nfe=3: fid {frame['fid'][1]:.4g}" in frames[-1]
+        assert "broken nfe=2: failed: ValueError: inner trouble" in frames[-1]
+        assert "100% of the run" in frames[-1]
+        assert "<small>" not in frames[0]
+
+    def test_what_is_logged_is_not_printed_unasked(self, tiny_model, tmp_path):
+        code = (
+            "import sys, samplerbench, warnings; warnings.simplefilter('ignore')\n"
+            "samplerbench.run('ddim', nfe=2, model=sys.argv[1], samples=4, device='cpu', cache='/dev/null/x')"
+        )
+        command = [sys.executable, "-c", code, str(tiny_model)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
     def test_the_frame_is_shown_as_a_table(self, go):
         frame = go("ddim,dpm", nfe=[2, 3])

@@ -20,6 +20,7 @@ from .record import Record
 __all__ = ["JsonLines", "Logged", "Several"]
 
 LOGGER = logging.getLogger("samplerbench")
+LOGGER.addHandler(logging.NullHandler())  # what is logged is printed where somebody asks for it, and nowhere else
 
 
 class Several(Listener):

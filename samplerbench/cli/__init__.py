@@ -74,6 +74,10 @@ def cli() -> None:
     """Benchmarks diffusion samplers: network evaluations against FID.
 
     Start with `samplerbench run --samplers ddim,dpm`, or with `samplerbench new my-method` for a sampler of your own.
+
+    \b
+    The tab key completes samplers and their options after this line in ~/.bashrc (zsh_source, fish_source):
+      eval "$(_SAMPLERBENCH_COMPLETE=bash_source samplerbench)"; COMP_WORDBREAKS=${COMP_WORDBREAKS//[:=]}
     """
 
 

@@ -30,8 +30,9 @@ def samplers_of(ctx: click.Context, parameter: click.Parameter, typed: str) -> l
     if not colon:
         names = sorted({n for r in registry.samplers for n in (r.cls.name, *r.cls.aliases)})
         return [f"{before}{comma}{n}" for n in names if n.startswith(last)]
+    from ..describing import choices_of
     from ..errors import UserError
-    from ..sampler import choices_of, options_of
+    from ..sampler import options_of
 
     try:
         cls = registry.entry(name).cls

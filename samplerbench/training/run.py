@@ -171,8 +171,8 @@ def _experts(
 def preview_steps(sampler: str, schedule: DiscreteSchedule, most: int = 50) -> int:
     """The steps that samples are drawn in: `most`, or as many as the sampler's spacing has on this schedule."""
     made = load_plugins().sampler(sampler)
-    start, spacing = schedule.first_time(made.starts_at_pure_noise), SPACINGS[made.spacing]
-    if not spacing.snapped:
+    start, spacing = schedule.first_time(made.starts_at_pure_noise), SPACINGS.get(made.spacing)
+    if spacing is None or not spacing.snapped:
         return most
     times = spacing.room(schedule, start)
     return min(most, times if made.final == "zero" or spacing.ends_at_zero else times - 1)

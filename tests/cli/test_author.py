@@ -17,8 +17,9 @@ import samplerbench
 from samplerbench.check.checks import check_sampler
 from samplerbench.check.mixture import GaussianMixture
 from samplerbench.check.rig import DISCRETE, noise_of
+from samplerbench.describing import described
 from samplerbench.plugins import load_plugins
-from samplerbench.sampler import described, options_of
+from samplerbench.sampler import options_of
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from ...describing import described
 from ...diffusion.grid import FINALS
 from ...diffusion.paths import PATHS
 from ...diffusion.spacing import SPACINGS
@@ -18,7 +19,7 @@ from ...metrics.extractor import shape_text
 from ...options import parse_spec
 from ...plugins import load_plugins
 from ...registry import OWN, Registry
-from ...sampler import Sampler, described, options_of
+from ...sampler import Sampler, options_of
 from .console import plain_console
 
 __all__ = [
