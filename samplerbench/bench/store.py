@@ -40,6 +40,7 @@ class Store:
         self.out, self.notice = out, notice
         self.metrics: list[str] = []
         self.csv = out / "results.csv"
+        self.shards = out / "shards"  # what `samplerbench worker` makes for this run
         self._lock: IO[str] | None = None
 
     def open(self) -> list[Record]:

@@ -14,7 +14,7 @@ from .help import Command
 
 GROUPS = {
     "What is run": ["samplers", "nfe", "steps", "model", "plugins", "config"],
-    "How samples are drawn": ["samples", "seed", "batch_size", "device", "dtype"],
+    "How samples are drawn": ["samples", "seed", "batch_size", "device", "dtype", "workers", "cell_timeout"],
     "What is measured": ["metrics", "baseline", "extractor", "extractor_weights", "reference", "data_root"],
     "Where it goes": ["out", "fresh", "cache", "watch", "quiet", "as_json", "log_json"],
 }
@@ -113,6 +113,13 @@ def _configured(ctx: click.Context, parameter: click.Parameter, path: Path | Non
     type=click.Path(path_type=Path),
     help="Folder for results.csv, run.json and samples.  [default: results/DATE-TIME]",
 )
+@click.option(
+    "--workers",
+    default="serial",
+    metavar="serial|N|gpus|ray[:ADDRESS]",
+    help="Who samples: this process, N others, one a GPU, or a Ray cluster's. The samples are the same.",
+)
+@click.option("--cell-timeout", type=float, metavar="SECONDS", help="End a cell whose sampling takes longer.")
 @click.option("--fresh", is_flag=True, help="Compute everything anew, whatever --out and the cache hold.")
 @click.option(
     "--cache",
