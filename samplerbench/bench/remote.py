@@ -37,12 +37,15 @@ class Done:
 
 
 class Remote:
-    """Raises UserError where model, extractor or plugins cannot be loaded."""
+    """notice: told a line that the user should know. shared: whether others see its folder of shards.
 
-    def __init__(self, setup: Setup, notice: Callable[[str], None]) -> None:
+    Raises UserError where model, extractor or plugins cannot be loaded.
+    """
+
+    def __init__(self, setup: Setup, notice: Callable[[str], None], shared: bool = True) -> None:
         if setup.threads:
             torch.set_num_threads(setup.threads)
-        self.setup = setup
+        self.setup, self.shared = setup, shared
         self.registry = load_plugins(setup.plugins)
         model = self.registry.model(setup.model)
         weights = None if setup.extractor_weights is None else Path(setup.extractor_weights)
@@ -70,7 +73,7 @@ class Remote:
         made = self.maker.make(task, advance)
         if isinstance(made, Failure):
             return made
-        return Done(made.cached, None if made.kept else as_bytes(task.cell.key, task.index, made.shard))
+        return Done(made.cached, None if made.kept and self.shared else as_bytes(task.cell.key, task.index, made.shard))
 
     def _compare(self, cell: Cell) -> None:
         found = self._extractor

@@ -37,6 +37,7 @@ from .task import Setup
 from .telling import Logged, Several
 from .trajectory import SAMPLES, trajectory
 from .worker import Worker, resolve_device
+from .written import WrittenPlan
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -79,6 +80,7 @@ class BenchmarkRun:
     Args:
         samplers: those of the config that are objects, whose classes need not be registered.
         model: that of the config where it is an object; a copy of it is run.
+        plan_only: write the plan for `samplerbench worker`, and run nothing.
 
     Attributes:
         cells: what will be run. broken: how many cells failed, or a metric
@@ -92,9 +94,10 @@ class BenchmarkRun:
         listener: Listener,
         samplers: Sequence[Sampler] = (),
         model: Model | None = None,
+        plan_only: bool = False,
     ) -> None:
         listener = Several([Logged(), listener])
-        self.config, self.listener = config, listener
+        self.config, self.listener, self.plan_only = config, listener, plan_only
         self.store = Store(out, listener.notice)
         self._records: dict[int, Record] = {}
         self.broken = 0
@@ -156,6 +159,11 @@ class BenchmarkRun:
         pool = pool_of(config.workers, config.cell_timeout, maker, lambda: self._setup(worker, folder))
         return Executor(config, worker, measurer, pool, self.listener)
 
+    def _write_plan(self, worker: Worker) -> None:
+        cells = [planned.cell for planned in self.cells if planned.cell.times is not None]
+        setup = self._setup(worker, self.config.cache or default_cache())
+        self.store.write_plan(WrittenPlan(setup, tuple(cells), self.config.samples))
+
     def _setup(self, worker: Worker, folder: Path) -> Setup:
         """What a worker in another process is made from. Raises UserError where that cannot be said in plain text."""
         config = self.config
@@ -211,7 +219,11 @@ class BenchmarkRun:
         }
         others = [r for r in earlier if _identity(r) not in planned]
         self.store.replace([*others, *(finished[i] for i in planned if i in finished)], config.metrics)
-        self.store.write_run(self.description("running"))
+        self.store.write_run(self.description("planned" if self.plan_only else "running"))
+        with suppress(UserError):  # objects of this process cannot be written down
+            self._write_plan(executor.worker)
+        if self.plan_only:
+            return
         listener.plan(self.cells, config.samples)
         places = {cell.cell.key: place for place, cell in enumerate(self.cells)}
         try:

@@ -5,13 +5,14 @@ down for later.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from .cell import Cell
 from .shards import SHARD
 
-__all__ = ["Setup", "ShardTask", "tasks_of"]
+__all__ = ["Setup", "ShardTask", "cell_of", "largest_first", "tasks_of"]
 
 
 @dataclass(frozen=True)
@@ -80,3 +81,10 @@ def _tuples(value: Any) -> Any:
 def tasks_of(cell: Cell, samples: int) -> list[ShardTask]:
     """The shards of a cell."""
     return [ShardTask(cell, start // SHARD, min(SHARD, samples - start)) for start in range(0, samples, SHARD)]
+
+
+def largest_first(tasks: Sequence[ShardTask]) -> list[ShardTask]:
+    """The tasks of the cells that take the most evaluations first, so that no long one is left for the end; those of a
+    cell stay together.
+    """
+    return sorted(tasks, key=lambda task: (-len(task.cell.times or ()), task.cell.key, task.index))

@@ -16,7 +16,7 @@ GROUPS = {
     "What is run": ["samplers", "nfe", "steps", "model", "plugins", "config"],
     "How samples are drawn": ["samples", "seed", "batch_size", "device", "dtype", "workers", "cell_timeout"],
     "What is measured": ["metrics", "baseline", "extractor", "extractor_weights", "reference", "data_root"],
-    "Where it goes": ["out", "fresh", "cache", "watch", "quiet", "as_json", "log_json"],
+    "Where it goes": ["out", "fresh", "cache", "plan_only", "watch", "quiet", "as_json", "log_json"],
 }
 EXAMPLES = [
     "samplerbench run --samplers ddim,dpm",
@@ -126,6 +126,7 @@ def _configured(ctx: click.Context, parameter: click.Parameter, path: Path | Non
     type=click.Path(path_type=Path),
     help="Folder of finished work.  [default: $SAMPLERBENCH_CACHE, or ~/.cache/samplerbench/shards]",
 )
+@click.option("--plan-only", is_flag=True, help="Write the plan for `samplerbench worker` into --out, and run nothing.")
 @click.option("--watch", is_flag=True, help="Run again whenever a plugin, or a module that it imports, is saved.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of a table.")
@@ -141,6 +142,7 @@ def run(
     plugins: tuple[str, ...],
     config: Path | None,
     watch: bool,
+    plan_only: bool,
     baseline: str | None,
     out: Path | None,
     quiet: bool,
@@ -155,6 +157,8 @@ def run(
     """
     if as_json and baseline:
         raise UserError("--baseline prints a table of differences; leave out --json")
+    if plan_only and (watch or baseline or as_json):
+        raise UserError("--plan-only runs nothing; leave out --watch, --baseline and --json")
     from .running import Asked, once
 
     given = [name for name in ("nfe", "steps") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
@@ -171,6 +175,7 @@ def run(
         quiet=quiet,
         as_json=as_json,
         log_json=log_json,
+        plan_only=plan_only,
         earlier=ctx.meta.get("earlier"),
     )
     if watch:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from ...errors import UserError
 from ..maker import Failure, Made
-from ..task import ShardTask
+from ..task import ShardTask, largest_first
 from .pool import Pool, Result, Told
 
 __all__ = ["Advanced", "Crew", "Died", "Event", "Finished", "Hands", "Noticed", "Ready", "Unfit"]
@@ -95,6 +95,10 @@ class Hands(ABC):
     def end(self, place: int) -> None:
         """Ends a worker, whatever it is doing; nothing more is heard of it."""
 
+    @abstractmethod
+    def close(self) -> None:
+        """All is done."""
+
 
 @dataclass
 class _Place:
@@ -119,7 +123,7 @@ class Crew(Pool):
     def make(
         self, tasks: Sequence[ShardTask], wanted: Callable[[ShardTask], bool], told: Told
     ) -> Generator[Result, None, None]:
-        self._left, self._wanted, self._told = deque(tasks), wanted, told
+        self._left, self._wanted, self._told = deque(largest_first(tasks)), wanted, told
         self._again: Counter[ShardTask] = Counter()
         self._spent: Counter[str] = Counter()
         self._places = [_Place() for _ in range(min(self.hands.count, len(tasks)))]
@@ -137,6 +141,7 @@ class Crew(Pool):
             for number, place in enumerate(self._places):
                 if place.open:
                     self.hands.end(number)
+            self.hands.close()
 
     def _give_out(self) -> None:
         """Tasks for workers that have less than they should, those with the least first."""

@@ -95,6 +95,9 @@ class Processes(Hands):
             process.kill()
             process.wait()
 
+    def close(self) -> None:
+        """Nothing is left."""
+
 
 EVENTS: dict[str, Callable[..., Event]] = {
     "ready": Ready,
