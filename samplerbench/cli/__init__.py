@@ -86,22 +86,6 @@ COMMANDS = (
     *(run, worker, table, compare, report, plot, export_results, cite),
     *(new, check, list_, models, train, reference, info),
 )
-    run,
-    worker,
-    table,
-    compare,
-    report,
-    plot,
-    export_results,
-    cite,
-    new,
-    check,
-    list_,
-    models,
-    train,
-    reference,
-    info,
-)
 for command in COMMANDS:
     cli.add_command(command)
 
