@@ -46,16 +46,17 @@ class Setup:
 
 @dataclass(frozen=True)
 class ShardTask:
-    """Shard `index` of a cell: its samples from index · SHARD on, `count` of them."""
+    """Shard `index` of a cell: its samples from `first` on, `count` of them."""
 
     cell: Cell
     index: int
+    first: int
     count: int
 
     @property
     def samples(self) -> range:
         """Which samples of the cell they are."""
-        return range(self.index * SHARD, self.index * SHARD + self.count)
+        return range(self.first, self.first + self.count)
 
     def text(self) -> str:
         """The task in a line of JSON."""
@@ -65,7 +66,7 @@ class ShardTask:
     def read(cls, text: str) -> ShardTask:
         """What `text` wrote."""
         said = json.loads(text)
-        return cls(cell_of(said["cell"]), said["index"], said["count"])
+        return cls(cell_of(said.pop("cell")), **said)
 
 
 def cell_of(said: dict[str, Any]) -> Cell:
@@ -80,7 +81,7 @@ def _tuples(value: Any) -> Any:
 
 def tasks_of(cell: Cell, samples: int) -> list[ShardTask]:
     """The shards of a cell."""
-    return [ShardTask(cell, start // SHARD, min(SHARD, samples - start)) for start in range(0, samples, SHARD)]
+    return [ShardTask(cell, start // SHARD, start, min(SHARD, samples - start)) for start in range(0, samples, SHARD)]
 
 
 def largest_first(tasks: Sequence[ShardTask]) -> list[ShardTask]:
