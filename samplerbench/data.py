@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .errors import UserError, one_line, unknown
+from .folders import data_cache
 
 __all__ = ["Images", "dataset_name", "image_files", "images_of", "load_images", "read_batches"]
 
@@ -35,7 +36,7 @@ def load_images(dataset: str, root: Path | None, train: bool = True) -> Images:
         for classifiers `labels`, `test_images` and `test_labels`.
         ADM's `arr_0` is read as `images`.
     root: where the files are: a folder in torchvision's layout, or one that holds the MNIST-like idx files themselves,
-        gzipped or not. What is not there is downloaded by torchvision, by default into ~/.cache/samplerbench/data.
+        gzipped or not. What is not there is downloaded by torchvision, by default into the user's cache (`data_cache`).
     """
     if dataset == "npz":
         return _from_npz(root, "" if train else "test_")
@@ -43,7 +44,7 @@ def load_images(dataset: str, root: Path | None, train: bool = True) -> Images:
 
     if dataset not in datasets.__all__:
         raise unknown("dataset", dataset, [*_datasets(), "npz"])
-    folder = Path(root) if root else Path.home() / ".cache" / "samplerbench" / "data"
+    folder = Path(root) if root else data_cache()
     if root and not folder.is_dir():
         raise UserError(f"--data-root {folder} is not a folder")
     if any(folder.glob("*-idx3-ubyte*")):
@@ -139,7 +140,7 @@ def _idx_in_torchvision_layout(folder: Path, dataset: str) -> Path:
     files, digest = sorted(folder.glob("*-ubyte*")), hashlib.sha256()
     for file in files:
         digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
-    home = Path.home() / ".cache" / "samplerbench" / "data" / digest.hexdigest()[:16]
+    home = data_cache() / digest.hexdigest()[:16]
     raw = home / dataset / "raw"
     raw.mkdir(parents=True, exist_ok=True)
     for file in files:

@@ -197,7 +197,8 @@ class Sampler(ABC):
         grid: `grid.times[i]`, `alpha[i]`, `sigma[i]`, `half_log_snr[i]` for i = 0..grid.steps, the noisy end first.
             They are in variance-preserving coordinates, as x is, on every path; `scale[i]` times x is the path's own.
         x: x_T, [B, C, H, W], normal; not to be changed in place.
-        noise: `noise(i)` is fresh standard normal noise of x's shape for step i.
+        noise: `noise(k)` is fresh standard normal noise of x's shape for any whole number k ≥ 0, always the same for
+            the same k. Use as many a step as you need, each once.
         """
 
     def transition(self, eps: Denoiser, grid: TimeGrid, i: int, x: Tensor) -> tuple[Tensor, Tensor | float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,27 @@ def test_all_of_them_in_one_run(write, tiny_model, tmp_path):
     assert "needs at least 3 evaluations, got 2" in rows.loc[("my-warmed", 2), "reason"]
     assert (rows["status"] == "done").sum() == 2 * len(SAMPLERS) - 2  # my-file's four steps take four, too
     assert rows.loc[("my-times", 4), "nfe"] == 4
+
+
+def test_the_file_of_grids(tmp_path, monkeypatch):
+    from samplerbench import linear_schedule
+    from samplerbench.sampling import plan_grid
+
+    monkeypatch.chdir(tmp_path)
+    (grids,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "grids.json").write_text(grids)
+    sampler = load_plugins().sampler("ddim:spacing=file:grids.json")
+    assert plan_grid(sampler, linear_schedule(), nfe=4).times == (1000, 640, 250, 60, 0)
+
+
+def test_a_grid_of_its_own(write):
+    from samplerbench import linear_schedule
+    from samplerbench.sampling import plan_grid
+
+    sampler = load_plugins([write(SAMPLERS["my-denser"])]).sampler("my-denser")
+    lam = plan_grid(sampler, linear_schedule(), steps=12).half_log_snr
+    steps = [b - a for a, b in pairwise(lam)]
+    assert steps[0] == pytest.approx(2 * steps[-1], rel=1e-3)
 
 
 def test_the_transition_is_what_the_bound_takes(write, tiny_model):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
 from samplerbench.plugins import load_plugins
+from samplerbench.report.literature import published_folder
 
-FOLDER = Path(__file__).parents[1] / "results" / "published"
-FILES = sorted(FOLDER.glob("*.csv"))
+FILES = sorted(published_folder().glob("*.csv"))
 REGISTRY = load_plugins()
 
 

@@ -1,4 +1,4 @@
-"""README's code runs as it stands."""
+"""README's code runs as it stands, and the samplers that it and docs/ name pass the check."""
 
 from __future__ import annotations
 
@@ -9,16 +9,29 @@ import pytest
 import torch
 
 import samplerbench
-from samplerbench import linear_schedule, sample
 from samplerbench.check.checks import check_sampler
-from samplerbench.check.mixture import GaussianMixture
 from samplerbench.plugins import load_plugins
 
 from .plugins.test_samplers import SPECS
 
 REGISTRY = load_plugins()
-README = (Path(__file__).parents[1] / "README.md").read_text()
-RUN, SAMPLE, PLUGIN, METRIC = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+RUN, SAMPLE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+(METRIC,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "metrics.md").read_text(), re.DOTALL)
+PAGES = [README, *(path.read_text() for path in sorted((ROOT / "docs").rglob("*.md")))]
+
+
+def test_readme_is_short():
+    assert len(README.splitlines()) <= 120
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "results/README.md"])
+def test_files_that_are_linked_are_there(name):
+    """Those of docs/ are checked when the site is built."""
+    page = ROOT / name
+    links = {link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()) if "://" not in link}
+    assert not [link for link in links if not (page.parent / link).exists()]
 
 
 def test_plotting_five_lines(tiny_model, tmp_path, monkeypatch):
@@ -42,40 +55,26 @@ def test_any_epsilon():
     assert nfe == 10
 
 
-def test_the_plugin(tmp_path):
-    path = tmp_path / "heun.py"
-    path.write_text(PLUGIN)
-    heun = load_plugins([str(path)]).sampler("my-heun")
-    schedule = linear_schedule()
-    truth, x = GaussianMixture(schedule), torch.linspace(-1, 1, 9).double()[None]
-    exact = truth.solution(x, 1000, 10)
-    errors = []
-    for steps in (40, 80):
-        times = torch.linspace(1000**0.5, 10**0.5, steps + 1).double() ** 2
-        times[0], times[-1] = 1000, 10
-        got = sample(heun, truth, schedule, x, times=times.tolist())
-        assert got.nfe == heun.evaluations(steps)
-        errors.append((got.x0 - exact).abs().median())
-    assert 3 < errors[0] / errors[1] < 5  # second order
-
-
 def named_samplers():
-    """Every sampler with options that README writes out, and every option of its table of samplers."""
+    """Every sampler with options that README and docs/ write out, and every option of the table of samplers."""
     names = {name for r in REGISTRY.samplers for name in (r.cls.name, *r.cls.aliases)}
-    written = set(re.findall(rf"(?<![\w-])(?:{'|'.join(names)})(?::[\w-]+=[\w./-]+)+", README))
-    rows = re.findall(r"^\| (`[^|]*`) \|[^|]*\|([^|]*)\|$", README.partition("## Samplers")[2], re.MULTILINE)
+    pattern = rf"(?<![\w-])(?:{'|'.join(sorted(names))})(?::[\w-]+=[\w./-]+)+"
+    written = {spec.rstrip(".") for page in PAGES for spec in re.findall(pattern, page)}
+    table = (ROOT / "docs" / "samplers" / "index.md").read_text().partition("\n## ")[0]
+    rows = re.findall(r"^\| \[(`[^|]*`)\]\([^|]*\|[^|]*\|([^|]*)\|$", table, re.MULTILINE)
+    assert len(rows) == 10
     for first, options in rows:
         for name in names & set(re.findall(r"`([^`]+)`", first)):
             written |= {f"{name}:{option}" for option in re.findall(r"`([\w-]+=[^`]+)`", options)}
-    return sorted(written)
+    return sorted(spec for spec in written if not spec.endswith("=file"))  # with a path, which is no spec by itself
 
 
-def test_readme_names_samplers_with_options():
+def test_pages_name_samplers_with_options():
     assert {"ddim:clip=x0", "unipc:order=2:spacing=karras", "ddpm:variance=learned-range"} <= set(named_samplers())
 
 
 @pytest.mark.parametrize("spec", [spec for spec in named_samplers() if spec not in SPECS])
-def test_samplers_that_readme_names_pass_the_check(spec):
+def test_samplers_that_the_pages_name_pass_the_check(spec):
     assert not [finding for finding in check_sampler(REGISTRY.sampler(spec)) if finding.verdict == "failed"]
 
 

@@ -13,11 +13,11 @@ from ..code import code_sha256
 from ..data import Images, dataset_name, load_images
 from ..errors import UserError, one_line
 from ..files import content_key
+from ..folders import shard_cache
 from ..metrics.extractor import shape_text
 from ..metrics.extractors import LoadedExtractor
 from ..metrics.reference import Reference, load_reference, make_reference, provenance_of, save_reference
 from ..models.model import Model
-from .shards import default_cache
 
 if TYPE_CHECKING:
     from .plan import RunConfig
@@ -93,7 +93,7 @@ def _made(
         "torch": torch.__version__,
         "device": device.partition(":")[0],
     }
-    path = (config.cache or default_cache()) / "references" / f"{content_key(identity)}.npz"
+    path = (config.cache or shard_cache()) / "references" / f"{content_key(identity)}.npz"
     shape = tuple(images.images.shape[1:])
     if path.exists() and not config.fresh:
         try:

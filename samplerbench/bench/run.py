@@ -11,8 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..devices import resolve_device
 from ..errors import UserError, one_line
 from ..files import content_key
+from ..folders import shard_cache
 from ..images import sample_grid
 from ..metrics.measured import Unmeasurable
 from ..models.model import Model
@@ -31,12 +33,12 @@ from .plan import Planned, RunConfig, chosen_samplers, plan_cells, split_values
 from .pools.choose import pool_of
 from .record import COLUMNS, SCHEMA, Record, columns_of
 from .references import find_reference
-from .shards import ShardCache, default_cache
+from .shards import ShardCache
 from .store import Store
 from .task import Setup
 from .telling import Logged, Several
 from .trajectory import SAMPLES, trajectory
-from .worker import Worker, resolve_device
+from .worker import Worker
 from .written import WrittenPlan
 
 if TYPE_CHECKING:
@@ -139,7 +141,7 @@ class BenchmarkRun:
 
     def _executor(self) -> Executor:
         config, notice = self.config, self.listener.notice
-        folder = config.cache or default_cache()
+        folder = config.cache or shard_cache()
         worker = Worker(
             model=self.model,
             reload=self._load,
@@ -156,15 +158,14 @@ class BenchmarkRun:
         working = self.listener.working
         measurer = Measurer(coded, self.reference, worker, keeper, config.data_root, notice, working, self._confirm)
         maker = Maker(worker, self.registry, ShardCache(folder, notice, config.fresh, [self.store.shards]))
-        pool = pool_of(config.workers, config.cell_timeout, maker, lambda: self._setup(worker, folder))
+        pool = pool_of(config.workers, config.cell_timeout, maker, lambda: self._setup(worker))
         return Executor(config, worker, measurer, pool, self.listener)
 
     def _write_plan(self, worker: Worker) -> None:
         cells = [planned.cell for planned in self.cells if planned.cell.times is not None]
-        setup = self._setup(worker, self.config.cache or default_cache())
-        self.store.write_plan(WrittenPlan(setup, tuple(cells), self.config.samples))
+        self.store.write_plan(WrittenPlan(self._setup(worker), tuple(cells), self.config.samples))
 
-    def _setup(self, worker: Worker, folder: Path) -> Setup:
+    def _setup(self, worker: Worker) -> Setup:
         """What a worker in another process is made from. Raises UserError where that cannot be said in plain text."""
         config = self.config
         if self._objects:
@@ -181,7 +182,7 @@ class BenchmarkRun:
             dtype=worker.dtype,
             batch_size=worker.batch_size,
             threads=0,
-            cache=str(folder.resolve()),
+            cache=str((config.cache or shard_cache()).resolve()),
             fresh=config.fresh,
         )
 
@@ -325,8 +326,9 @@ class BenchmarkRun:
 
 
 def _absolute(text: str) -> str:
-    """A path from wherever another process is; what is no path is as it was."""
-    return str(Path(text).resolve()) if Path(text).exists() else text
+    """A path, or FILE.py:function, from wherever another process is; what is neither is as it was."""
+    file, colon, name = text.partition(":")
+    return f"{Path(file).resolve()}{colon}{name}" if Path(file).exists() else text
 
 
 def _identity(record: Record) -> tuple[object, ...]:

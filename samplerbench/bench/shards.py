@@ -7,7 +7,6 @@ not at all, with a checksum over all that they say: one that is damaged is repor
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from ..files import Damaged, arrays_as_bytes, load_arrays, write_whole
 
-__all__ = ["KEPT", "SHARD", "Batch", "Shard", "ShardCache", "as_bytes", "default_cache"]
+__all__ = ["KEPT", "SHARD", "Batch", "Shard", "ShardCache", "as_bytes"]
 
 SHARD = 1024
 KEPT = 256  # samples of a cell that are kept as they are
@@ -95,11 +94,6 @@ class Shard:
 
 
 TENSORS = ("features", "logits", "x0", "evaluations", "passes")
-
-
-def default_cache() -> Path:
-    """$SAMPLERBENCH_CACHE, or a folder under the user's cache."""
-    return Path(os.environ.get("SAMPLERBENCH_CACHE") or Path.home() / ".cache" / "samplerbench" / "shards")
 
 
 class ShardCache:

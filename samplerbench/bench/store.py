@@ -8,10 +8,10 @@ first, whole or not at all; a row without one of them is not taken for finished.
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import json
 import os
+import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -36,10 +36,12 @@ class Store:
     """Writes a run's files. A row of results.csv is on disk, whole, before the next cell starts.
 
     notice: told, in one line, of a row that was left out.
+
+    Raises UserError on Windows, where nothing would keep another run out of the folder.
     """
 
     def __init__(self, out: Path, notice: Callable[[str], None] = lambda text: None) -> None:
-        self.out, self.notice = out, notice
+        self.out, self.notice, self._flock = out, notice, _flock()
         self.metrics: list[str] = []
         self.csv = out / "results.csv"
         self.shards = out / "shards"  # what `samplerbench worker` makes for this run
@@ -59,7 +61,7 @@ class Store:
         except OSError as error:
             raise UserError(f"--out {self.out} cannot be written: {error.strerror or error}") from None
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._flock(self._lock)
         except OSError:
             self.close()
             raise UserError(f"another run is writing to --out {self.out}; wait for it, or name another") from None
@@ -188,6 +190,18 @@ class Store:
 
 
 FOLDERS = ("samples", "influences", "trajectories", "errors")
+
+
+def _flock() -> Callable[[IO[str]], None]:
+    """What locks an open file until it is closed; it raises OSError where another process has it locked."""
+    try:
+        from fcntl import LOCK_EX, LOCK_NB, flock
+    except ModuleNotFoundError:
+        raise UserError(
+            f"a run needs Linux or macOS: {platform.system()} has no fcntl to lock the output folder with; on Windows, "
+            "use samplerbench inside WSL"
+        ) from None
+    return lambda file: flock(file, LOCK_EX | LOCK_NB)
 
 
 def _line(values: Sequence[str]) -> bytes:

@@ -26,7 +26,7 @@ from .cell import Cell, plain_options
 from .seal import Seal, Tampered
 from .shards import KEPT, Batch, Shard
 
-__all__ = ["Unsuitable", "Worker", "resolve_device"]
+__all__ = ["Unsuitable", "Worker"]
 
 
 class Unsuitable(Exception):
@@ -189,24 +189,6 @@ class Worker:
         if self.device.startswith("cuda"):
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
-
-
-def resolve_device(name: str) -> str:
-    """'auto' -> the GPU where there is one, else the CPU. Raises UserError for a device that is not there."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"unknown device '{name}': expected auto, cpu, cuda or cuda:N") from None
-    if device.type == "cpu" and device.index is not None:
-        raise UserError(f"--device {name}: the CPU has no number; use --device cpu")
-    if device.type not in ("cpu", "cuda"):
-        raise UserError(f"unknown device '{name}': expected auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        count = torch.cuda.device_count()
-        raise UserError(f"--device {name}: this machine has {count} usable CUDA devices; use --device cpu, or auto")
-    return name
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -1,1 +1,1 @@
-"""Puts any sampler to the proof: does it do what it claims, on data whose ε is known exactly?"""
+"""Tests whether a sampler does what it claims, on data whose ε is known exactly."""

@@ -1,4 +1,4 @@
-"""The proof of a model: whether its files say what its network does. What is wrong here raises no error elsewhere; it
+"""Tests of a model: whether its files say what its network does. What is wrong here raises no error elsewhere; it
 costs FID, quietly.
 """
 

@@ -61,8 +61,8 @@ def check(
         return _samplers(samplers, plugins, paths)
     if samplers or paths:
         raise UserError(f"check tests samplers or a --model, one at a time; leave out {samplers or '--paths'}")
-    from ..bench.worker import resolve_device
     from ..data import images_of
+    from ..devices import resolve_device
     from ..plugins import load_plugins
     from ..report.terminal.findings import print_proof
 

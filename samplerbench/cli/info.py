@@ -11,13 +11,13 @@ def info() -> None:
     import json
 
     from ..bench.environment import environment
-    from ..bench.shards import default_cache
-    from ..bench.worker import resolve_device
+    from ..devices import resolve_device
+    from ..folders import shard_cache
     from ..plugins import load_plugins
 
     registry = load_plugins()
     report = environment(resolve_device("auto")) | {
-        "cache": str(default_cache()),
+        "cache": str(shard_cache()),
         "samplers": {r.cls.name: r.distribution for r in registry.current()},
         "metrics": {r.cls.name: r.distribution for r in registry.current_metrics()},
         "extractors": {r.cls.name: r.distribution for r in registry.all("extractors")},

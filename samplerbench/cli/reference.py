@@ -51,8 +51,8 @@ def reference(
     """
     import hashlib
 
-    from ..bench.worker import resolve_device
     from ..data import dataset_name, image_files, load_images, read_batches
+    from ..devices import resolve_device
     from ..metrics.reference import make_reference, provenance_of, save_reference
     from ..plugins import load_plugins
 

@@ -124,7 +124,7 @@ def _configured(ctx: click.Context, parameter: click.Parameter, path: Path | Non
 @click.option(
     "--cache",
     type=click.Path(path_type=Path),
-    help="Folder of finished work.  [default: $SAMPLERBENCH_CACHE, or ~/.cache/samplerbench/shards]",
+    help="Folder of finished work.  [default: $SAMPLERBENCH_CACHE, or the one that `samplerbench info` names]",
 )
 @click.option("--plan-only", is_flag=True, help="Write the plan for `samplerbench worker` into --out, and run nothing.")
 @click.option("--watch", is_flag=True, help="Run again whenever a plugin, or a module that it imports, is saved.")

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from .. import code
 from ..diffusion.paths import check_path, schedule_from_config
@@ -181,7 +183,17 @@ def _what_was_read(said: Checkpoint, schedule: NoiseSchedule) -> dict[str, Any]:
         "sample_shape": list(said.sample_shape),
         "learned_range": said.learned_range,
         "mean_squares": said.mean_squares,
+        "weights": _hash_of(said.network),
     }
+
+
+def _hash_of(network: nn.Module) -> str:
+    """The hash of its parameters and buffers as they are now: a format may read one file in several ways."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted([*network.named_parameters(), *network.named_buffers()]):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _unknown(spec: str, known: Sequence[ModelFormat]) -> UserError:

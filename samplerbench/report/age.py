@@ -23,18 +23,23 @@ def newest(rows: pd.DataFrame, same: list[str], metric: str) -> pd.Series:
 
 
 def of_older_code(rows: pd.DataFrame, axis: str, metric: str) -> tuple[pd.Series, list[str]]:
-    """[rows], which of them other code of their sampler drew than its newest row; and a line a sampler that says so. A
-    row that does not say its code is taken for the newest.
+    """[rows], which of them other code of their sampler drew than its newest row, whatever was measured of it; and a
+    line a sampler that says so where the newest code has no value of the metric. A row that does not say its code is
+    taken for the newest.
     """
     older = pd.Series(False, index=rows.index)
     if "sampler_sha256" not in rows.columns or not len(rows):
         return older, []
-    known = rows.iloc[_by_age(rows, metric)][["sampler", "sampler_sha256"]]
+    known = rows.iloc[_by_age(rows)][["sampler", "sampler_sha256"]]
     last = known.groupby("sampler")["sampler_sha256"].last()  # that is known
     newest_code = rows["sampler"].map(last)
     older = rows["sampler_sha256"].notna() & (rows["sampler_sha256"] != newest_code)
     lines = []
-    for sampler, group in rows[older].groupby("sampler", sort=False):
+    for sampler, group in rows[older & rows[metric].notna()].groupby("sampler", sort=False):
+        again = rows[axis][~older & rows[metric].notna() & (rows["sampler"] == sampler)]
+        group = group[~group[axis].isin(again)]
+        if not len(group):
+            continue
         at = ", ".join(f"{value:g}" for value in sorted(group[axis].dropna().unique()))
         codes = " or ".join(f"--where sampler_sha256={code[:SHORT]}" for code in group["sampler_sha256"].unique())
         lines.append(
@@ -45,13 +50,16 @@ def of_older_code(rows: pd.DataFrame, axis: str, metric: str) -> tuple[pd.Series
     return older, lines[:REASONS] + more
 
 
-def _by_age(rows: pd.DataFrame, metric: str) -> pd.Index:
-    """The rows' positions, the newest last, rows that were measured with other metrics only before all others."""
-    status = rows["status"].fillna("done") if "status" in rows.columns else pd.Series("done", index=rows.index)
+def _by_age(rows: pd.DataFrame, metric: str | None = None) -> pd.Index:
+    """The rows' positions, the newest last; with a metric, rows that were measured with others only before all."""
     finished = rows["finished"] if "finished" in rows.columns else pd.Series(None, index=rows.index, dtype=object)
+    counts = pd.Series(True, index=rows.index)
+    if metric is not None:
+        status = rows["status"].fillna("done") if "status" in rows.columns else pd.Series("done", index=rows.index)
+        counts = (status != "done") | rows[metric].notna()
     order = pd.DataFrame(
         {
-            "counts": ((status != "done") | rows[metric].notna()).to_numpy(),
+            "counts": counts.to_numpy(),
             "time": pd.to_datetime(finished, errors="coerce", utc=True, format="ISO8601").to_numpy(),
         }
     )

@@ -88,10 +88,12 @@ def choose(
     files = [replace(one, every=one.every.assign(sampler=one.every["sampler"].map(names))) for one in files]
     if where:
         files = _filtered(files, registry, where)
-    files = [_newest(_on_one_axis(one)) for one in files]
+    files = [_on_one_axis(one) for one in files]
+    if not force:  # the code first: a newer row of it may lack the metric
+        files = [_of_newest_code(_with_most_samples(one)) for one in files]
+    files = [_newest(one) for one in files]
     if force:
         return files
-    files = [_of_newest_code(_with_most_samples(one)) for one in files]
     for one in files:
         _refuse(one.name, "holds", conflicts(one.every, one.metric))
     return files
@@ -209,7 +211,7 @@ def _with_most_samples(results: Results) -> Results:
 def _of_newest_code(results: Results) -> Results:
     older, lines = of_older_code(results.every, axis_of(results.every), results.metric)
     notes = (*results.notes, *(f"{results.name}: {line}" for line in lines))
-    return replace(results, every=results.every[~older], notes=notes) if lines else results
+    return replace(results, every=results.every[~older], notes=notes)
 
 
 def conflicts(rows: pd.DataFrame, metric: str, also: Sequence[str] = ()) -> dict[str, list[str]]:

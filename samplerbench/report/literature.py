@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from importlib import resources
 from itertools import combinations
 from pathlib import Path
 from typing import Literal
@@ -46,15 +47,8 @@ class Ranking:
 
 
 def published_folder() -> Path:
-    """Where the literature's tables are: under the current folder, or in the checkout that the package is run from.
-    Raises UserError where they are in neither.
-    """
-    places = [base / "results" / "published" for base in (Path.cwd(), Path(__file__).parents[2])]
-    for place in places:
-        if any(place.glob("*.csv")):
-            return place
-    looked = " and ".join(dict.fromkeys(map(str, places)))
-    raise UserError(f"--against published needs the tables of a checkout of the project; there are none in {looked}")
+    """Where the literature's tables are, inside the package."""
+    return Path(str(resources.files(__package__).joinpath("published")))
 
 
 def published(results: Results, folder: Path, registry: Registry) -> pd.DataFrame:

@@ -125,15 +125,11 @@ def _baseline(rows: Shown, name: str | None, registry: Registry) -> Comparison |
 
 
 def _published(rows: Shown, runs: Sequence[Run], registry: Registry) -> tuple[Published, ...]:
-    try:
-        folder = published_folder()
-    except UserError:  # no checkout: nothing stands beside
-        return ()
     datasets = []
     for run in runs:
         shape, name = image_shape(run, None), ((run or {}).get("model") or {}).get("dataset")
         datasets.append((str(name), shape[1]) if shape and name else None)
-    return published_marks(rows, datasets, folder, registry)
+    return published_marks(rows, datasets, published_folder(), registry)
 
 
 def _records(rows: Shown) -> Records:

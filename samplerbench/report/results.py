@@ -126,6 +126,8 @@ def metric_named(name: str, registry: Registry, paths: Sequence[Path]) -> Metric
 def _numbers(file: Path, column: pd.Series, decimal_comma: bool) -> pd.Series:
     text = column.str.replace(",", ".") if decimal_comma else column
     numbers = pd.to_numeric(text, errors="coerce").astype("float64")
+    known = numbers.notna()
+    numbers[known] = text[known].astype("float64")  # to_numeric is off by the last bit before pandas 3.1
     bad = numbers.isna() & column.notna() & (column.str.lower() != "nan")
     _refuse(file, column, bad, "a number")
     return numbers

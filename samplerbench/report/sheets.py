@@ -30,7 +30,7 @@ def table_rows(table: Table) -> tuple[list[str], list[list[float | str | bool | 
 
 
 def comparison_frame(comparison: Comparison) -> pd.DataFrame:
-    """A row a difference, plain values; the columns are described in results/README.md."""
+    """A row a difference, plain values; the columns are described in docs/results-files.md."""
     rows = []
     for one in comparison.differences:
         judged, difference = one.judged, one.judged.tested.difference

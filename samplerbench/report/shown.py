@@ -53,10 +53,12 @@ def shown(files: Sequence[Results], metric: Metric, force: bool = False) -> Show
     rows = pooled(files)
     axis = axis_of(rows)
     rows = rows[rows[axis].notna()].assign(label=lambda known: _labels(known))
-    rows, notes = _once(rows, axis, metric.name)
+    lines: list[str] = []
     if not force:
         older, lines = of_older_code(rows, axis, metric.name)
-        rows, notes = rows[~older], [*notes, *lines]
+        rows = rows[~older]
+    rows, notes = _once(rows, axis, metric.name)
+    notes = [*notes, *lines]
     known = rows[measured(rows, metric.name)]
     proof = evidence(known, files, metric.name)
     columns = tuple(sorted(float(column) for column in rows[axis].unique()))

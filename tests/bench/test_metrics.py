@@ -86,8 +86,8 @@ def test_too_few_samples_are_a_reason_and_no_failure(go, tmp_path):
 def test_an_own_metric_becomes_a_column(go, own, tmp_path):
     frame = go(metrics="brightness,fid", plugins=[own])
     assert list(frame.columns) == columns_of(["brightness", "fid"])
-    on_disk = pd.read_csv(tmp_path / "out" / "results.csv")
-    assert on_disk["brightness"].tolist() == frame["brightness"].tolist()
+    on_disk = pd.read_csv(tmp_path / "out" / "results.csv", dtype={"brightness": str})
+    assert on_disk["brightness"].astype(float).tolist() == frame["brightness"].tolist()
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     assert run["metrics"]["brightness"]["direction"] == "higher"
     assert run["metrics"]["brightness"]["sha256"] == frame["brightness_sha256"][0]
@@ -232,7 +232,7 @@ def test_a_foreign_reference_is_shown_as_unknown(go, tiny_model, tmp_path):
     assert "kid needs features of real images, and the reference holds statistics only" in frame["reason"][0]
 
 
-def test_results_readme_documents_every_column():
-    text = (Path(__file__).parents[2] / "results" / "README.md").read_text()
+def test_the_page_on_results_files_documents_every_column():
+    text = (Path(__file__).parents[2] / "docs" / "results-files.md").read_text()
     for name, meaning in COLUMNS.items():
         assert f"| `{name}` | {meaning} |" in text

@@ -1,4 +1,4 @@
-"""Workers: the same numbers from each pool, and what happens when one of them dies, hangs or is another than the run."""
+"""Workers: the same numbers from each pool, and what happens when one dies, hangs or is another than the run."""
 
 from __future__ import annotations
 

@@ -86,8 +86,8 @@ def test_a_run_leaves_what_it_says(go, tmp_path, tiny_model):
     assert frame["nfe"].tolist() == [2, 4] * 3
     assert (frame["status"] == "done").all()
     assert np.isfinite(frame["fid"]).all()
-    on_disk = pd.read_csv(tmp_path / "out" / "results.csv")
-    assert on_disk["fid"].tolist() == frame["fid"].tolist()
+    on_disk = pd.read_csv(tmp_path / "out" / "results.csv", dtype={"fid": str})
+    assert on_disk["fid"].astype(float).tolist() == frame["fid"].tolist()
     assert on_disk["sampler_sha256"].nunique() == 3
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     assert run["status"] == "finished"

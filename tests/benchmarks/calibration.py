@@ -28,8 +28,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from samplerbench.bench.shards import ShardCache, default_cache
+from samplerbench.bench.shards import ShardCache
 from samplerbench.data import load_images
+from samplerbench.folders import shard_cache
 from samplerbench.metrics.frechet import Statistics, frechet_distance, statistics_of
 from samplerbench.metrics.frechet_error import expand, frechet
 from samplerbench.metrics.kernel import kernel_distance
@@ -318,7 +319,7 @@ def main() -> None:
     parser.add_argument("run", nargs="?", type=Path)
     parser.add_argument("--repeats", type=int, default=200)
     parser.add_argument("--data-root", type=Path)
-    parser.add_argument("--cache", type=Path, default=default_cache())
+    parser.add_argument("--cache", type=Path, default=shard_cache())
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--permuted", action="store_true")
     given = parser.parse_args()

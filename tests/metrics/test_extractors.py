@@ -333,7 +333,7 @@ class TestAnAuthors:
             ("dimension = 16", "dimension = '16'", "Bins.dimension is how many features an image has, got '16'"),
             ("dimension = 16", "dimension = 16; takes = (1, 28)", "Bins.takes is (C, H, W)"),
             ("dimension = 16", "dimension = 16; layers = 'abc'", "Bins.layers is a tuple of names"),
-            ("dimension = 16", "dimension = 16; k: int = 1", "decorate the class with @dataclass(kw_only=True)"),
+            ("dimension = 16", "dimension = 16; k: int = 1", "write @dataclass(kw_only=True) above it"),
             ("register(Bins)", "register(Bins())", "takes a subclass of samplerbench.Extractor"),
             ("samplerbench_extractors", "samplerbench_extractor", "unknown hook 'samplerbench_extractor'"),
         ],

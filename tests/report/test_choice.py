@@ -60,6 +60,14 @@ def test_of_one_sampler_the_code_of_the_newest_row_counts(chosen, tmp_path, comm
     assert values(chosen(*cells[:3], cell("my-ab2", 50, 9, sampler_sha256=None))) == [30, 20, 19, 9]
 
 
+def test_a_metric_that_older_code_alone_has_is_not_shown(chosen, tmp_path):
+    """The newest row was measured with another metric: a value of older code does not stand in for it."""
+    newer = cell("my-ab2", 10, None, **NEW, key="new")
+    one = chosen(cell("my-ab2", 10, 20, **OLD), newer, cell("ddim", 10, 9))
+    assert values(one) == [9]
+    assert any("my-ab2 at 10: rows of older code" in note for note in one.notes)
+
+
 def test_older_code_of_another_file_does_not_stand_in_one_table(tmp_path, command):
     old = write_run(tmp_path / "old", [cell("my-ab2", 5, 30, **OLD)])
     new = write_run(tmp_path / "new", [cell("my-ab2", 10, 15, **NEW)])

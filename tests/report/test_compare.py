@@ -309,7 +309,7 @@ def test_the_csv_says_what_the_table_says(read, tmp_path, command):
     read(a=[cell("ddim", 10, 20.0), cell("heun", 10, 16.0, nfe=9.0)])
     assert not command("compare", tmp_path / "a", "--baseline", "ddim", "--csv", tmp_path / "out.csv")[0]
     (row,) = pd.read_csv(tmp_path / "out.csv").to_dict("records")
-    text = (Path(__file__).parents[2] / "results" / "README.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "results-files.md").read_text()
     assert all(f"`{name}`" in text for name in row if name not in ("fid", "fid_base"))
     assert (row["matched_by"], row["matched_at"], row["nfe"], row["delta"]) == ("budget", 10, 9, -4)
     assert (row["family_size"], row["verdict"], row["method"]) == (1, "better", "unpaired")

@@ -41,6 +41,13 @@ def test_what_is_read(tmp_path, data):
     assert rows[["sampler", "nfe", "fid"]].to_numpy().tolist() == [["ddim", 5, 20.5], ["dpm-solver", 10, 11]]
 
 
+def test_numbers_are_read_to_their_last_bit(tmp_path):
+    values = [(k + 0.1) / 7 * 10.0 ** (k % 9 - 4) for k in range(1, 500)]
+    path = tmp_path / "mine.csv"
+    path.write_text("sampler,nfe,fid\n" + "".join(f"ddim,{k},{value!r}\n" for k, value in enumerate(values, 1)))
+    assert read_results(path).rows["fid"].tolist() == values
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

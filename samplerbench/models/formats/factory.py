@@ -61,7 +61,7 @@ class Factory(ModelFormat):
                     f"model '{spec}': {place} runs code that its hash would not hold; import it, or name its file in "
                     "the Checkpoint's files"
                 )
-        return replace(said, files=files, code=code.code_of(module.__name__, own=own))
+        return replace(said, files=files, code={**code.code_of(module.__name__, own=own), "function": name})
 
 
 def _check_output(spec: str, said: Checkpoint) -> None:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ...bench.execute import Listener
 from ...bench.plan import Planned
 from ...bench.record import Record
-from ...bench.worker import resolve_device
+from ...devices import resolve_device
 from ...training.recipe import Recipe
 from .console import error_console
 

@@ -46,6 +46,24 @@ def test_its_hash_is_that_of_its_code_and_files(write, tmp_path, monkeypatch):
     assert load_model(write(filed)).sha256 != one
 
 
+def test_two_functions_of_a_file_and_other_weights_are_other_models(write, tmp_path):
+    """Without `files`, and with one file that holds both: 248.05 was served for 499.70."""
+    weighed = GOOD.replace("def forward", "def __init__(self, by):\n        super().__init__()\n"
+                           "        self.register_buffer('by', torch.tensor(by), persistent=False)\n"
+                           "    def forward").replace("x / 2", "x / self.by")  # fmt: skip
+    place = write(
+        "import pathlib\n"
+        + weighed.replace("Half()", "Half(float(pathlib.Path(__file__ + '.txt').read_text()))")
+        + "\nother = model\n"
+    )
+    found = []
+    for value in ("2.0", "3.0", "2.0"):
+        (tmp_path / "net.py.txt").write_text(value)
+        found.append(load_model(place).sha256)
+    assert found[0] == found[2] != found[1]
+    assert load_model(place.replace(":model", ":other")).sha256 != found[0]
+
+
 def test_a_module_on_the_path(write, tmp_path, monkeypatch):
     write(GOOD, "a_network_of_mine.py")
     monkeypatch.syspath_prepend(tmp_path)
