@@ -65,19 +65,20 @@ class Actors(Hands):
             import ray
         except ImportError:
             raise UserError("--workers ray needs Ray: pip install 'samplerbench[ray]'") from None
-        self.ray, self.cache = ray, cache
-        self._ours = not ray.is_initialized()
+        self.ray: Any = ray  # its types do not say what can be given by name
+        self.cache = cache
+        self._ours = not self.ray.is_initialized()
         if self._ours:
             try:
-                ray.init(address=address or None, log_to_driver=False, logging_level="error")
+                self.ray.init(address=address or None, log_to_driver=False, logging_level="error")
             except Exception as error:
                 raise UserError(f"--workers ray:{address}: no cluster answers there ({one_line(error)})") from None
         gpu = setup.device.startswith("cuda")
-        self.count = int(ray.cluster_resources().get("GPU" if gpu else "CPU", 0))
+        self.count = int(self.ray.cluster_resources().get("GPU" if gpu else "CPU", 0))
         if not self.count:
             raise UserError(f"--workers ray: the cluster has no {'GPU' if gpu else 'processor'} to run on")
         needs = {"num_gpus": 1} if gpu else {"num_cpus": 1}
-        self._actor = ray.remote(**needs, max_restarts=0, max_task_retries=0)(Actor)
+        self._actor: Any = self.ray.remote(**needs, max_restarts=0, max_task_retries=0)(Actor)
         self._setup = json.dumps(asdict(replace(setup, device="cuda") if gpu else replace(setup, threads=1)))
         self._token = f".shared-{secrets.token_hex(8)}"
         cache.root.mkdir(parents=True, exist_ok=True)
