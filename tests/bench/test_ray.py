@@ -1,4 +1,4 @@
-"""Workers on a simulated Ray cluster of three nodes, one of which is taken away in the middle, and one worker killed."""
+"""Workers on a simulated Ray cluster of three nodes: one is taken away in the middle, and one worker is killed."""
 
 from __future__ import annotations
 
