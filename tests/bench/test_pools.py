@@ -24,7 +24,7 @@ from samplerbench.bench.pools.processes import Processes
 from samplerbench.bench.shards import Batch, Shard, ShardCache
 from samplerbench.bench.task import ShardTask, largest_first, tasks_of
 
-TIMES = ["seconds", "seconds_sampling", "seconds_decoding", "seconds_features", "finished", "checksum"]
+TIMES = ["seconds", "seconds_sampling", "seconds_decoding", "seconds_features", "finished", "cached", "checksum"]
 
 
 def cell_named(name, steps=5):
@@ -240,7 +240,7 @@ def go(tiny_model, tmp_path):
 
 def test_processes_give_the_same_files(go, tmp_path):
     serial = go("ddim,ddpm", "serial")
-    processes = go("ddim,ddpm", "two", workers="2")
+    processes = go("ddim,ddpm", "two", workers=2)
     assert processes.equals(serial)
     for file in sorted((tmp_path / "serial").rglob("*.png")):
         assert (tmp_path / "two" / file.relative_to(tmp_path / "serial")).read_bytes() == file.read_bytes()
@@ -253,7 +253,7 @@ def test_processes_give_the_same_files(go, tmp_path):
 
 
 def test_a_sampler_that_kills_hangs_or_raises_costs_its_own_cells(go, plugin, tmp_path):
-    rows = go("dies,hangs,raises,fine", "out", workers="2", cell_timeout=20.0, plugins=plugin, nfe=[2], samples=40)
+    rows = go("dies,hangs,raises,fine", "out", workers=2, cell_timeout=20.0, plugins=plugin, nfe=[2], samples=40)
     reasons = dict(zip(rows["sampler"], rows["reason"], strict=True))
     assert list(rows["sampler"]) == ["dies", "hangs", "raises", "fine"]
     assert reasons["dies"] == "3 workers died while they sampled it; the last: it ended with status 7"
@@ -276,7 +276,7 @@ def test_killed_workers_lose_nothing(go, monkeypatch):
     monkeypatch.setattr(Processes, "begin", begin)
     monkeypatch.setattr("samplerbench.bench.pools.crew.DEATHS", 9)
     monkeypatch.setattr("samplerbench.bench.pools.crew.AGAIN", 9)
-    assert go("ddim,ddpm", "killed", workers="2").equals(expected)
+    assert go("ddim,ddpm", "killed", workers=2).equals(expected)
 
 
 def test_slices_of_a_written_plan_are_the_run(go, command, tmp_path, tiny_model):
@@ -353,7 +353,7 @@ def test_bad_plans(command, tmp_path):
 def test_objects_stay_in_this_process(tiny_model, tmp_path):
     model = samplerbench.load_model(str(tiny_model))
     with pytest.raises(UserError, match="--workers 2: Model is an object of this process"):
-        samplerbench.run("ddim", model=model, nfe=2, samples=40, out=tmp_path / "out", workers="2")
+        samplerbench.run("ddim", model=model, nfe=2, samples=40, out=tmp_path / "out", workers=2)
 
 
 def test_a_shorter_shard_never_replaces_a_longer_one(tmp_path):
