@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import socket
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -70,7 +71,8 @@ class Actors(Hands):
         self._ours = not self.ray.is_initialized()
         if self._ours:
             try:
-                self.ray.init(address=address or None, log_to_driver=False, logging_level="error")
+                _answers(address)
+                self.ray.init(address=address or "local", log_to_driver=False, logging_level="error")
             except Exception as error:
                 raise UserError(f"--workers ray:{address}: no cluster answers there ({one_line(error)})") from None
         gpu = setup.device.startswith("cuda")
@@ -135,3 +137,10 @@ class Actors(Hands):
         (self.cache.root / self._token).unlink(missing_ok=True)
         if self._ours:
             self.ray.shutdown()
+
+
+def _answers(address: str) -> None:
+    """Raises OSError where nobody listens at HOST:PORT, for which Ray itself waits minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
