@@ -21,6 +21,7 @@ from ray.cluster_utils import Cluster
 import torch
 torch.set_num_threads(1)
 import samplerbench
+from samplerbench.bench.execute import Listener
 from samplerbench.bench.pools import on_ray
 
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -28,7 +29,7 @@ nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
 cluster.wait_for_nodes()
 done = []
 
-class Heard(samplerbench.bench.execute.Listener):
+class Heard(Listener):
     def advance(self, cell, samples):
         done.append(samples)
     def notice(self, text):
