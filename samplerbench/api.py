@@ -45,6 +45,8 @@ def run(
     out: str | PathLike[str] | None = None,
     cache: str | PathLike[str] | None = None,
     fresh: bool = False,
+    workers: str | int = "serial",
+    cell_timeout: float | None = None,
     progress: bool = False,
     log_json: str | PathLike[str] | None = None,
     listener: Listener | None = None,
@@ -62,7 +64,7 @@ def run(
         metrics: 'fid,kid' or a list of names; see `samplerbench list metrics`.
         samples: how many samples a cell draws. seed: of x_T and every later draw.
         batch_size: samples at once; None picks 128 on a CPU, 512 on a GPU.
-        device: auto, cpu, cuda or cuda:N. dtype: precision of the network, float32, float64, bfloat16 or float16.
+        device: auto, cpu, cuda or cuda:N. dtype: precision of the network, float32, tf32, float64, bfloat16 or float16.
         extractor: the feature extractor; None for the model's own. extractor_weights: its file or folder.
         reference: real images, a file of statistics or images or a dataset's name; None for the model's own.
         data_root: where the files of a dataset are.
@@ -70,6 +72,8 @@ def run(
         out: folder for results.csv, run.json and samples; by default a new one under results/. A run that was stopped
             goes on when its folder is named again.
         cache: folder of finished work. fresh: compute everything anew.
+        workers: who samples: 'serial', this process; a number of others; 'gpus' or 'ray[:ADDRESS]'.
+        cell_timeout: seconds that sampling a cell may take.
         progress: show it, in a notebook or on standard error.
         log_json: a file to which events are added as lines of JSON. listener: told of progress.
 
@@ -108,6 +112,8 @@ def run(
         plugins=tuple(map(str, [plugins] if isinstance(plugins, str | PathLike) else plugins)),
         cache=_path(cache),
         fresh=fresh,
+        workers=str(workers),
+        cell_timeout=cell_timeout,
     )
     with ExitStack() as stack:
         told = [listener] if listener else []

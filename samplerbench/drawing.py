@@ -60,6 +60,8 @@ def draw(
     """
     import torch
 
+    from .settings import casts_kept, products
+
     schedule, prior = grid.schedule, grid.schedule.prior(grid.times[0])
     if why := sampler.unsuitable(schedule, epsilon):
         raise UserError(f"{sampler.name} is unsuitable: {why}")
@@ -68,7 +70,7 @@ def draw(
     meter, before = Meter(epsilon, len(x), budget, schedule=schedule), passes() if passes else 0
     eps, x = meter.denoiser(), x if prior == 1 else prior * x
     denoise = sampler.final == "denoise" and grid.times[-1] > 0
-    with torch.no_grad():
+    with torch.no_grad(), products(), casts_kept():
         with meter.reserve(1 if denoise else 0), contained(sampler.name):
             x0 = sampler.sample(eps, grid, x, noise)
         _check(sampler, x0, x)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PART",
     "Damaged",
+    "arrays_as_bytes",
     "content_key",
     "fill",
     "load_arrays",
@@ -69,12 +70,18 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], about: dict[str, Any]) -> None:
     """Writes arrays and plain values about them as safetensors, with a checksum over both. Raises OSError."""
+    write_whole(path, arrays_as_bytes(arrays, about))
+
+
+def arrays_as_bytes(arrays: Mapping[str, np.ndarray], about: dict[str, Any]) -> bytes:
+    """The bytes of the file that `save_arrays` writes."""
     from safetensors.numpy import save
 
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     # one entry: several would come in an order that differs from call to call
     text = json.dumps({"about": about, "sha256": _checksum(whole, about)}, sort_keys=True)
-    write_whole(path, save(whole, metadata={"json": text}))
+    data: bytes = save(whole, metadata={"json": text})
+    return data
 
 
 def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -11,16 +11,51 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["GENERATORS", "SETTINGS", "changed", "full_precision", "states"]
+__all__ = ["GENERATORS", "SETTINGS", "casts_kept", "changed", "products", "states"]
 
 State = tuple[Callable[[], Any], Callable[[Any], object]]  # how it is read, how it is put back
 AUTOCAST = ("cpu", "cuda")
-CUDNN = ("enabled", "benchmark", "deterministic", "allow_tf32")
+CUDNN = ("enabled", "benchmark", "deterministic")
 
 
 def _set_cudnn(before: list[bool]) -> None:
     for name, value in zip(CUDNN, before, strict=True):
         setattr(torch.backends.cudnn, name, value)
+
+
+_backends: Any = torch.backends
+PRODUCTS: tuple[Any, ...] = (
+    _backends,
+    _backends.cuda.matmul,
+    _backends.cudnn,
+    _backends.cudnn.conv,
+    _backends.cudnn.rnn,
+    _backends.mkldnn,
+    _backends.mkldnn.matmul,
+    _backends.mkldnn.conv,
+    _backends.mkldnn.rnn,
+)
+"""Where torch holds the precision of float32 products, those that others follow first."""
+
+
+def _legacy() -> tuple[str, bool] | None:
+    """The same by torch's older interface; None where it is of two minds, and raises."""
+    try:
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        return None
+
+
+def _set_legacy(matmul: str, cudnn: bool) -> None:
+    torch.set_float32_matmul_precision(matmul)
+    torch.backends.cudnn.allow_tf32 = cudnn
+
+
+def _set_products(before: tuple[tuple[str, bool] | None, list[str]]) -> None:
+    if before[0] is not None:
+        _set_legacy(*before[0])
+    for place, value in zip(PRODUCTS, before[1], strict=True):
+        place.fp32_precision = value
 
 
 def _tensor(state: bytes) -> torch.Tensor:
@@ -34,8 +69,8 @@ SETTINGS: dict[str, State] = {
     "torch's deterministic mode": (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
     "torch's default device": (torch.get_default_device, torch.set_default_device),
     "torch's precision of float32 products": (
-        torch.get_float32_matmul_precision,
-        torch.set_float32_matmul_precision,
+        lambda: (_legacy(), [place.fp32_precision for place in PRODUCTS]),
+        _set_products,
     ),
     "torch's autocast": (
         lambda: [torch.is_autocast_enabled(kind) for kind in AUTOCAST],
@@ -92,12 +127,37 @@ def changed(table: Mapping[str, State], before: Mapping[str, Any]) -> list[str]:
 
 
 @contextmanager
-def full_precision() -> Iterator[None]:
-    """Without TF32, which changes FIDs in the third digit."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = False
+def products(precision: str = "ieee") -> Iterator[None]:
+    """Products of float32 numbers in `ieee` precision, or in `tf32`, which changes FIDs in the third digit, whatever
+    the process has set. It costs nothing inside another of the same precision.
+    """
+    global _inside
+    if _inside == precision:
+        yield
+        return
+    before, outer = (_legacy(), [place.fp32_precision for place in PRODUCTS]), _inside
+    _set_legacy(*(("highest", False) if precision == "ieee" else ("high", True)))  # torch wants both ways to agree
+    for place in PRODUCTS:
+        place.fp32_precision = precision
+    _inside = precision
     try:
         yield
     finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = before
+        _inside = outer
+        _set_products(before)
+
+
+_inside: str | None = None
+
+
+@contextmanager
+def casts_kept() -> Iterator[None]:
+    """An autocast inside keeps what it has cast of weights until this ends, not until it ends itself. It does so of
+    weights that take gradients alone.
+    """
+    torch.autocast_increment_nesting()
+    try:
+        yield
+    finally:
+        torch.autocast_decrement_nesting()
+        torch.clear_autocast_cache()

@@ -1,9 +1,11 @@
-"""Runs one cell: its shards, from the cache or from the worker, its metrics, and one record at the end."""
+"""Runs cells: their shards, from a pool, their metrics, and one record each at the end."""
 
 from __future__ import annotations
 
 import datetime
 import traceback
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import torch
@@ -11,12 +13,13 @@ import torch
 from .. import __version__
 from ..errors import one_line
 from ..metrics.measured import Measured
-from ..registry import Registry
+from .maker import Failure, Made
 from .measure import Measurements, Measurer
 from .plan import Planned, RunConfig
+from .pools.pool import Pool, Told
 from .record import Record, Value
-from .shards import SHARD, Shard, ShardCache
-from .worker import Unsuitable, Worker
+from .task import ShardTask, tasks_of
+from .worker import Worker
 
 __all__ = ["Executor", "Listener", "Outcome"]
 
@@ -57,72 +60,70 @@ class Outcome:
 
 @dataclass
 class Executor:
-    """Runs cells, one after the other."""
+    """Runs cells: a pool makes their shards, and each is measured when its last one is there."""
 
     config: RunConfig
-    registry: Registry
     worker: Worker
     measurer: Measurer
-    cache: ShardCache
+    pool: Pool
     listener: Listener = field(default_factory=Listener)
 
-    def run(self, planned: Planned) -> Outcome:
-        """The outcome of a cell. What a sampler raises becomes a failed record; KeyboardInterrupt passes through."""
-        record = self.record(planned)
-        if planned.cell.times is None:
-            record.status, record.reason = ("failed" if planned.details else "skipped"), planned.reason
-            return Outcome(record, details=planned.details)
-        try:
-            shards = self._shards(planned, record)
-            measured = self.measurer.measure(planned.cell, planned.sampler, shards)
-        except Unsuitable as error:
-            record.status, record.reason = "skipped", str(error)
-            return Outcome(record)
-        except Exception as error:
-            record.status, record.reason = "failed", one_line(error)
-            return Outcome(record, details=traceback.format_exc())
-        finally:
-            record.finished = _now()
-            record.batch_size = self.worker.batch_size
-        for metric, code in self.measurer.metrics:
-            record.metrics[metric.name] = _value(measured.found.get(metric.name), self.config.samples, code)
-        record.reason = "; ".join(measured.reasons)
-        return Outcome(record, measured, measured.details)
+    def run(self, cells: Sequence[Planned]) -> Generator[tuple[Planned, Outcome], None, None]:
+        """The outcomes of cells, as they end. What a sampler raises becomes a failed record; KeyboardInterrupt passes
+        through.
+        """
+        left: dict[str, _Cell] = {}
+        for planned in cells:
+            if planned.cell.times is None:
+                yield planned, self._unplanned(planned)
+            else:
+                left[planned.cell.key] = _Cell(planned, self.record(planned))
+        tasks = [task for key in left for task in tasks_of(left[key].planned.cell, self.config.samples)]
+        begun: set[str] = set()
 
-    def _shards(self, planned: Planned, record: Record) -> list[Shard]:
-        """The shards of a cell's samples; what they took goes into the record."""
-        cell, shards, record.cached = planned.cell, [], 0
-        entry, extractor = self.registry.entry(planned.sampler.name), self.worker.extractor
-        self.worker.start()
-        for start in range(0, self.config.samples, SHARD):
-            wanted = range(start, min(start + SHARD, self.config.samples))
-            shard = self.cache.load(cell.key, start // SHARD)
-            there = 0 if shard is None else min(len(shard), len(wanted))
-            record.cached += there
-            if there:
-                self.listener.advance(planned, there)
-            if there < len(wanted):
-                new = self.worker.draw(
-                    cell,
-                    wanted[there:],
-                    lambda module: entry.accounts_for(module) or extractor.accounts_for(module),
-                    lambda samples: self.listener.advance(planned, samples),
-                )
-                for used in (entry, self.registry.find("extractors", extractor.extractor.name)):
-                    used.confirm()
-                shard = new if shard is None else Shard.joined([shard, new])
-                self.cache.save(cell.key, start // SHARD, shard)
-            assert shard is not None
-            shards.append(shard.first(len(wanted)))
-        whole = [batch for shard in shards for batch in shard.batches]
-        record.nfe = float(torch.cat([shard.evaluations for shard in shards]).mean())
-        record.passes = float(torch.cat([shard.passes for shard in shards]).mean())
-        parts = [sum(batch.sampling for batch in whole), sum(batch.decoding for batch in whole)]
-        parts.append(sum(batch.features for batch in whole))
-        record.seconds = round(sum(parts), 3)
-        record.seconds_sampling, record.seconds_decoding, record.seconds_features = (round(p, 3) for p in parts)
-        record.hardware = " and ".join(dict.fromkeys(batch.hardware for batch in whole))
-        return shards
+        def start(task: ShardTask) -> None:
+            if task.cell.key not in begun:
+                begun.add(task.cell.key)
+                self.listener.start(left[task.cell.key].planned)
+
+        def advance(task: ShardTask, samples: int) -> None:
+            if task.cell.key in left:
+                self.listener.advance(left[task.cell.key].planned, samples)
+
+        results = self.pool.make(tasks, lambda task: task.cell.key in left, Told(start, advance, self.listener.notice))
+        with closing(results):
+            for result in results:
+                cell = left[result.task.cell.key]
+                cell.results[result.task.index] = result.outcome
+                if isinstance(result.outcome, Failure) or len(cell.results) == cell.shards(self.config.samples):
+                    del left[result.task.cell.key]
+                    yield cell.planned, self._outcome(cell)
+
+    def _unplanned(self, planned: Planned) -> Outcome:
+        record = self.record(planned)
+        record.status, record.reason = ("failed" if planned.details else "skipped"), planned.reason
+        return Outcome(record, details=planned.details)
+
+    def _outcome(self, cell: _Cell) -> Outcome:
+        record, details = cell.record, ""
+        measured: Measurements | None = None
+        for outcome in cell.results.values():
+            if isinstance(outcome, Failure):
+                record.status, record.reason, details = outcome.status, outcome.reason, outcome.details
+                break
+        else:
+            made = [outcome for _, outcome in sorted(cell.results.items()) if isinstance(outcome, Made)]
+            try:
+                _account(record, made)
+                measured = self.measurer.measure(cell.planned.cell, cell.planned.sampler, [one.shard for one in made])
+            except Exception as error:
+                record.status, record.reason, details = "failed", one_line(error), traceback.format_exc()
+            else:
+                for metric, code in self.measurer.metrics:
+                    record.metrics[metric.name] = _value(measured.found.get(metric.name), self.config.samples, code)
+                record.reason, details = "; ".join(measured.reasons), measured.details
+        record.finished, record.batch_size = _now(), self.worker.batch_size
+        return Outcome(record, measured, details)
 
     def record(self, planned: Planned) -> Record:
         """The record of a cell before it is run: its conditions."""
@@ -150,6 +151,32 @@ class Executor:
             samplerbench=__version__,
             finished=_now(),
         )
+
+
+@dataclass
+class _Cell:
+    """A cell that is being run. results: of its shards, by their numbers."""
+
+    planned: Planned
+    record: Record
+    results: dict[int, Made | Failure] = field(default_factory=dict)
+
+    def shards(self, samples: int) -> int:
+        return len(tasks_of(self.planned.cell, samples))
+
+
+def _account(record: Record, made: Sequence[Made]) -> None:
+    """What the samples took goes into the record."""
+    shards = [one.shard for one in made]
+    whole = [batch for shard in shards for batch in shard.batches]
+    record.cached = sum(one.cached for one in made)
+    record.nfe = float(torch.cat([shard.evaluations for shard in shards]).mean())
+    record.passes = float(torch.cat([shard.passes for shard in shards]).mean())
+    parts = [sum(batch.sampling for batch in whole), sum(batch.decoding for batch in whole)]
+    parts.append(sum(batch.features for batch in whole))
+    record.seconds = round(sum(parts), 3)
+    record.seconds_sampling, record.seconds_decoding, record.seconds_features = (round(p, 3) for p in parts)
+    record.hardware = " and ".join(dict.fromkeys(batch.hardware for batch in whole))
 
 
 def _value(measured: Measured | None, samples: int, code: str) -> Value:

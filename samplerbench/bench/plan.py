@@ -6,6 +6,7 @@ import operator
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,11 @@ from ..registry import Registry
 from ..sampler import Sampler
 from ..sampling import plan_grid
 from .cell import Axis, Cell, plain_options
+from .pools.names import check_workers
 
-__all__ = ["DTYPES", "Planned", "RunConfig", "chosen_samplers", "plan_cells", "told_of_spacings"]
+__all__ = ["DTYPES", "Planned", "RunConfig", "chosen_samplers", "code_of", "plan_cells", "told_of_spacings"]
 
-DTYPES = ("float32", "float64", "bfloat16", "float16")
+DTYPES = ("float32", "tf32", "float64", "bfloat16", "float16")
 MOST_SAMPLES = 10**7  # their features alone are tens of gigabytes
 OF_TIME = ("uniform", "linspace", "trailing", "quadratic", "time-quadratic")  # spacings even in t, or in its root
 
@@ -47,6 +49,8 @@ class RunConfig:
         data_root: where the files of a dataset are, for such a reference and for metrics that need real images.
         cache: folder of finished shards; None is $SAMPLERBENCH_CACHE or a folder under the user's cache.
         fresh: compute everything anew, whatever is in the cache and the output folder.
+        workers: who samples: serial, a number of processes, gpus, or ray[:ADDRESS].
+        cell_timeout: seconds that sampling a cell may take; None for any number.
     """
 
     samplers: tuple[str, ...]
@@ -66,6 +70,8 @@ class RunConfig:
     data_root: Path | None = None
     cache: Path | None = None
     fresh: bool = False
+    workers: str = "serial"
+    cell_timeout: float | None = None
 
     def __post_init__(self) -> None:
         if not self.samplers:
@@ -89,6 +95,9 @@ class RunConfig:
             raise UserError("no metric was named; try --metrics fid")
         if self.data_root is not None and not self.data_root.exists():
             raise UserError(f"--data-root {self.data_root}: no such file or folder")
+        check_workers(self.workers)
+        if self.cell_timeout is not None and not 0 < self.cell_timeout < inf:
+            raise UserError(f"cell-timeout is a number of seconds above 0, got {self.cell_timeout:g}")
         if self.dtype not in DTYPES:
             raise unknown("dtype", self.dtype, DTYPES)
 
@@ -171,7 +180,7 @@ def plan_cells(
     }
     plan = []
     # only now is code hashed: all of it has planned, and loaded what it may
-    codes = {spec: _code(sampler, registry) for spec, (sampler, _) in samplers.items()}
+    codes = {spec: code_of(sampler, registry) for spec, (sampler, _) in samplers.items()}
     for (spec, value), (times, claimed, reason, details) in grids.items():
         sampler, _ = samplers[spec]
         cell = Cell(
@@ -193,7 +202,7 @@ def plan_cells(
     return plan
 
 
-def _code(sampler: Sampler, registry: Registry) -> str:
+def code_of(sampler: Sampler, registry: Registry) -> str:
     """The hash of a sampler's code, with that of its spacing where it is a plugin's, or of its file of grids."""
     code = registry.entry(sampler.name).code_sha256
     if sampler.spacing.startswith(FILE):

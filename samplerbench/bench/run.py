@@ -6,7 +6,7 @@ import copy
 import datetime
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,21 +21,25 @@ from ..models.model import Model
 from ..plugins import load_plugins
 from ..registry import Registry
 from ..sampler import Sampler
-from ..settings import full_precision
+from ..settings import products
 from .cell import Axis
 from .environment import environment, hardware
-from .execute import Executor, Listener
+from .execute import Executor, Listener, Outcome
 from .influences import Kept
 from .keep import Keeper
+from .maker import Maker
 from .measure import Measurer, real_images
 from .plan import Planned, RunConfig, chosen_samplers, plan_cells, split_values, told_of_spacings
+from .pools.choose import pool_of
 from .record import COLUMNS, SCHEMA, Record, columns_of
 from .references import find_reference
 from .shards import ShardCache
 from .store import Store
+from .task import Setup
 from .telling import Logged, Several
 from .trajectory import SAMPLES, trajectory
 from .worker import Worker
+from .written import WrittenPlan
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -78,9 +82,10 @@ class BenchmarkRun:
     Args:
         samplers: those of the config that are objects, whose classes need not be registered.
         model: that of the config where it is an object; a copy of it is run.
+        plan_only: write the plan for `samplerbench worker`, and run nothing.
 
     Attributes:
-        cells: what will be run. records: what has been, in the same order. broken: how many cells failed, or a metric
+        cells: what will be run. broken: how many cells failed, or a metric
             of theirs.
     """
 
@@ -91,11 +96,12 @@ class BenchmarkRun:
         listener: Listener,
         samplers: Sequence[Sampler] = (),
         model: Model | None = None,
+        plan_only: bool = False,
     ) -> None:
         listener = Several([Logged(), listener])
-        self.config, self.listener = config, listener
+        self.config, self.listener, self.plan_only = config, listener, plan_only
         self.store = Store(out, listener.notice)
-        self.records: list[Record] = []
+        self._records: dict[int, Record] = {}
         self.broken = 0
         self.registry: Registry = load_plugins(config.plugins, samplers)
         for text in [*map(str, self.registry.problems), *self.registry.notices()]:
@@ -110,6 +116,8 @@ class BenchmarkRun:
             untouched = copy.deepcopy(model)
             self._load = lambda: copy.deepcopy(untouched)
             self.model = self._load()
+        objects = [type(one).__name__ for one in samplers] + ([] if model is None else [type(model).__name__])
+        self._objects = ", ".join(objects)
         name = self.model.extractor if config.extractor is None else config.extractor
         if name is None:
             raise UserError(f"model '{self.model.name}' names no feature extractor; choose one with --extractor")
@@ -128,7 +136,7 @@ class BenchmarkRun:
         """
         earlier = self.store.open()
         try:
-            with full_precision():
+            with products():
                 self._execute(earlier)
         finally:
             self.store.close()
@@ -151,8 +159,33 @@ class BenchmarkRun:
         keeper = Keeper(folder, notice, config.fresh)
         working = self.listener.working
         measurer = Measurer(coded, self.reference, worker, keeper, config.data_root, notice, working, self._confirm)
-        return Executor(
-            config, self.registry, worker, measurer, ShardCache(folder, notice, config.fresh), self.listener
+        maker = Maker(worker, self.registry, ShardCache(folder, notice, config.fresh, [self.store.shards]))
+        pool = pool_of(config.workers, config.cell_timeout, maker, lambda: self._setup(worker))
+        return Executor(config, worker, measurer, pool, self.listener)
+
+    def _write_plan(self, worker: Worker) -> None:
+        cells = [planned.cell for planned in self.cells if planned.cell.times is not None]
+        self.store.write_plan(WrittenPlan(self._setup(worker), tuple(cells), self.config.samples))
+
+    def _setup(self, worker: Worker) -> Setup:
+        """What a worker in another process is made from. Raises UserError where that cannot be said in plain text."""
+        config = self.config
+        if self._objects:
+            raise UserError(
+                f"--workers {config.workers}: {self._objects} is an object of this process, and other processes cannot "
+                "have it; name a model or a plugin's sampler, or use serial"
+            )
+        return Setup(
+            model=_absolute(config.model),
+            extractor=self.extractor.spec,
+            extractor_weights=None if config.extractor_weights is None else str(config.extractor_weights.resolve()),
+            plugins=tuple(map(_absolute, config.plugins)),
+            device=worker.device,
+            dtype=worker.dtype,
+            batch_size=worker.batch_size,
+            threads=0,
+            cache=str((config.cache or shard_cache()).resolve()),
+            fresh=config.fresh,
         )
 
     def _confirm(self, metric: str) -> None:
@@ -189,17 +222,25 @@ class BenchmarkRun:
         }
         others = [r for r in earlier if _identity(r) not in planned]
         self.store.replace([*others, *(finished[i] for i in planned if i in finished)], config.metrics)
-        self.store.write_run(self.description("running"))
+        self.store.write_run(self.description("planned" if self.plan_only else "running"))
+        with suppress(UserError):  # objects of this process cannot be written down
+            self._write_plan(executor.worker)
+        if self.plan_only:
+            return
         listener.plan(self.cells, config.samples)
+        places = {cell.cell.key: place for place, cell in enumerate(self.cells)}
         try:
             for cell, identity in zip(self.cells, planned, strict=True):
-                listener.start(cell)
                 if identity in finished:
-                    self.records.append(finished[identity])
-                else:
-                    self._run(executor, cell, known.get(identity))
-                listener.finish(cell, self.records[-1])
-            # in the order of the plan, whatever was there before
+                    listener.start(cell)
+                    self._ended(places[cell.cell.key], cell, finished[identity])
+            left = [c for c, identity in zip(self.cells, planned, strict=True) if identity not in finished]
+            with closing(executor.run(left)) as outcomes:
+                for cell, outcome in outcomes:
+                    place = places[cell.cell.key]
+                    self._keep(executor, cell, outcome, known.get(planned[place]))
+                    self._ended(place, cell, outcome.record)
+            # in the order of the plan, whatever was there before and whichever ended first
             self.store.replace([*others, *self.records], config.metrics)
         except BaseException as error:
             with suppress(UserError):  # where the disk is full, say what could not be written first
@@ -210,9 +251,17 @@ class BenchmarkRun:
         self.store.write_run(self.description("finished"))
         self.listener.end("finished")
 
-    def _run(self, executor: Executor, cell: Planned, earlier: Record | None) -> None:
-        """Runs a cell. What its row promises is on disk before it."""
-        outcome = executor.run(cell)
+    @property
+    def records(self) -> list[Record]:
+        """Those of the cells that have ended, in the order of the plan."""
+        return [self._records[place] for place in sorted(self._records)]
+
+    def _ended(self, place: int, cell: Planned, record: Record) -> None:
+        self._records[place] = record
+        self.listener.finish(cell, record)
+
+    def _keep(self, executor: Executor, cell: Planned, outcome: Outcome, earlier: Record | None) -> None:
+        """Keeps the outcome of a cell. What its row promises is on disk before it."""
         record = outcome.record
         if earlier:  # with other metrics, which stand where what is kept of them does
             for name in earlier.metrics:
@@ -228,7 +277,6 @@ class BenchmarkRun:
             self.store.save_artefacts(record, cell.label, sample_grid(outcome.measured.images), kept)
             self._save_trajectory(executor, cell, record)
         self.store.append(record)
-        self.records.append(record)
         self.broken += bool(outcome.details)
 
     def _save_trajectory(self, executor: Executor, cell: Planned, record: Record) -> None:
@@ -277,6 +325,12 @@ class BenchmarkRun:
             "schema": SCHEMA,
             "columns": COLUMNS,
         }
+
+
+def _absolute(text: str) -> str:
+    """A path, or FILE.py:function, from wherever another process is; what is neither is as it was."""
+    file, colon, name = text.partition(":")
+    return f"{Path(file).resolve()}{colon}{name}" if Path(file).exists() else text
 
 
 def _identity(record: Record) -> tuple[object, ...]:

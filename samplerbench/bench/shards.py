@@ -7,6 +7,7 @@ not at all, with a checksum over all that they say: one that is damaged is repor
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..files import Damaged, load_arrays, save_arrays
+from ..files import Damaged, arrays_as_bytes, load_arrays, write_whole
 
-__all__ = ["KEPT", "SHARD", "Batch", "Shard", "ShardCache"]
+__all__ = ["KEPT", "SHARD", "Batch", "Shard", "ShardCache", "as_bytes"]
 
 SHARD = 1024
 KEPT = 256  # samples of a cell that are kept as they are
@@ -100,21 +101,33 @@ class ShardCache:
 
     Args:
         notice: told, in one line, of a damaged shard and of a folder that cannot be written; neither stops a run.
-        fresh: read nothing, so that everything is computed anew (and written).
+        fresh: what was there before counts for nothing, so that everything is computed anew (and written).
+        beside: folders with more of them, which are read where this one has less: a run's own, for example.
     """
 
-    def __init__(self, root: Path, notice: Callable[[str], None], fresh: bool = False) -> None:
-        self.root, self.notice, self.fresh = root, notice, fresh
+    def __init__(
+        self, root: Path, notice: Callable[[str], None], fresh: bool = False, beside: Sequence[Path] = ()
+    ) -> None:
+        self.root, self.notice, self.fresh, self.beside = root, notice, fresh, beside
         self._writable = True
 
     def path(self, key: str, index: int) -> Path:
-        return self.root / key[:2] / key / f"{index:05d}.safetensors"
+        return _path(self.root, key, index)
 
     def load(self, key: str, index: int) -> Shard | None:
-        """Shard `index` of a cell, however many samples of it there are; None where there is none that can be used."""
-        path = self.path(key, index)
-        if self.fresh:
-            return None
+        """Shard `index` of a cell, however many samples of it there are, the longest that is anywhere; None where there
+        is none that can be used.
+        """
+        return None if self.fresh else self.read(key, index)
+
+    def read(self, key: str, index: int) -> Shard | None:
+        """The same of what was written in this run too, if it is fresh."""
+        found = [
+            shard for root in (self.root, *self.beside) if (shard := self._read(_path(root, key, index), key, index))
+        ]
+        return max(found, key=len, default=None)
+
+    def _read(self, path: Path, key: str, index: int) -> Shard | None:
         try:
             arrays, about = load_arrays(path)
             if about["key"] != key or about["index"] != index:
@@ -127,14 +140,41 @@ class ShardCache:
             self.notice(f"shard {path} is damaged ({error}) and is made again")
             return None
 
-    def save(self, key: str, index: int, shard: Shard) -> None:
-        """Writes a shard. Where that fails the run goes on without."""
+    def save(self, key: str, index: int, shard: Shard) -> bool:
+        """Writes a shard, unless there is a longer one; whether it is there now. Where writing fails the run goes on
+        without.
+        """
         if not self._writable:
-            return
-        arrays = {name: tensor.numpy() for name, tensor in shard.tensors().items()}
-        about = {"key": key, "index": index, "batches": [asdict(batch) for batch in shard.batches]}
+            return False
+        path = self.path(key, index)
+        if not self.fresh and path.is_file() and len(self._read(path, key, index) or ()) > len(shard):
+            return True  # another has drawn more of it meanwhile
+        return self._write(path, as_bytes(key, index, shard))
+
+    def take(self, key: str, index: int, data: bytes) -> Shard | None:
+        """Writes the bytes of a shard that another made, and reads them; None where they are none."""
+        path = self.path(key, index)
+        if self._writable and self._write(path, data):
+            return self._read(path, key, index)
+        with tempfile.TemporaryDirectory() as folder:
+            aside = Path(folder) / path.name
+            aside.write_bytes(data)
+            return self._read(aside, key, index)
+
+    def _write(self, path: Path, data: bytes) -> bool:
         try:
-            save_arrays(self.path(key, index), arrays, about)
+            write_whole(path, data)
         except OSError as error:
             self._writable = False
             self.notice(f"{self.root} cannot be written ({error.strerror or error}); this run cannot be gone on with")
+        return self._writable
+
+
+def as_bytes(key: str, index: int, shard: Shard) -> bytes:
+    """The bytes of a shard's file."""
+    arrays = {name: tensor.numpy() for name, tensor in shard.tensors().items()}
+    return arrays_as_bytes(arrays, {"key": key, "index": index, "batches": [asdict(batch) for batch in shard.batches]})
+
+
+def _path(root: Path, key: str, index: int) -> Path:
+    return root / key[:2] / key / f"{index:05d}.safetensors"

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.PngImagePlugin import PngInfo
 
+    from .written import WrittenPlan
+
 __all__ = ["Store"]
 
 
@@ -42,6 +44,7 @@ class Store:
         self.out, self.notice, self._flock = out, notice, _flock()
         self.metrics: list[str] = []
         self.csv = out / "results.csv"
+        self.shards = out / "shards"  # what `samplerbench worker` makes for this run
         self._lock: IO[str] | None = None
 
     def open(self) -> list[Record]:
@@ -125,6 +128,10 @@ class Store:
         """Writes run.json, whole or not at all."""
         path = self.out / "run.json"
         self._write(path, lambda: write_whole(path, (json.dumps(run, indent=2, default=str) + "\n").encode()))
+
+    def write_plan(self, plan: WrittenPlan) -> None:
+        """Writes plan.json, whole or not at all."""
+        self._write(self.out / "plan.json", lambda: plan.write(self.out))
 
     def save_artefacts(self, record: Record, label: str, image: Image, kept: Mapping[str, Kept]) -> None:
         """Writes what a row promises: the cell's grid of samples, and what is kept of its metrics."""

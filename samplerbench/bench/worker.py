@@ -69,6 +69,8 @@ class Worker:
     def _ready(self, model: Model) -> None:
         self.model = model
         self.model.predictor.to(memory_format=torch.channels_last).to(self.device, self.state_dtype)
+        # autocast casts weights once, and not at every call, where they take gradients; none is ever computed
+        self.model.predictor.requires_grad_(self.dtype in ("bfloat16", "float16"))
         self.epsilon = self.model.epsilon(self.dtype)
         passes = 0
 

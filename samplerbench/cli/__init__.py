@@ -28,6 +28,7 @@ from .report import report
 from .run import run
 from .table import table
 from .train import train
+from .worker import worker
 
 __all__ = ["cli", "ended", "main", "within"]
 
@@ -81,7 +82,10 @@ def cli() -> None:
     """
 
 
-COMMANDS = (run, table, compare, report, plot, export_results, cite, new, check, list_, models, train, reference, info)
+COMMANDS = (
+    *(run, worker, table, compare, report, plot, export_results, cite),
+    *(new, check, list_, models, train, reference, info),
+)
 for command in COMMANDS:
     cli.add_command(command)
 

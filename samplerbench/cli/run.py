@@ -14,9 +14,9 @@ from .help import Command
 
 GROUPS = {
     "What is run": ["samplers", "nfe", "steps", "model", "plugins", "config"],
-    "How samples are drawn": ["samples", "seed", "batch_size", "device", "dtype"],
+    "How samples are drawn": ["samples", "seed", "batch_size", "device", "dtype", "workers", "cell_timeout"],
     "What is measured": ["metrics", "baseline", "extractor", "extractor_weights", "reference", "data_root"],
-    "Where it goes": ["out", "fresh", "cache", "watch", "quiet", "as_json", "log_json"],
+    "Where it goes": ["out", "fresh", "cache", "plan_only", "watch", "quiet", "as_json", "log_json"],
 }
 EXAMPLES = [
     "samplerbench run --samplers ddim,dpm",
@@ -72,7 +72,7 @@ def _configured(ctx: click.Context, parameter: click.Parameter, path: Path | Non
 @click.option("--batch-size", type=int, help="Samples at once.  [default: 128 on a CPU, 512 on a GPU]")
 @click.option("--device", default="auto", metavar="auto|cpu|cuda", help="Where the network runs.")
 @click.option(
-    "--dtype", default="float32", metavar="float32|float64|bfloat16|float16", help="Precision of the network."
+    "--dtype", default="float32", metavar="float32|tf32|float64|bfloat16|float16", help="Precision of the network."
 )
 @click.option(
     "--metrics",
@@ -113,12 +113,20 @@ def _configured(ctx: click.Context, parameter: click.Parameter, path: Path | Non
     type=click.Path(path_type=Path),
     help="Folder for results.csv, run.json and samples.  [default: results/DATE-TIME]",
 )
+@click.option(
+    "--workers",
+    default="serial",
+    metavar="serial|N|gpus|ray[:ADDRESS]",
+    help="Who samples: this process, N others, one a GPU, or a Ray cluster's. The samples are the same.",
+)
+@click.option("--cell-timeout", type=float, metavar="SECONDS", help="End a cell whose sampling takes longer.")
 @click.option("--fresh", is_flag=True, help="Compute everything anew, whatever --out and the cache hold.")
 @click.option(
     "--cache",
     type=click.Path(path_type=Path),
     help="Folder of finished work.  [default: $SAMPLERBENCH_CACHE, or the one that `samplerbench info` names]",
 )
+@click.option("--plan-only", is_flag=True, help="Write the plan for `samplerbench worker` into --out, and run nothing.")
 @click.option("--watch", is_flag=True, help="Run again whenever a plugin, or a module that it imports, is saved.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of a table.")
@@ -134,6 +142,7 @@ def run(
     plugins: tuple[str, ...],
     config: Path | None,
     watch: bool,
+    plan_only: bool,
     baseline: str | None,
     out: Path | None,
     quiet: bool,
@@ -148,6 +157,8 @@ def run(
     """
     if as_json and baseline:
         raise UserError("--baseline prints a table of differences; leave out --json")
+    if plan_only and (watch or baseline or as_json):
+        raise UserError("--plan-only runs nothing; leave out --watch, --baseline and --json")
     from .running import Asked, once
 
     given = [name for name in ("nfe", "steps") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
@@ -164,6 +175,7 @@ def run(
         quiet=quiet,
         as_json=as_json,
         log_json=log_json,
+        plan_only=plan_only,
         earlier=ctx.meta.get("earlier"),
     )
     if watch:

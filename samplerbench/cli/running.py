@@ -36,6 +36,7 @@ class Asked:
     quiet: bool = False
     as_json: bool = False
     log_json: Path | None = None
+    plan_only: bool = False
     earlier: Mapping[str, Any] | None = None
 
     @classmethod
@@ -65,7 +66,7 @@ def once(asked: Asked, loaded: Callable[[Registry], object] = lambda registry: N
             lines = JsonLines(asked.log_json)
             stack.callback(lines.close)
             told.append(lines)  # type: ignore[arg-type]
-        benchmark = BenchmarkRun(config, asked.out, Several(told))
+        benchmark = BenchmarkRun(config, asked.out, Several(told), plan_only=asked.plan_only)
         loaded(benchmark.registry)
         baseline = None if asked.baseline is None else _named(asked.baseline, benchmark)
         if asked.earlier is not None:
@@ -77,6 +78,10 @@ def once(asked: Asked, loaded: Callable[[Registry], object] = lambda registry: N
             benchmark.execute()
         except (KeyboardInterrupt, UserError) as error:  # what was finished is shown first
             stopped = error
+    if asked.plan_only and not stopped:
+        if not asked.quiet:
+            click.echo(f"{asked.out} holds the plan; `samplerbench worker {asked.out}` makes its samples")
+        return 0
     try:
         if asked.as_json:
             click.echo(records_frame(benchmark.records, config.metrics).to_json(orient="records", indent=2))

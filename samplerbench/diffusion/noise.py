@@ -2,8 +2,10 @@
 sampler or the order.
 
 The bits come from the counter-based generator Philox4x64-10 (Salmon et al. 2011), keyed by the seed, with the sample
-index and the draw number in its counter; normals are made from them by the Box-Muller transform in float64. Everything
-is drawn on the CPU.
+index and the draw number in its counter; normals are made from them by the Box-Muller transform in float64, on the
+device that they are for. What "the same noise on every device" means: the bits are the same everywhere. The normals are
+as exact as a device's logarithm, sine and cosine in float64; rounded to float32, about one in 10⁹ differs in its last
+place.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import UserError
+from .philox import words
 
 if TYPE_CHECKING:
     import torch
@@ -64,17 +67,24 @@ class NoiseSource:
         import torch
 
         size = int(np.prod(self.shape, dtype=np.int64))
-        pairs = (size + 1) // 2
-        bits = np.empty((len(self.indices), pairs), dtype=np.uint64)
-        for row, index in enumerate(self.indices):
-            bits[row] = self._raw(index, draw, pairs)
+        bits = self._bits(draw, (size + 1) // 2)
         # the low and the high 32 bits of each word are a pair of uniforms; halves, not neighbours, so that every
         # operation is on contiguous memory
-        words = torch.from_numpy(bits.view(np.int64))
-        radius = (words & 0xFFFFFFFF).double().add_(0.5).div_(_TWO_TO_32).log_().mul_(-2.0).sqrt_()
-        angle = ((words >> 32) & 0xFFFFFFFF).double().add_(0.5).mul_(2.0 * np.pi / _TWO_TO_32)
+        radius = (bits & 0xFFFFFFFF).double().add_(0.5).div_(_TWO_TO_32).log_().mul_(-2.0).sqrt_()
+        angle = ((bits >> 32) & 0xFFFFFFFF).double().add_(0.5).mul_(2.0 * np.pi / _TWO_TO_32)
         normal = torch.cat([angle.cos().mul_(radius), angle.sin_().mul_(radius)], dim=1)[:, :size]
-        return normal.to(self.dtype).to(self.device).reshape(len(self.indices), *self.shape)
+        return normal.to(self.dtype).reshape(len(self.indices), *self.shape)
+
+    def _bits(self, draw: int, count: int) -> Tensor:
+        """`count` words of each sample, int64 [B, count], on the device: numpy's on a CPU, where they are faster."""
+        import torch
+
+        if torch.device(self.device).type != "cpu":
+            return words(self.seed, self.indices, draw, count, self.device)
+        bits = np.empty((len(self.indices), count), dtype=np.uint64)
+        for row, index in enumerate(self.indices):
+            bits[row] = self._raw(index, draw, count)
+        return torch.from_numpy(bits.view(np.int64))
 
     def _raw(self, index: int, draw: int, count: int) -> np.ndarray:
         """`count` words of 64 bits from the generator's counter (0, 0, draw, index), lowest word first."""

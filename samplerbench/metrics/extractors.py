@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import PluginError, UserError, contained, one_line
 from ..files import content_key, sha256_of_all
+from ..settings import products
 from .extractor import Extractor, shape_text
 
 __all__ = ["LoadedExtractor", "load_extractor"]
@@ -66,7 +67,7 @@ class LoadedExtractor:
             raise UserError(refusal)
         if own.channels == "repeat":
             images = images.expand(-1, own.takes[0] or 1, -1, -1)
-        with contained(own.name):
+        with contained(own.name), products():
             features, logits = own.with_logits(images)
         expected = (len(images), own.dimension)
         if not isinstance(features, Tensor) or features.dtype != torch.float32 or tuple(features.shape) != expected:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from ..diffusion.denoiser import Time
 from ..diffusion.schedule import NoiseSchedule
+from ..settings import products
 from .networks.experts import Experts
 from .preconditioning import Level, Preconditioning
 
@@ -56,8 +58,8 @@ class NoisePredictor(nn.Module):
 
 
 class ModelEpsilon:
-    """The ε(x, t) of a trained network: labels and levels in float64, the network in `dtype` (float32, float64,
-    bfloat16 or float16).
+    """The ε(x, t) of a trained network: labels and levels in float64, the network in `dtype` (float32, tf32, float64,
+    bfloat16 or float16). tf32 is float32 with products of fewer digits, on devices that have them.
 
     mean_squares: E‖ε_θ‖²/D over the training data at some times, {"times": […], "values": […]}; None where not known.
         `mean_square(t)` goes between them, after the noise of the measurement is taken out (see `_monotone`).
@@ -79,6 +81,7 @@ class ModelEpsilon:
         if ranged:
             self.with_range = self._with_range
         self.lowered = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
+        self._products = "tf32" if dtype == "tf32" else "ieee"
         if mean_squares is not None:
             self.mean_square = partial(np.interp, xp=mean_squares["times"], fp=_monotone(schedule, mean_squares))
 
@@ -102,8 +105,13 @@ class ModelEpsilon:
             output, place = self.predictor.output(x, label, at)
             return self.predictor.preconditioning.epsilon(output, x, at), place
 
-    def _precision(self, x: Tensor) -> torch.autocast:
-        return torch.autocast(x.device.type, self.lowered or torch.bfloat16, enabled=self.lowered is not None)
+    @contextmanager
+    def _precision(self, x: Tensor) -> Iterator[None]:
+        with (
+            products(self._products),
+            torch.autocast(x.device.type, self.lowered or torch.bfloat16, enabled=self.lowered is not None),
+        ):
+            yield
 
     def _level(self, x: Tensor, t: Time) -> tuple[Tensor | float, Level]:
         """The label of t, and where on the path it is."""

@@ -14,7 +14,7 @@ import torch
 
 import samplerbench
 from samplerbench import NoiseSource, UserError, linear_schedule
-from samplerbench.bench import execute, worker
+from samplerbench.bench import task, worker
 from samplerbench.bench.execute import Listener
 from samplerbench.bench.influences import Kept, influence_path, load_kept, save_kept
 from samplerbench.bench.shards import Batch, Shard
@@ -36,7 +36,7 @@ def drawn(monkeypatch):
         return real(sampler, epsilon, grid, x, *others)
 
     monkeypatch.setattr(worker, "draw", draw)
-    monkeypatch.setattr(execute, "SHARD", 16)
+    monkeypatch.setattr(task, "SHARD", 16)
     return counts
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 import samplerbench
 from samplerbench import UserError
-from samplerbench.bench import execute, worker
+from samplerbench.bench import task, worker
 from samplerbench.bench.execute import Listener
 from samplerbench.bench.shards import Batch, Shard, ShardCache
 
@@ -49,7 +49,7 @@ def log(monkeypatch):
         return real(sampler, epsilon, grid, x, *others)
 
     monkeypatch.setattr(worker, "draw", draw)
-    monkeypatch.setattr(execute, "SHARD", 16)
+    monkeypatch.setattr(task, "SHARD", 16)
     return log
 
 
@@ -289,7 +289,7 @@ def test_two_runs_in_one_folder_do_not_harm_each_other(go, tmp_path):
 def started(model, out, cache, **options):
     """A small run of four cells in a process of its own."""
     code = (
-        "import torch; torch.set_num_threads(1); from samplerbench.bench import execute; execute.SHARD = 16; "
+        "import torch; torch.set_num_threads(1); from samplerbench.bench import task; task.SHARD = 16; "
         "from samplerbench.cli import main; main()"
     )
     asked = [

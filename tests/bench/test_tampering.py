@@ -223,7 +223,7 @@ REASONS = {
     "autocasts": "Tampered: autocasts changed torch's autocast",
     "no-mkldnn": "Tampered: no-mkldnn changed torch's use of MKL-DNN",
     "products": "Tampered: products changed torch's precision of float32 products",
-    "tf32": "Tampered: tf32 changed torch's use of cuDNN",
+    "tf32": "Tampered: tf32 changed torch's precision of float32 products",
     "torchs": "Tampered: torchs drew from the global generator of torch; noise(i) is what it is given",
     "seeds": "Tampered: seeds drew from the global generator of torch",
     "numpys": "Tampered: numpys drew from the global generator of numpy",

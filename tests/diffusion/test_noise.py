@@ -1,10 +1,12 @@
 import math
+import random
 
 import numpy as np
 import pytest
 import torch
 
 from samplerbench import NoiseSource, UserError
+from samplerbench.diffusion.philox import philox, words
 
 MASK = 2**64 - 1
 
@@ -27,6 +29,38 @@ def test_the_generator_is_philox():
     # the generator counts up before it gives the first block
     expected = philox4x64([1, 0, 5, 1234], [99, 0]) + philox4x64([2, 0, 5, 1234], [99, 0])
     assert source._raw(index=1234, draw=5, count=8).tolist() == expected
+
+
+KNOWN = [  # counter, key and block, of the Random123 distribution
+    ("0 0 0 0", "0 0", "16554d9eca36314c db20fe9d672d0fdc d7e772cee186176b 7e68b68aec7ba23b"),
+    (
+        "ffffffffffffffff ffffffffffffffff ffffffffffffffff ffffffffffffffff",
+        "ffffffffffffffff ffffffffffffffff",
+        "87b092c3013fe90b 438c3c67be8d0224 9cc7d7c69cd777b6 a09caebf594f0ba0",
+    ),
+    (
+        "243f6a8885a308d3 13198a2e03707344 a4093822299f31d0 082efa98ec4e6c89",
+        "452821e638d01377 be5466cf34e90c6c",
+        "a528f45403e61d95 38c72dbd566e9788 a5a1610e72fd18b5 57bd43b5e52b7fe6",
+    ),
+]
+
+
+@pytest.mark.parametrize(("counter", "key", "block"), [[[int(w, 16) for w in t.split()] for t in row] for row in KNOWN])
+def test_known_answers(counter, key, block):
+    assert philox4x64(counter, key) == block
+    signed = np.array(counter, dtype=np.uint64).view(np.int64)
+    assert [int(word) & MASK for word in philox(tuple(torch.tensor(word) for word in signed), tuple(key))] == block
+
+
+def test_torch_has_the_same_words():
+    draw = random.Random(0)
+    for _ in range(100):
+        seed, step, count = draw.randrange(2**64), draw.randrange(2**63), draw.randrange(1, 40)
+        indices = [draw.randrange(2**63) for _ in range(draw.randrange(1, 5))]
+        source = NoiseSource(seed, indices, (1,))
+        expected = np.stack([source._raw(index, step, count) for index in indices])
+        assert np.array_equal(words(seed, indices, step, count, "cpu").numpy().view(np.uint64), expected)
 
 
 def test_normals_are_box_mullers():

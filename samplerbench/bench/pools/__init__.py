@@ -1,0 +1,1 @@
+"""Pools: who makes the shards of a run."""

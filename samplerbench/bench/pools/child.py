@@ -1,0 +1,56 @@
+"""A worker in a process of its own: `python -m samplerbench.bench.pools.child FD`, over a socket to who started it.
+
+Messages are JSON, so that nothing that a plugin made is unpickled. A shard that could not be written to the cache
+follows its message as bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+from typing import Any
+
+from ...errors import UserError, one_line
+from ..maker import Failure
+from ..remote import Remote
+from ..task import Setup, ShardTask
+
+__all__ = ["serve"]
+
+
+def serve(line: Connection) -> None:
+    """Does what it is told until the line is cut."""
+
+    def say(event: str, **said: Any) -> None:
+        line.send_bytes(json.dumps({"event": event, **said}).encode(errors="backslashreplace"))
+
+    first = json.loads(line.recv_bytes())
+    try:
+        remote = Remote(Setup.read(first["setup"]), notice=lambda text: say("notice", text=text))
+    except Exception as error:
+        say("unfit", reason=str(error) if isinstance(error, UserError) else one_line(error))
+        return
+    say("ready", about=remote.hardware)
+    while True:
+        task = ShardTask.read(line.recv_bytes().decode())
+        try:
+            done = remote.do(task, lambda samples: say("advance", samples=samples))
+        except UserError as error:
+            say("unfit", reason=str(error))
+            return
+        if isinstance(done, Failure):
+            say("failed", failure=asdict(done))
+        else:
+            say("made", cached=done.cached, sent=done.data is not None)
+            if done.data is not None:
+                line.send_bytes(done.data)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it, who ends it
+    with suppress(EOFError, ConnectionError):  # nobody is there any more
+        serve(Connection(int(sys.argv[1])))

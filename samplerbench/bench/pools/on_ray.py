@@ -1,0 +1,146 @@
+"""Workers as actors on a Ray cluster, one a GPU, or one a processor where the run is on CPUs.
+
+Ray restarts nothing here and retries nothing: the crew's loop does. An actor is told a task in plain text, and answers
+in plain text; its shard is a file in the shared folder, or bytes where the folder is not shared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ...errors import UserError, one_line
+from ..maker import Failure, Made
+from ..shards import ShardCache
+from ..task import Setup, ShardTask
+from .crew import Advanced, Died, Event, Finished, Hands, Noticed, Ready, Unfit
+
+__all__ = ["Actors"]
+
+
+class Actor:
+    """The worker on the other side."""
+
+    def begin(self, said: str, token: str) -> str:
+        """Loads what a setup names; what it says is JSON. token: a file in the folder of shards, if that is shared."""
+        from ..remote import Remote
+
+        setup, self.notices = Setup.read(json.loads(said)), list[str]()
+        shared = (Path(setup.cache) / token).is_file()
+        if not shared:
+            setup = replace(setup, cache=tempfile.mkdtemp(prefix="samplerbench-"))
+        try:
+            self.remote = Remote(setup, self.notices.append, shared)
+        except Exception as error:
+            return json.dumps({"unfit": str(error) if isinstance(error, UserError) else one_line(error)})
+        return json.dumps({"ready": self.remote.hardware, "shared": shared})
+
+    def make(self, text: str) -> tuple[str, bytes | None]:
+        """Makes a shard: JSON, and its bytes where it is not in the shared folder."""
+        try:
+            done = self.remote.do(ShardTask.read(text), lambda samples: None)
+        except UserError as error:
+            return json.dumps({"unfit": str(error)}), None
+        notices = self.notices.copy()
+        self.notices.clear()
+        if isinstance(done, Failure):
+            return json.dumps({"failure": asdict(done), "notices": notices}), None
+        return json.dumps({"cached": done.cached, "notices": notices}), done.data
+
+
+class Actors(Hands):
+    """setup: what workers are made from. address: of a cluster; '' starts one on this machine. cache: that of the run.
+
+    Raises UserError where Ray is not installed, the address does not answer, or the cluster has nothing to run on.
+    """
+
+    def __init__(self, setup: Setup, address: str, cache: ShardCache) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            import ray
+        except ImportError:
+            raise UserError("--workers ray needs Ray: pip install 'samplerbench[ray]'") from None
+        self.ray: Any = ray  # its types do not say what can be given by name
+        self.cache = cache
+        self._ours = not self.ray.is_initialized()
+        if self._ours:
+            try:
+                _answers(address)
+                self.ray.init(address=address or "local", log_to_driver=False, logging_level="error")
+            except Exception as error:
+                raise UserError(f"--workers ray:{address}: no cluster answers there ({one_line(error)})") from None
+        gpu = setup.device.startswith("cuda")
+        self.count = int(self.ray.cluster_resources().get("GPU" if gpu else "CPU", 0))
+        if not self.count:
+            raise UserError(f"--workers ray: the cluster has no {'GPU' if gpu else 'processor'} to run on")
+        needs = {"num_gpus": 1} if gpu else {"num_cpus": 1}
+        self._actor: Any = self.ray.remote(**needs, max_restarts=0, max_task_retries=0)(Actor)
+        self._setup = json.dumps(asdict(replace(setup, device="cuda") if gpu else replace(setup, threads=1)))
+        self._token = f".shared-{secrets.token_hex(8)}"
+        cache.root.mkdir(parents=True, exist_ok=True)
+        (cache.root / self._token).touch()
+        self._handles: dict[int, Any] = {}
+        self._waiting: dict[Any, tuple[int, ShardTask | None]] = {}
+
+    def begin(self, place: int) -> None:
+        self._handles[place] = self._actor.remote()
+        self._waiting[self._handles[place].begin.remote(self._setup, self._token)] = place, None
+
+    def give(self, place: int, task: ShardTask) -> None:
+        self._waiting[self._handles[place].make.remote(task.text())] = place, task
+
+    def wait(self, seconds: float | None) -> list[Event]:
+        ready, _ = self.ray.wait(list(self._waiting), num_returns=1, timeout=seconds)
+        return [event for ref in ready for event in self._heard(ref)]
+
+    def _heard(self, ref: Any) -> list[Event]:
+        place, task = self._waiting.pop(ref)
+        try:
+            answer = self.ray.get(ref)
+        except self.ray.exceptions.RayError as error:
+            self._forget(place)
+            return [Died(place, one_line(error))]
+        if task is None:
+            said = json.loads(answer)
+            return [Ready(place, said["ready"]) if "ready" in said else Unfit(place, said["unfit"])]
+        said = json.loads(answer[0])
+        if "unfit" in said:
+            return [Unfit(place, said["unfit"])]
+        told: list[Event] = [Noticed(place, text) for text in said["notices"]]
+        if "failure" in said:
+            return [*told, Finished(place, Failure(**said["failure"]))]
+        return [*told, Advanced(place, task.count), Finished(place, self._made(task, said["cached"], answer[1]))]
+
+    def _made(self, task: ShardTask, cached: int, data: bytes | None) -> Made | Failure:
+        where = task.cell.key, task.index
+        shard = self.cache.read(*where) if data is None else self.cache.take(*where, data)
+        if shard is None:
+            return Failure("failed", f"the shard that a worker wrote to {self.cache.root} is not there")
+        return Made(shard.first(task.count), cached)
+
+    def _forget(self, place: int) -> None:
+        self._handles.pop(place, None)
+        self._waiting = {ref: owner for ref, owner in self._waiting.items() if owner[0] != place}
+
+    def end(self, place: int) -> None:
+        if place in self._handles:
+            self.ray.kill(self._handles[place])
+            self._forget(place)
+
+    def close(self) -> None:
+        (self.cache.root / self._token).unlink(missing_ok=True)
+        if self._ours:
+            self.ray.shutdown()
+
+
+def _answers(address: str) -> None:
+    """Raises OSError where nobody listens at HOST:PORT, for which Ray itself waits minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()

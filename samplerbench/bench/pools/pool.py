@@ -1,0 +1,43 @@
+"""Who makes shards: here, one after the other, or several workers at once. The same shards from each."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+
+from ..maker import Failure, Made
+from ..task import ShardTask
+
+__all__ = ["Pool", "Result", "Told"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a task."""
+
+    task: ShardTask
+    outcome: Made | Failure
+
+
+@dataclass(frozen=True)
+class Told:
+    """Whom a pool tells of what goes on. start: a task is begun. advance: so many more of its samples are done.
+    notice: a line that the user should know.
+    """
+
+    start: Callable[[ShardTask], None]
+    advance: Callable[[ShardTask, int], None]
+    notice: Callable[[str], None]
+
+
+class Pool(ABC):
+    """Makes the shards of a run."""
+
+    @abstractmethod
+    def make(
+        self, tasks: Sequence[ShardTask], wanted: Callable[[ShardTask], bool], told: Told
+    ) -> Generator[Result, None, None]:
+        """The results of tasks, as they come; each once. wanted: asked before a task is begun; one that is not wanted
+        any more has no result. Closing the iterator ends what still goes on.
+        """

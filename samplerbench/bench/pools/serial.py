@@ -1,0 +1,27 @@
+"""One worker, in this process: a task is made when its result is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+
+from ..maker import Maker
+from ..task import ShardTask
+from .pool import Pool, Result, Told
+
+__all__ = ["SerialPool"]
+
+
+@dataclass
+class SerialPool(Pool):
+    """maker: whose worker it is."""
+
+    maker: Maker
+
+    def make(
+        self, tasks: Sequence[ShardTask], wanted: Callable[[ShardTask], bool], told: Told
+    ) -> Generator[Result, None, None]:
+        for task in tasks:
+            if wanted(task):
+                told.start(task)
+                yield Result(task, self.maker.make(task, lambda samples, task=task: told.advance(task, samples)))  # type: ignore[misc]

@@ -1,0 +1,103 @@
+"""A worker that is not in the process of the run: made from a `Setup`, in plain text, and held to what cells say."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..code import code_sha256
+from ..errors import UserError
+from ..plugins import load_plugins
+from .environment import hardware
+from .maker import Failure, Maker
+from .plan import code_of
+from .shards import ShardCache, as_bytes
+from .task import Setup, ShardTask
+from .worker import Worker
+
+if TYPE_CHECKING:
+    from .cell import Cell
+
+__all__ = ["Done", "Remote"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A shard that was made. cached: how many of its samples were there already. data: its bytes, where it could not be
+    written into the cache.
+    """
+
+    cached: int
+    data: bytes | None
+
+
+class Remote:
+    """notice: told a line that the user should know. shared: whether others see its folder of shards.
+
+    Raises UserError where model, extractor or plugins cannot be loaded.
+    """
+
+    def __init__(self, setup: Setup, notice: Callable[[str], None], shared: bool = True) -> None:
+        if setup.threads:
+            torch.set_num_threads(setup.threads)
+        self.setup, self.shared = setup, shared
+        self.registry = load_plugins(setup.plugins)
+        model = self.registry.model(setup.model)
+        weights = None if setup.extractor_weights is None else Path(setup.extractor_weights)
+        extractor = self.registry.extractor(setup.extractor, weights, setup.device, model.image_shape)
+        self.hardware = hardware(setup.device)
+        self.cache = ShardCache(Path(setup.cache), notice, setup.fresh)
+        worker = Worker(
+            model=model,
+            reload=lambda: self.registry.model(setup.model, model.sha256),
+            extractor=extractor,
+            make=self.registry.sampler,
+            device=setup.device,
+            dtype=setup.dtype,
+            batch_size=setup.batch_size,
+            hardware=self.hardware,
+            notice=notice,
+        )
+        self.maker = Maker(worker, self.registry, self.cache)
+        self._model, self._extractor = model.sha256, extractor
+        self._core = code_sha256("samplerbench.bench.worker")
+
+    def do(self, task: ShardTask, advance: Callable[[int], None]) -> Done | Failure:
+        """Makes a shard. Raises UserError where this worker is not what the cell's key says."""
+        self._compare(task.cell)
+        made = self.maker.make(task, advance)
+        if isinstance(made, Failure):
+            return made
+        return Done(made.cached, None if made.kept and self.shared else as_bytes(task.cell.key, task.index, made.shard))
+
+    def _compare(self, cell: Cell) -> None:
+        found = self._extractor
+        mine = dataclasses.replace(
+            cell,
+            model=self._model,
+            code=code_of(self.registry.sampler(cell.sampler), self.registry),
+            dtype=self.setup.dtype,
+            device=self.setup.device.partition(":")[0],
+            extractor=(found.spec, found.layer, found.sha256, found.code),
+            core=self._core,
+            torch=torch.__version__,
+        )
+        for name, here in dataclasses.asdict(mine).items():
+            if (there := getattr(cell, name)) != here:
+                raise UserError(f"this worker is not what the run is: {NAMES[name]} is {here}, expected {there}")
+
+
+NAMES = {
+    "model": "the hash of the model",
+    "code": "the hash of the sampler's code",
+    "dtype": "the precision",
+    "device": "the device",
+    "extractor": "the extractor",
+    "core": "the hash of samplerbench's code",
+    "torch": "torch",
+}

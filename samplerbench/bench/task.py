@@ -1,0 +1,91 @@
+"""What a worker is told: in plain text, so that it can be sent to another process or another machine, or be written
+down for later.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from .cell import Cell
+from .shards import SHARD
+
+__all__ = ["Setup", "ShardTask", "cell_of", "largest_first", "tasks_of"]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker is made from. What the cells of its tasks say of it has to be true of it: their hashes are compared
+    with those of what it loaded.
+
+    Attributes:
+        model: what `--model` takes; extractor, extractor_weights, plugins: likewise.
+        device: cpu, cuda or cuda:N. dtype: precision of the network.
+        batch_size: samples at once. threads: of torch on a CPU; 0 leaves them as they are.
+        cache: the folder of shards. fresh: whether those in it count for nothing.
+    """
+
+    model: str
+    extractor: str
+    extractor_weights: str | None
+    plugins: tuple[str, ...]
+    device: str
+    dtype: str
+    batch_size: int
+    threads: int
+    cache: str
+    fresh: bool
+
+    @classmethod
+    def read(cls, said: dict[str, Any]) -> Setup:
+        """The same of what JSON made of `asdict`."""
+        return cls(**{**said, "plugins": tuple(said["plugins"])})
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Shard `index` of a cell: its samples from `first` on, `count` of them."""
+
+    cell: Cell
+    index: int
+    first: int
+    count: int
+
+    @property
+    def samples(self) -> range:
+        """Which samples of the cell they are."""
+        return range(self.first, self.first + self.count)
+
+    def text(self) -> str:
+        """The task in a line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def read(cls, text: str) -> ShardTask:
+        """What `text` wrote."""
+        said = json.loads(text)
+        return cls(cell_of(said.pop("cell")), **said)
+
+
+def cell_of(said: dict[str, Any]) -> Cell:
+    """A cell of what JSON made of it: lists are tuples."""
+    values = {f.name: _tuples(said[f.name]) for f in fields(Cell)}
+    return Cell(**values)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def tasks_of(cell: Cell, samples: int) -> list[ShardTask]:
+    """The shards of a cell."""
+    return [ShardTask(cell, start // SHARD, start, min(SHARD, samples - start)) for start in range(0, samples, SHARD)]
+
+
+def largest_first(tasks: Sequence[ShardTask]) -> list[ShardTask]:
+    """The tasks of the cells that take the most evaluations first, so that no long one is left for the end; those of a
+    cell stay together.
+    """
+    return sorted(tasks, key=lambda task: (-len(task.cell.times or ()), task.cell.key, task.index))

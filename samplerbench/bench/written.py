@@ -1,0 +1,82 @@
+"""The plan of a run, written down, so that others can make its shards: `samplerbench worker RUN`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from ..errors import UserError
+from ..files import read_json, write_whole
+from .cell import Cell
+from .maker import Failure
+from .remote import Remote
+from .task import Setup, ShardTask, cell_of, largest_first, tasks_of
+
+__all__ = ["WrittenPlan", "work"]
+
+FILE, SCHEMA = "plan.json", 1
+
+
+@dataclass(frozen=True)
+class WrittenPlan:
+    """cells: those that can be run. samples: of each."""
+
+    setup: Setup
+    cells: tuple[Cell, ...]
+    samples: int
+
+    def write(self, out: Path) -> None:
+        """Writes it into the folder of a run. Raises OSError."""
+        said = {"schema": SCHEMA, "setup": asdict(self.setup), "samples": self.samples}
+        text = json.dumps({**said, "cells": [asdict(cell) for cell in self.cells]}, indent=1)
+        write_whole(out / FILE, (text + "\n").encode())
+
+    @classmethod
+    def read(cls, out: Path) -> WrittenPlan:
+        """That of a run. Raises UserError where there is none."""
+        if not (out / FILE).is_file():
+            raise UserError(f"{out} has no {FILE}; `samplerbench run --plan-only --out {out} …` writes it")
+        said = read_json(out / FILE, f"the plan of {out}")
+        try:
+            if said["schema"] != SCHEMA:
+                raise UserError(f"{out / FILE} is of schema {said['schema']}, expected {SCHEMA}")
+            return cls(Setup.read(said["setup"]), tuple(map(cell_of, said["cells"])), int(said["samples"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{out / FILE} is no plan of a run: {error!r}") from None
+
+    def for_worker(self, out: Path, device: str | None) -> Setup:
+        """What a worker is made from that fills the run's own folder of shards, on this machine."""
+        return replace(self.setup, cache=str(out.resolve() / "shards"), device=device or self.setup.device, fresh=False)
+
+    def tasks(self) -> list[ShardTask]:
+        """All shards, those that take longest first."""
+        return largest_first([task for cell in self.cells for task in tasks_of(cell, self.samples)])
+
+
+def work(
+    out: Path,
+    part: tuple[int, int],
+    told: Callable[[str], None],
+    device: str | None = None,
+) -> Sequence[ShardTask]:
+    """Makes the shards of part i of n of a run's plan, into the run's own folder, and returns those that failed.
+
+    part: (i, n), i from 1. told: a line for each shard. device: another than the plan's, of its kind.
+    """
+    plan, (first, parts) = WrittenPlan.read(out), part
+    tasks = plan.tasks()[first - 1 :: parts]
+    remote = Remote(plan.for_worker(out, device), told)
+    failed = []
+    for number, task in enumerate(tasks, 1):
+        done = remote.do(task, lambda samples: None)
+        which = f"{number}/{len(tasks)} {task.cell.label}, samples {task.samples[0]} to {task.samples[-1]}"
+        if isinstance(done, Failure):
+            failed.append(task)
+            told(f"{which}: {done.status}: {done.reason}")
+        elif done.data is not None:
+            raise UserError(f"{out / 'shards'} cannot be written, and a worker has nowhere else to put what it makes")
+        else:
+            told(f"{which}: {'was there' if done.cached == task.count else 'done'}")
+    return failed

@@ -1,0 +1,369 @@
+"""Workers: the same numbers from each pool, and what happens when one dies, hangs or is another than the run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+import samplerbench
+from samplerbench import UserError
+from samplerbench.bench import task as tasks
+from samplerbench.bench.cell import Cell
+from samplerbench.bench.maker import Failure, Made
+from samplerbench.bench.pools.crew import AHEAD, Crew, Died, Finished, Hands, Noticed, Ready, Unfit
+from samplerbench.bench.pools.pool import Told
+from samplerbench.bench.pools.processes import Processes
+from samplerbench.bench.shards import Batch, Shard, ShardCache
+from samplerbench.bench.task import ShardTask, largest_first, tasks_of
+
+TIMES = ["seconds", "seconds_sampling", "seconds_decoding", "seconds_features", "finished", "cached", "checksum"]
+
+
+def cell_named(name, steps=5):
+    return Cell(
+        model="m",
+        sampler=name,
+        options=(("eta", "0.0"),),
+        code="c",
+        axis="nfe",
+        value=steps,
+        times=tuple(float(t) for t in range(steps, -1, -1)),
+        seed=0,
+        dtype="float32",
+        device="cpu",
+        extractor=("e", "", "1", "2"),
+        core="k",
+        torch="t",
+    )
+
+
+def shard_of(task):
+    n = task.count
+    return Shard(
+        torch.full((n, 2), float(task.index)),
+        torch.zeros(n, 0),
+        torch.zeros(0, 1, 2, 2),
+        torch.ones(n),
+        torch.ones(n),
+        (Batch(n, "cpu", 1.0, 0.0, 0.0),),
+    )
+
+
+class Fakes(Hands):
+    """Workers that do what a script says, one task a `wait`: script[sampler] is 'dies', 'hangs' or 'fails'."""
+
+    def __init__(self, count, script=(), unfit=()):
+        self.count, self.script, self.unfit = count, dict(script), set(unfit)
+        self.has, self.news, self.begun, self.closed = {}, [], 0, False
+
+    def begin(self, place):
+        self.begun += 1
+        self.has[place] = []
+        self.news.append(Unfit(place, "no such plugin") if place in self.unfit else Ready(place, "fake"))
+
+    def give(self, place, task):
+        self.has[place].append(task)
+        assert len(self.has[place]) <= AHEAD
+
+    def wait(self, seconds):
+        if self.news:
+            return [self.news.pop(0)]
+        for place, given in sorted(self.has.items()):
+            if not given:
+                continue
+            what = self.script.get(given[0].cell.sampler)
+            if what == "hangs":
+                continue
+            task = given.pop(0)
+            if what == "dies":
+                del self.has[place]
+                return [Died(place, "ended by SIGKILL")]
+            if what == "fails":
+                return [Finished(place, Failure("failed", "inner trouble"))]
+            return [Noticed(place, "a word"), Finished(place, Made(shard_of(task), 0))]
+        time.sleep(min(seconds or 0.0, 0.05))
+        return []
+
+    def end(self, place):
+        self.has.pop(place, None)
+
+    def close(self):
+        self.closed = True
+
+
+def made_by(hands, planned, timeout=None, wanted=lambda task: True):
+    said = []
+    told = Told(lambda task: None, lambda task, samples: None, said.append)
+    return list(Crew(hands, timeout).make(planned, wanted, told)), said
+
+
+def test_tasks_are_text():
+    whole = tasks_of(cell_named("ddim"), 2500)
+    assert [(task.index, task.samples) for task in whole] == [
+        (0, range(1024)),
+        (1, range(1024, 2048)),
+        (2, range(2048, 2500)),
+    ]
+    for task in whole:
+        assert ShardTask.read(task.text()) == task
+        assert ShardTask.read(task.text()).cell.key == task.cell.key
+    short, long = cell_named("ddim", 5), cell_named("ddim", 50)
+    order = largest_first([*tasks_of(short, 2048), *tasks_of(long, 2048)])
+    assert [(task.cell.value, task.index) for task in order] == [(50, 0), (50, 1), (5, 0), (5, 1)]
+
+
+def test_each_task_has_one_result_whoever_dies():
+    planned = [task for name in "abc" for task in tasks_of(cell_named(name), 5000)]
+    hands = Fakes(3)
+    results, said = made_by(hands, planned)
+    assert sorted((r.task.cell.sampler, r.task.index) for r in results) == [(n, i) for n in "abc" for i in range(5)]
+    assert all(isinstance(r.outcome, Made) for r in results)
+    assert hands.closed
+    assert set(said) == {"a word"}
+
+
+def test_a_task_that_kills_its_workers_fails_and_costs_no_other():
+    planned = [*tasks_of(cell_named("poison"), 100), *(t for n in "abcdef" for t in tasks_of(cell_named(n), 100))]
+    results, said = made_by(Fakes(2, {"poison": "dies"}), planned)
+    outcomes = {r.task.cell.sampler: r.outcome for r in results}
+    assert outcomes.pop("poison").reason == "3 workers died while they sampled it; the last: ended by SIGKILL"
+    assert set(outcomes) == set("abcdef")
+    assert all(isinstance(outcome, Made) for outcome in outcomes.values())
+    assert any("died (ended by SIGKILL); another takes its place" in line for line in said)
+
+
+def test_places_are_given_up_and_the_last_one_ends_the_run():
+    planned = [task for n in "abcdefgh" for task in tasks_of(cell_named(n), 100)]
+    hands = Fakes(1, dict.fromkeys("abcdefgh", "dies"))
+    with pytest.raises(UserError, match="no worker is left: 3 workers in a row have died; the last: ended by SIGKILL"):
+        made_by(hands, planned)
+    assert hands.closed
+    results, said = made_by(Fakes(2, unfit=[1]), planned)
+    assert len(results) == 8
+    assert "worker 2 is given up: no such plugin" in said
+    with pytest.raises(UserError, match="no worker is left: no such plugin"):
+        made_by(Fakes(2, unfit=[0, 1]), planned)
+
+
+def test_what_is_not_wanted_any_more_is_not_done():
+    planned = tasks_of(cell_named("fails"), 50_000)
+    failed = []
+
+    def wanted(task):
+        return not failed
+
+    said = []
+    told = Told(lambda task: None, lambda task, samples: None, said.append)
+    for result in Crew(Fakes(2, {"fails": "fails"})).make(planned, wanted, told):
+        failed.append(result)
+    assert len(failed) == 1
+
+
+def test_a_cell_that_hangs_is_ended():
+    planned = [*tasks_of(cell_named("hangs"), 100), *tasks_of(cell_named("a"), 100)]
+    hands = Fakes(1, {"hangs": "hangs"})
+    results, _ = made_by(hands, planned, timeout=0.2)
+    outcomes = {r.task.cell.sampler: r.outcome for r in results}
+    assert outcomes["hangs"].reason == "it took longer than the 0.2 s of --cell-timeout"
+    assert isinstance(outcomes["a"], Made)
+    assert hands.begun == 2
+
+
+PLUGIN = """
+import os, time
+from dataclasses import dataclass
+from samplerbench import Sampler, hookimpl
+
+class Base(Sampler):
+    def sample(self, eps, grid, x, noise):
+        self.act()
+        return (x - 0.1 * eps(x, grid.times[0])).clamp(-1, 1)
+
+@dataclass(frozen=True, kw_only=True)
+class Fine(Base):
+    name = "fine"
+    def act(self):
+        pass
+
+@dataclass(frozen=True, kw_only=True)
+class Dies(Base):
+    name = "dies"
+    def act(self):
+        os._exit(7)
+
+@dataclass(frozen=True, kw_only=True)
+class Hangs(Base):
+    name = "hangs"
+    def act(self):
+        time.sleep(1000)
+
+@dataclass(frozen=True, kw_only=True)
+class Raises(Base):
+    name = "raises"
+    def act(self):
+        raise ValueError("inner trouble")
+
+@hookimpl
+def samplerbench_samplers(register):
+    for sampler in (Fine, Dies, Hangs, Raises):
+        register(sampler)
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(PLUGIN)
+    return str(path)
+
+
+@pytest.fixture
+def go(tiny_model, tmp_path):
+    """A run in its own folder and cache; its rows without what a clock says."""
+
+    def run(samplers, name, **options):
+        options = {"nfe": [2, 4], "samples": 2100, "model": str(tiny_model), "device": "cpu"} | options
+        options.setdefault("cache", tmp_path / f"{name}-cache")
+        samplerbench.run(samplers, out=tmp_path / name, **options)
+        return pd.read_csv(tmp_path / name / "results.csv", dtype=str).drop(columns=TIMES)
+
+    return run
+
+
+def test_processes_give_the_same_files(go, tmp_path):
+    serial = go("ddim,ddpm", "serial")
+    processes = go("ddim,ddpm", "two", workers=2)
+    assert processes.equals(serial)
+    for file in sorted((tmp_path / "serial").rglob("*.png")):
+        assert (tmp_path / "two" / file.relative_to(tmp_path / "serial")).read_bytes() == file.read_bytes()
+    for key in serial["key"]:
+        for index in range(3):
+            ours, theirs = (
+                ShardCache(tmp_path / f"{name}-cache", pytest.fail).load(key, index) for name in ("serial", "two")
+            )
+            assert torch.equal(ours.features, theirs.features)
+
+
+def test_a_sampler_that_kills_hangs_or_raises_costs_its_own_cells(go, plugin, tmp_path):
+    rows = go("dies,hangs,raises,fine", "out", workers=2, cell_timeout=20.0, plugins=plugin, nfe=[2], samples=40)
+    reasons = dict(zip(rows["sampler"], rows["reason"], strict=True))
+    assert list(rows["sampler"]) == ["dies", "hangs", "raises", "fine"]
+    assert reasons["dies"] == "3 workers died while they sampled it; the last: it ended with status 7"
+    assert reasons["hangs"] == "it took longer than the 20 s of --cell-timeout"
+    assert reasons["raises"] == "ValueError: inner trouble"
+    assert list(rows["status"]) == ["failed", "failed", "failed", "done"]
+    assert "inner trouble" in next((tmp_path / "out" / "errors").glob("raises*")).read_text()
+
+
+def test_killed_workers_lose_nothing(go, monkeypatch):
+    """Every worker that is begun is killed a little later, until six are gone."""
+    expected, began, killed = go("ddim,ddpm", "serial"), Processes.begin, []
+
+    def begin(self, place):
+        began(self, place)
+        if len(killed) < 6:
+            killed.append(process := self._running[place])
+            threading.Timer(2.0 + 1.5 * (len(killed) % 3), lambda: os.kill(process.pid, signal.SIGKILL)).start()
+
+    monkeypatch.setattr(Processes, "begin", begin)
+    monkeypatch.setattr("samplerbench.bench.pools.crew.DEATHS", 9)
+    monkeypatch.setattr("samplerbench.bench.pools.crew.AGAIN", 9)
+    assert go("ddim,ddpm", "killed", workers=2).equals(expected)
+
+
+def test_slices_of_a_written_plan_are_the_run(go, command, tmp_path, tiny_model):
+    expected = go("ddim,ddpm", "serial")
+    out = tmp_path / "planned"
+    asked = ["--samplers", "ddim,ddpm", "--nfe", "2,4", "--samples", 2100, "--model", tiny_model, "--device", "cpu"]
+    status, said, _ = command("run", *asked, "--out", out, "--plan-only")
+    assert (status, said) == (0, f"{out} holds the plan; `samplerbench worker {out}` makes its samples\n")
+    assert json.loads((out / "run.json").read_text())["status"] == "planned"
+    for part in ("1/2", "2/2"):
+        status, _, said = command("worker", out, "--slice", part)
+        assert status == 0
+        assert said.count(": done\n") == 6
+    assert command("worker", out)[2].count("was there\n") == 12
+    status, _, said = command("run", "--config", out / "run.json", "--out", out)
+    assert status == 0
+    assert said.count("(2100 samples from the cache)") == 4
+    assert pd.read_csv(out / "results.csv", dtype=str).drop(columns=TIMES).equals(expected)
+
+
+def test_a_worker_that_is_another_than_the_run_says_so(command, plugin, tmp_path, tiny_model):
+    out = tmp_path / "planned"
+    asked = ["--samplers", "fine", "--plugin", plugin, "--nfe", "2", "--samples", 40, "--model", tiny_model]
+    assert command("run", *asked, "--out", out, "--plan-only", "--device", "cpu")[0] == 0
+    plan = json.loads((out / "plan.json").read_text())
+    for change, expected in (
+        ({"torch": "1.0"}, f"this worker is not what the run is: torch is {torch.__version__}, expected 1.0"),
+        ({"code": "0" * 64}, "the hash of the sampler's code is"),
+        ({"model": "0" * 64}, "the hash of the model is"),
+    ):
+        cells = [{**cell, **change} for cell in plan["cells"]]
+        (out / "plan.json").write_text(json.dumps({**plan, "cells": cells}))
+        status, _, said = command("worker", out)
+        assert status == 2
+        assert expected in said
+        assert not (out / "shards").exists()
+    Path(plugin).unlink()
+    (out / "plan.json").write_text(json.dumps(plan))
+    status, _, said = command("worker", out)
+    assert status == 2
+    assert said.startswith("Error: ")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--workers", "0"], "--workers 0: a number of processes is from 1 to 1024"),
+        (["--workers", "many"], "--workers many: expected serial, a number of processes, gpus, or ray"),
+        (["--workers", "gpus"], "--workers gpus: this machine has no usable CUDA device"),
+        (["--cell-timeout", "0"], "cell-timeout is a number of seconds above 0, got 0"),
+        (["--plan-only", "--watch"], "--plan-only runs nothing"),
+    ],
+)
+def test_bad_workers(command, tmp_path, tiny_model, arguments, message):
+    if "gpus" in arguments and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    asked = ["run", "--samplers", "ddim", "--model", tiny_model, "--samples", 40, "--nfe", 2, "--out", tmp_path / "o"]
+    status, _, said = command(*asked, *arguments)
+    assert status == 2
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_bad_plans(command, tmp_path):
+    assert "has no plan.json" in command("worker", tmp_path)[2]
+    (tmp_path / "plan.json").write_text("{}")
+    assert "is no plan of a run" in command("worker", tmp_path)[2]
+    (tmp_path / "plan.json").write_text('{"schema": 9}')
+    assert "is of schema 9, expected 1" in command("worker", tmp_path)[2]
+    assert "--slice 3/2: expected I/N with I from 1 to N" in command("worker", tmp_path, "--slice", "3/2")[2]
+
+
+def test_objects_stay_in_this_process(tiny_model, tmp_path):
+    model = samplerbench.load_model(str(tiny_model))
+    with pytest.raises(UserError, match="--workers 2: Model is an object of this process"):
+        samplerbench.run("ddim", model=model, nfe=2, samples=40, out=tmp_path / "out", workers=2)
+
+
+def test_a_shorter_shard_never_replaces_a_longer_one(tmp_path):
+    cell = cell_named("a")
+    long, short = (shard_of(tasks_of(cell, n)[0]) for n in (50, 20))
+    cache = ShardCache(tmp_path, pytest.fail)
+    assert cache.save("ab" * 32, 0, long)
+    assert cache.save("ab" * 32, 0, short)
+    assert len(cache.load("ab" * 32, 0)) == 50
+    beside = ShardCache(tmp_path / "other", pytest.fail, beside=[tmp_path])
+    assert beside.save("ab" * 32, 0, short)
+    assert len(beside.load("ab" * 32, 0)) == 50
+    assert tasks.SHARD == 1024
