@@ -14,14 +14,14 @@ from ..diffusion.vp import DiscreteSchedule
 from ..errors import UserError, one_line, unknown
 from ..models.preconditioning import Preconditioning
 from ..plugins import load_plugins
-from .parts import DataConfig, ExpertsConfig, FinishConfig, OptimiserConfig
+from .parts import Bounds, DataConfig, ExpertsConfig, FinishConfig, OptimiserConfig
 
 __all__ = ["DataConfig", "ExpertsConfig", "FinishConfig", "OptimiserConfig", "Recipe", "find_recipe", "recipe_names"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole recipe. `kind` is `diffusion` (an ε_θ) or `classifier` (a feature extractor)."""
+    """A whole recipe. `kind` is `diffusion` (an ε_θ), `vae`, or `classifier` (a feature extractor)."""
 
     name: str
     kind: str
@@ -32,6 +32,7 @@ class Recipe:
     prediction: str = "epsilon"
     times: str = "uniform"  # or lognormal: see training/diffusion.py
     weighting: str = "epsilon"  # or v
+    beta: float = 1.0  # weight of a VAE's KL: see training/vae.py
     weights: str = "float32"  # or float16: how the trained weights are kept
     experts: ExpertsConfig | None = None
     extractor: str | None = None
@@ -39,7 +40,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for value, choices, kind in (
-            (self.kind, ("diffusion", "classifier"), "kind of recipe"),
+            (self.kind, KINDS, "kind of recipe"),
             (self.times, ("uniform", "lognormal"), "distribution of times"),
             (self.weighting, ("epsilon", "v"), "loss weighting"),
             (self.weights, ("float32", "float16"), "precision of weights"),
@@ -48,10 +49,13 @@ class Recipe:
                 raise unknown(kind, value, choices)
         if self.extractor is not None:
             load_plugins().make("extractors", self.extractor)
-        if self.kind == "classifier":
-            for f in fields(self):
-                if f.name in OF_DIFFUSION and getattr(self, f.name) != _default(f):
-                    raise UserError(f"recipe '{self.name}': {f.name} belongs to kind diffusion; a classifier has none")
+        for f in fields(self):
+            kinds = OF_KINDS.get(f.name, ())
+            if kinds and self.kind not in kinds and getattr(self, f.name) != _default(f):
+                belongs = " or ".join(kinds)
+                raise UserError(f"recipe '{self.name}': {f.name} belongs to kind {belongs}; a {self.kind} has none")
+        if self.beta not in BETA:
+            raise UserError(f"recipe '{self.name}': beta is {BETA}, got {self.beta!r}")
         if self.kind == "diffusion":
             path = self.path()
             if problem := Preconditioning(self.prediction).problem(path):
@@ -76,7 +80,14 @@ class Recipe:
         return self.optimiser.total + (self.experts.steps * (len(self.experts.last) + 1) if self.experts else 0)
 
 
-OF_DIFFUSION = ("schedule", "prediction", "times", "weighting", "experts", "extractor", "finish")
+KINDS = ("diffusion", "vae", "classifier")
+BETA = Bounds(0, 1000)
+OF_KINDS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("schedule", "prediction", "times", "weighting", "experts", "finish"), ("diffusion",)),
+    "extractor": ("diffusion", "vae"),
+    "beta": ("vae",),
+}
+"""What not every kind of recipe has."""
 
 
 def _default(f: Field[Any]) -> Any:

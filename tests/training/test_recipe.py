@@ -19,9 +19,12 @@ def test_rates_warm_up_stay_and_fall():
 
 
 def test_shipped_recipes_are_read():
-    assert recipe_names() == ["cifar10-36m", "cifar10-8m", "fashion-mnist", "fashion-mnist-features"]
+    assert recipe_names() == [
+        "cifar10-36m", "cifar10-8m", "fashion-mnist", "fashion-mnist-features", "fashion-mnist-vae",
+    ]  # fmt: skip
     assert find_recipe("fashion-mnist").schedule["kind"] == "linear"
     assert find_recipe("fashion-mnist-features").kind == "classifier"
+    assert find_recipe("fashion-mnist-vae").kind == "vae"
 
 
 def test_a_recipe_is_changed():

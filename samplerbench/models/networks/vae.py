@@ -88,6 +88,35 @@ class Block(nn.Module):
         return x + self.conv2(F.silu(self.norm2(h)))
 
 
+class Down(nn.Module):
+    """Half the resolution: a convolution, and beside it the pixels folded into channels and averaged to `c_out`."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(c_in, c_out, 3, stride=2, padding=1)
+        self.c_out = c_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x) + _averaged(F.pixel_unshuffle(x, 2), self.c_out)
+
+
+class Up(nn.Module):
+    """Twice the resolution: a convolution, and beside it the channels repeated; both unfolded into pixels."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(c_in, 4 * c_out, 3, padding=1)
+        self.repeats = 4 * c_out // c_in
+
+    def forward(self, x: Tensor) -> Tensor:
+        beside = x.repeat_interleave(self.repeats, dim=1)
+        return F.pixel_shuffle(self.conv(x) + beside, 2).contiguous(memory_format=torch.channels_last)
+
+
+def _averaged(x: Tensor, channels: int) -> Tensor:
+    return x.unflatten(1, (channels, -1)).mean(dim=2)
+
+
 class VAE(nn.Module):
     """The network.
 
@@ -104,13 +133,13 @@ class VAE(nn.Module):
         down: list[nn.Module] = []
         for level, width in enumerate(widths):
             if level:
-                down.append(nn.Conv2d(widths[level - 1], width, 3, stride=2, padding=1))
+                down.append(Down(widths[level - 1], width))
             down += [Block(width) for _ in range(before)]
         up: list[nn.Module] = []
         for level, width in reversed(list(enumerate(widths))):
             up += [Block(width) for _ in range(after)]
             if level:
-                up += [nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(width, widths[level - 1], 3, padding=1)]
+                up.append(Up(width, widths[level - 1]))
         self.encoder = nn.ModuleDict(
             {
                 "stem": nn.Conv2d(c_image, widths[0], 3, padding=1),
