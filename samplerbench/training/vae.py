@@ -105,7 +105,7 @@ def judged(
 
 
 def through(coder: Autoencoder, images: Tensor, first: int = 0) -> Tensor:
-    """Images after encoder and decoder, as uint8 on the CPU. first: number of the first one, by which its noise goes."""
+    """Images after encoder and decoder, as uint8 on the CPU. first: the number of the first: its noise goes by that."""
     return quantise(coder.decode(coder.encode(images, noise_of(coder, first, len(images))))).cpu()
 
 

@@ -3,11 +3,15 @@
 The encoder gives q(z|x), a Gaussian with its own mean and variance in every element; the prior is N(0, 1). The decoder
 gives a logistic distribution a pixel, cut into the 256 grey levels (Salimans et al. 2017, PixelCNN++, §2.1), so its
 log-likelihoods are those of 8-bit images. As in the U-Net, images are folded into channels first (`patch`).
+
+Beside each change of resolution runs one without weights, of channels folded or unfolded (Chen et al. 2025, DC-AE,
+§3.1).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +63,8 @@ class VAEConfig:
             )
         if any(width % 8 for width in self.channels):
             raise ValueError(f"channels {self.channels} must be multiples of 8")
+        if any(4 * fine % coarse for fine, coarse in pairwise(self.channels)):
+            raise ValueError(f"channels {self.channels}: each divides 4 times the one before it")
 
     @property
     def factor(self) -> int:

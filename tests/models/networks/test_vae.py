@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from samplerbench.models.elbo import bits_per_dim, elbo, kl_to_standard_normal
-from samplerbench.models.networks.vae import VAE, VAEConfig, log_probability
+from samplerbench.models.networks.vae import VAE, Down, Up, VAEConfig, log_probability
 
 
 def config(**changes):
-    return VAEConfig(**{"image_shape": (1, 8, 8), "latent_channels": 2, "channels": (8, 16), "blocks": (1, 1)} | changes)
+    return VAEConfig(
+        **{"image_shape": (1, 8, 8), "latent_channels": 2, "channels": (8, 16), "blocks": (1, 1)} | changes
+    )
 
 
 def test_shapes():
@@ -22,6 +24,18 @@ def test_shapes():
     mean, log_variance = network.encode(torch.zeros(2, 3, 8, 12))
     assert mean.shape == log_variance.shape == (2, 5, 2, 3)
     assert [part.shape for part in network.decode(mean)] == [(2, 3, 8, 12)] * 2
+
+
+def test_a_change_of_resolution_begins_near_one_without_weights():
+    """Up after Down gives the means over what was put together: 8 channels of 4 pixels into 16."""
+    down, up = Down(8, 16), Up(16, 8)
+    for layer in (down.conv, up.conv):
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    x = torch.randn(2, 8, 4, 6)
+    back = up(down(x))
+    rows = x.view(2, 8, 4, 3, 2).mean(dim=4, keepdim=True).expand(-1, -1, -1, -1, 2).reshape(x.shape)
+    assert torch.allclose(back, rows, atol=1e-6)
 
 
 class TestLikelihood:
@@ -37,7 +51,9 @@ class TestLikelihood:
         mean, scale = 0.1, 0.3
         cuts = (np.arange(255) + 0.5) * 2 / 255 - 1
         cumulative = np.concatenate([[0], 1 / (1 + np.exp(-(cuts - mean) / scale)), [1]])
-        log = log_probability(self.levels, torch.tensor(mean, dtype=torch.float64), torch.tensor(scale, dtype=torch.float64).log())
+        log = log_probability(
+            self.levels, torch.tensor(mean, dtype=torch.float64), torch.tensor(scale, dtype=torch.float64).log()
+        )
         assert log.flatten().exp().numpy() == pytest.approx(np.diff(cumulative), rel=1e-10)
 
     def test_it_is_finite_far_from_its_mean(self):
@@ -145,6 +161,7 @@ def test_bits_per_dim():
         ({"image_shape": (1, 8, 6)}, r"not divisible by 4"),
         ({"channels": ()}, "channels has a width for each resolution"),
         ({"channels": (12, 16)}, "must be multiples of 8"),
+        ({"channels": (8, 24)}, r"channels \(8, 24\): each divides 4 times the one before it"),
         ({"blocks": 2}, "blocks holds whole numbers"),
         ({"blocks": (1,)}, "a number for the encoder and one for the decoder"),
         ({"latent_channels": 0}, "latent_channels holds whole numbers from 1"),
