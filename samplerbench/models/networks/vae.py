@@ -2,7 +2,9 @@
 
 The encoder gives q(z|x), a Gaussian with its own mean and variance in every element; the prior is N(0, 1). The decoder
 gives a logistic distribution a pixel, cut into the 256 grey levels (Salimans et al. 2017, PixelCNN++, §2.1), so its
-log-likelihoods are those of 8-bit images. As in the U-Net, images are folded into channels first (`patch`).
+log-likelihoods are those of 8-bit images. Its scale is one learned number a channel (Rybkin et al. 2021, σ-VAE). With a
+scale a pixel, also tried, training spends itself on pixels that are nearly certain, and textures stay blurred. As in
+the U-Net, images are folded into channels first (`patch`).
 
 Beside each change of resolution runs one without weights, of channels folded or unfolded (Chen et al. 2025, DC-AE,
 §3.1).
@@ -127,7 +129,7 @@ class VAE(nn.Module):
     """The network.
 
     `encode(x)`: x [B, C, H, W] in [-1, 1] -> mean and log variance of q(z|x), each [B, c, h, w].
-    `decode(z)`: [B, c, h, w] -> mean and log scale of each pixel's logistic, each [B, C, H, W], in units of x.
+    `decode(z)`: [B, c, h, w] -> mean [B, C, H, W] and log scale [C, 1, 1] of the pixels' logistics, in units of x.
     `log_likelihood(images, decoded)`: of uint8 [B, C, H, W] under what `decode` gave, in nats, [B].
     """
 
@@ -159,9 +161,10 @@ class VAE(nn.Module):
                 "stem": nn.Conv2d(c_latent, widths[-1], 3, padding=1),
                 "trunk": nn.Sequential(*up),
                 "norm": GroupNorm(widths[0]),
-                "head": nn.Conv2d(widths[0], 2 * c_image, 3, padding=1),
+                "head": nn.Conv2d(widths[0], c_image, 3, padding=1),
             }
         )
+        self.log_scale = nn.Parameter(torch.full((config.image_shape[0],), -3.0))
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = F.pixel_unshuffle(x, self.config.patch).contiguous(memory_format=torch.channels_last)
@@ -170,8 +173,7 @@ class VAE(nn.Module):
 
     def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
         h = _through(self.decoder, z.contiguous(memory_format=torch.channels_last)).float()
-        mean, log_scale = (F.pixel_shuffle(half, self.config.patch) for half in h.chunk(2, dim=1))
-        return mean, (log_scale - 2).clamp(*LOG_SCALE)
+        return F.pixel_shuffle(h, self.config.patch), self.log_scale.clamp(*LOG_SCALE).view(-1, 1, 1)
 
     def log_likelihood(self, images: Tensor, decoded: tuple[Tensor, Tensor]) -> Tensor:
         return log_probability(images, *decoded).sum(dim=(1, 2, 3))

@@ -23,7 +23,7 @@ def test_shapes():
     assert network.config.latent_shape == (5, 2, 3)
     mean, log_variance = network.encode(torch.zeros(2, 3, 8, 12))
     assert mean.shape == log_variance.shape == (2, 5, 2, 3)
-    assert [part.shape for part in network.decode(mean)] == [(2, 3, 8, 12)] * 2
+    assert [part.shape for part in network.decode(mean)] == [(2, 3, 8, 12), (3, 1, 1)]
 
 
 def test_a_change_of_resolution_begins_near_one_without_weights():
