@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,8 @@ class Recipe:
         if self.extractor is not None:
             load_plugins().make("extractors", self.extractor)
         for f in fields(self):
-            kinds = OF_KINDS.get(f.name, ())
-            if kinds and self.kind not in kinds and getattr(self, f.name) != _default(f):
+            kinds = OF_KINDS.get(f.name, KINDS)
+            if self.kind not in kinds and getattr(self, f.name) != _default(f):
                 belongs = " or ".join(kinds)
                 raise UserError(f"recipe '{self.name}': {f.name} belongs to kind {belongs}; a {self.kind} has none")
         if self.beta not in BETA:
@@ -73,6 +73,10 @@ class Recipe:
                 f"'{self.schedule['kind']}'"
             )
         return schedule
+
+    def said(self) -> dict[str, Any]:
+        """What recipes of its kind have, in plain values: a training's key, and what is kept of how it came about."""
+        return {name: value for name, value in asdict(self).items() if self.kind in OF_KINDS.get(name, KINDS)}
 
     @property
     def total(self) -> int:

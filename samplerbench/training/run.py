@@ -60,7 +60,7 @@ def train(
     """
     recipe = settled(recipe, torch.device(device))
     data = load_images(recipe.data.dataset, data_root)
-    key = hashlib.sha256((json.dumps(asdict(recipe), sort_keys=True) + data.sha256).encode()).hexdigest()
+    key = hashlib.sha256((json.dumps(recipe.said(), sort_keys=True) + data.sha256).encode()).hexdigest()
     torch.manual_seed(recipe.optimiser.seed)
     build = {"diffusion": _diffusion, "vae": _vae, "classifier": _classifier}
     summary = build[recipe.kind](recipe, data, out, data_root, torch.device(device), report, key)
@@ -82,7 +82,7 @@ def settled(recipe: Recipe, device: torch.device) -> Recipe:
 
 def _history(recipe: Recipe, data: Images, seconds: float) -> dict[str, Any]:
     return {
-        "recipe": asdict(recipe),
+        "recipe": recipe.said(),
         "data_sha256": data.sha256,
         "images_seen": recipe.total * recipe.optimiser.batch_size,
         "seconds": round(seconds),

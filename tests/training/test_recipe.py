@@ -27,6 +27,15 @@ def test_shipped_recipes_are_read():
     assert find_recipe("fashion-mnist-vae").kind == "vae"
 
 
+def test_a_recipe_says_what_its_kind_has():
+    """So a key that is new to one kind changes the checkpoints of no other."""
+    said = {name: set(find_recipe(name).said()) for name in ("fashion-mnist", "fashion-mnist-vae", "cifar10-8m")}
+    shared = {"name", "kind", "data", "optimiser", "network", "weights", "extractor"}
+    assert said["fashion-mnist-vae"] == shared | {"beta"}
+    assert said["fashion-mnist"] == said["cifar10-8m"]
+    assert said["fashion-mnist"] == shared | {"schedule", "prediction", "times", "weighting", "experts", "finish"}
+
+
 def test_a_recipe_is_changed():
     changes = ["optimiser.steps=7", "data.dataset=npz", "times=lognormal", "network.channels=[8, 16]", 'name="x=y"']
     plan = find_recipe("fashion-mnist", changes)
