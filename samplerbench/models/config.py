@@ -12,7 +12,7 @@ from ..diffusion.schedule import NoiseSchedule
 from ..errors import UserError, unknown
 from .preconditioning import PREDICTIONS, Label, Preconditioning
 
-__all__ = ["FORMAT", "ModelConfig", "mean_squares_of", "model_config"]
+__all__ = ["FORMAT", "ModelConfig", "is_vae", "mean_squares_of", "model_config"]
 
 FORMAT = 2
 LABEL_1 = "t - 1 for t = 1..T"  # format 1 wrote these words on every path, and its reader did not heed them
@@ -45,6 +45,11 @@ class ModelConfig:
     dataset: str | None
     training: dict[str, Any]
     mean_squares: dict[str, list[float]] | None
+
+
+def is_vae(config: Mapping[str, Any]) -> bool:
+    """Whether the object of a config.json describes a VAE, see `models/vae.py`."""
+    return config.get("kind") == "vae"
 
 
 def model_config(config: Mapping[str, Any]) -> ModelConfig:

@@ -25,7 +25,10 @@ from .parts import OptimiserConfig
 
 __all__ = ["Trainer", "generator"]
 
-ENDS = ("stem", "head", "unet.conv_in", "unet.conv_out")  # the layers next to the images, which Muon leaves to Adam
+# the layers next to images and latents, which Muon leaves to Adam
+ENDS = (
+    "stem", "head", "unet.conv_in", "unet.conv_out", "encoder.stem", "encoder.head", "decoder.stem", "decoder.head",
+)  # fmt: skip
 
 
 def generator(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -37,7 +40,7 @@ class Trainer:
     """Minimises `loss(step)` over the parameters of `network`.
 
     network: in training mode; `ema` holds the moving average of its weights.
-    loss: step -> scalar tensor.
+    loss: step -> scalar tensor; where it is made of `parts`, which loss.csv has columns for, the values of those too.
     out: folder of `checkpoint.safetensors` and `loss.csv`; a checkpoint found there is gone on from.
     identity: what decides the weights, plain values by name; a checkpoint with other ones is refused.
     """
@@ -45,12 +48,14 @@ class Trainer:
     def __init__(
         self,
         network: nn.Module,
-        loss: Callable[[int], Tensor],
+        loss: Callable[[int], Tensor | tuple[Tensor, tuple[float, ...]]],
         config: OptimiserConfig,
         out: Path,
         identity: Mapping[str, Any],
+        parts: tuple[str, ...] = (),
     ) -> None:
         self.network, self.loss, self.config, self.out, self.identity = network, loss, config, out, dict(identity)
+        self.parts = parts
         self.ema = copy.deepcopy(network).eval().requires_grad_(False)
         self.step, self.seconds = 0, 0.0
         self._views: list[tuple[Tensor, nn.Parameter]] = []
@@ -91,35 +96,31 @@ class Trainer:
         self._resume()
         started = last_saved = time.monotonic()
         before = self.seconds
-        recent: list[float] = []
+        recent: list[tuple[float, ...]] = []
         rows: list[list[object]] = []
         while self.step < self.config.total:
-            value = self._one_step()
-            recent.append(value)
+            values = self._one_step()
+            recent.append(values)
             self.seconds = before + time.monotonic() - started
             if self.step % 50 == 0 or self.step == self.config.total:
-                rows.append(
-                    [
-                        self.step,
-                        f"{sum(recent) / len(recent):.8f}",
-                        f"{self.config.rate(self.step - 1):.6f}",
-                        f"{self.seconds:.1f}",
-                    ]
-                )
+                means = [f"{sum(column) / len(recent):.8f}" for column in zip(*recent, strict=True)]
+                rows.append([self.step, *means, f"{self.config.rate(self.step - 1):.6f}", f"{self.seconds:.1f}"])
                 recent = []
-            report(self.step, value)
+            report(self.step, values[0])
             due = time.monotonic() - last_saved > checkpoint_every and not recent
             if due or self.step == self.config.total:
                 self._save(rows)
                 rows, last_saved = [], time.monotonic()
 
-    def _one_step(self) -> float:
+    def _one_step(self) -> tuple[float, ...]:
+        """The loss, and its parts."""
         config, rate = self.config, self.config.rate(self.step)
         for optimiser, rates in zip(self._optimisers, self._rates, strict=True):
             for group, full in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = full * rate
         self.network.zero_grad(set_to_none=True)
-        loss = self.loss(self.step)
+        found = self.loss(self.step)
+        loss, parts = found if isinstance(found, tuple) else (found, ())
         value = float(loss.detach())
         if value != value or value in (float("inf"), float("-inf")):
             if self.step == 0:
@@ -142,7 +143,7 @@ class Trainer:
             torch._foreach_lerp_(averages, current, 1 - decay)
             for average, buffer in zip(self.ema.buffers(), self.network.buffers(), strict=True):
                 average.copy_(buffer)
-        return value
+        return value, *parts
 
     def _save(self, rows: list[list[object]]) -> None:
         tensors: dict[str, Tensor] = {}
@@ -156,7 +157,7 @@ class Trainer:
         save_file(
             {name: value.clone() for name, value in tensors.items()}, part, metadata={"json": json.dumps(metadata)}
         )
-        _append(self.out / "loss.csv", ["step", "loss", "rate", "seconds"], rows)
+        _append(self.out / "loss.csv", ["step", "loss", *self.parts, "rate", "seconds"], rows)
         part.replace(self.out / "checkpoint.safetensors")
 
     def _resume(self) -> None:

@@ -15,7 +15,7 @@ from ..diffusion.vp import DiscreteSchedule
 from ..errors import UserError, check_arguments, one_line, unknown
 from ..models.preconditioning import Preconditioning
 from ..plugins import load_plugins
-from .parts import DataConfig, ExpertsConfig, FinishConfig, OptimiserConfig
+from .parts import Bounds, DataConfig, ExpertsConfig, FinishConfig, OptimiserConfig
 
 __all__ = [
     "DataConfig",
@@ -31,7 +31,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole recipe. `kind` is `diffusion` (an ε_θ) or `classifier` (a feature extractor)."""
+    """A whole recipe. `kind` is `diffusion` (an ε_θ), `vae`, or `classifier` (a feature extractor)."""
 
     name: str
     kind: str
@@ -42,6 +42,7 @@ class Recipe:
     prediction: str = "epsilon"
     times: str = "uniform"  # or lognormal: see training/diffusion.py
     weighting: str = "epsilon"  # or v
+    beta: float = 1.0  # weight of a VAE's KL: see training/vae.py
     weights: str = "float32"  # or float16: how the trained weights are kept
     experts: ExpertsConfig | None = None
     extractor: str | None = None
@@ -49,7 +50,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for value, choices, kind in (
-            (self.kind, ("diffusion", "classifier"), "kind of recipe"),
+            (self.kind, KINDS, "kind of recipe"),
             (self.times, ("uniform", "lognormal"), "distribution of times"),
             (self.weighting, ("epsilon", "v"), "loss weighting"),
             (self.weights, ("float32", "float16"), "precision of weights"),
@@ -58,13 +59,16 @@ class Recipe:
                 raise unknown(kind, value, choices)
         if self.extractor is not None:
             load_plugins().make("extractors", self.extractor)
-        if self.kind == "classifier":
-            for f in fields(self):
-                if f.name in OF_DIFFUSION and getattr(self, f.name) != _default(f):
-                    raise UserError(f"recipe '{self.name}': {f.name} belongs to kind diffusion; a classifier has none")
+        for f in fields(self):
+            kinds = OF_KINDS.get(f.name, KINDS)
+            if self.kind not in kinds and getattr(self, f.name) != _default(f):
+                belongs = " or ".join(kinds)
+                raise UserError(f"recipe '{self.name}': {f.name} belongs to kind {belongs}; a {self.kind} has none")
+        if self.beta not in BETA:
+            raise UserError(f"recipe '{self.name}': beta is {BETA}, got {self.beta!r}")
+        if self.kind != "classifier" and self.data.shift:
+            raise UserError(f"recipe '{self.name}': data.shift belongs to kind classifier; a {self.kind} has none")
         if self.kind == "diffusion":
-            if self.data.shift:
-                raise UserError(f"recipe '{self.name}': data.shift belongs to kind classifier; a diffusion has none")
             path = self.path()
             if problem := Preconditioning(self.prediction).problem(path):
                 raise UserError(f"recipe '{self.name}': {problem}")
@@ -82,6 +86,10 @@ class Recipe:
             )
         return schedule
 
+    def said(self) -> dict[str, Any]:
+        """What recipes of its kind have, in plain values: a training's key, and what is kept of how it came about."""
+        return {name: value for name, value in asdict(self).items() if self.kind in OF_KINDS.get(name, KINDS)}
+
     @property
     def total(self) -> int:
         """Batches in all."""
@@ -93,7 +101,7 @@ def identity(recipe: Recipe, data_sha256: str, experts: bool = False) -> dict[st
     is done after it is left out, so that it may be changed. experts: of a copy that goes on alone, with how it does.
     """
     found: dict[str, Any] = {}
-    for name, value in json.loads(json.dumps(asdict(recipe))).items():
+    for name, value in json.loads(json.dumps(recipe.said())).items():
         if name in AFTERWARDS or (name == "experts" and not experts):
             continue
         found |= {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
@@ -101,7 +109,14 @@ def identity(recipe: Recipe, data_sha256: str, experts: bool = False) -> dict[st
 
 
 AFTERWARDS = ("name", "weights", "extractor", "finish")
-OF_DIFFUSION = ("schedule", "prediction", "times", "weighting", "weights", "experts", "extractor", "finish")
+KINDS = ("diffusion", "vae", "classifier")
+BETA = Bounds(0, 1000)
+OF_KINDS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("schedule", "prediction", "times", "weighting", "experts", "finish"), ("diffusion",)),
+    **dict.fromkeys(("weights", "extractor"), ("diffusion", "vae")),
+    "beta": ("vae",),
+}
+"""What not every kind of recipe has."""
 
 
 def _default(f: Field[Any]) -> Any:

@@ -26,8 +26,10 @@ from ..metrics.extractors import LoadedExtractor
 from ..metrics.reference import make_reference, provenance_of, save_reference
 from ..models.formats.own import save_model
 from ..models.networks.experts import Experts
+from ..models.networks.vae import VAE, VAEConfig
 from ..models.preconditioning import Label
 from ..models.predictor import ModelEpsilon, NoisePredictor
+from ..models.vae import load_vae, save_vae
 from ..plugins import load_plugins
 from ..sampling import sample
 from .classifier import ClassifierLoss, accuracy
@@ -36,6 +38,7 @@ from .loop import Trainer
 from .network import new_network
 from .parts import ExpertsConfig
 from .recipe import Recipe, identity
+from .vae import ElboLoss, judged, latent_moments, through
 
 __all__ = ["Told", "settled", "train"]
 
@@ -59,14 +62,14 @@ def train(
     trained weights are in a checkpoint before anything is made with them, so a run that is killed after its last step
     trains no more when it is called again, with another [finish], too.
 
-    Returns what is known of the finished run: where it is, precision and device, seconds, and the test accuracy of a
-    classifier.
+    Returns what is known of the finished run: where it is, precision and device, seconds, the test accuracy of a
+    classifier, and what a VAE does to test images.
     """
     recipe = settled(recipe, torch.device(device))
     data = load_images(recipe.data.dataset, data_root)
     torch.manual_seed(recipe.optimiser.seed)
-    build = _diffusion if recipe.kind == "diffusion" else _classifier
-    summary = build(recipe, data, out, data_root, torch.device(device), told or Told())
+    build = {"diffusion": _diffusion, "vae": _vae, "classifier": _classifier}
+    summary = build[recipe.kind](recipe, data, out, data_root, torch.device(device), told or Told())
     return {
         "folder": summary.pop("folder"),
         "precision": f"{recipe.optimiser.precision} on {device}",
@@ -85,7 +88,7 @@ def settled(recipe: Recipe, device: torch.device) -> Recipe:
 
 def _history(recipe: Recipe, data: Images, seconds: float) -> dict[str, Any]:
     return {
-        "recipe": asdict(recipe),
+        "recipe": recipe.said(),
         "data_sha256": data.sha256,
         "images_seen": recipe.total * recipe.optimiser.batch_size,
         "seconds": round(seconds),
@@ -227,6 +230,37 @@ def write_reference(path: Path, extractor: LoadedExtractor, data: Images, name: 
 
     provenance = provenance_of(extractor, f"{name}, training images", data.sha256, data.images.shape[1:])
     save_reference(path, *make_reference(batches(), extractor), provenance)
+
+
+def _vae(
+    recipe: Recipe, data: Images, out: Path, root: Path | None, device: torch.device, told: Told
+) -> dict[str, Any]:
+    test = load_images(recipe.data.dataset, root, train=False)
+    shape = (data.images.shape[1], data.images.shape[2], data.images.shape[3])
+    extractor = load_plugins().extractor(recipe.extractor, image_shape=shape) if recipe.extractor else None
+    try:
+        network = VAE(VAEConfig(image_shape=shape, **recipe.network))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"[network] of recipe '{recipe.name}': {error}") from None
+    network.to(memory_format=torch.channels_last).to(device)
+    loss = ElboLoss(network, data.images, recipe, device)
+    trainer = Trainer(network, loss, recipe.optimiser, out, identity(recipe, data.sha256), loss.parts)
+    trainer.run(told.step)
+    shift, scale = latent_moments(trainer.ema, data.images, device)  # type: ignore[arg-type]
+    folder, history = out / "model", _history(recipe, data, trainer.seconds)
+    dataset = None if recipe.data.dataset == "npz" else recipe.data.dataset
+
+    def save(training: dict[str, Any]) -> None:
+        save_vae(folder, trainer.ema.cpu(), shift, scale, training, recipe.weights, dataset)  # type: ignore[arg-type]
+
+    save(history)
+    coder = load_vae(folder).to(device)  # as it was saved, rounding included
+    reference = make_reference(data.images.split(256), extractor)[0] if extractor else None
+    found = judged(coder, test.images, extractor, reference)
+    save(history | {"test": found})
+    shown = test.images[:32]
+    sample_grid(torch.stack([shown, through(coder, shown)], dim=1).flatten(0, 1)).save(out / "reconstructions.png")
+    return {"folder": folder, "seconds": trainer.seconds, **found, "pictures": out / "reconstructions.png"}
 
 
 def _classifier(

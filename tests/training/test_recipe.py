@@ -22,9 +22,21 @@ def test_rates_warm_up_stay_and_fall():
 
 
 def test_shipped_recipes_are_read():
-    assert recipe_names() == ["cifar10-36m", "cifar10-8m", "fashion-mnist", "fashion-mnist-features"]
+    assert recipe_names() == [
+        "cifar10-36m", "cifar10-8m", "fashion-mnist", "fashion-mnist-features", "fashion-mnist-vae",
+    ]  # fmt: skip
     assert find_recipe("fashion-mnist").schedule["kind"] == "linear"
     assert find_recipe("fashion-mnist-features").kind == "classifier"
+    assert find_recipe("fashion-mnist-vae").kind == "vae"
+
+
+def test_a_recipe_says_what_its_kind_has():
+    """So a key that is new to one kind changes the checkpoints of no other."""
+    said = {name: set(find_recipe(name).said()) for name in ("fashion-mnist", "fashion-mnist-vae", "cifar10-8m")}
+    shared = {"name", "kind", "data", "optimiser", "network", "weights", "extractor"}
+    assert said["fashion-mnist-vae"] == shared | {"beta"}
+    assert said["fashion-mnist"] == said["cifar10-8m"]
+    assert said["fashion-mnist"] == shared | {"schedule", "prediction", "times", "weighting", "experts", "finish"}
 
 
 def test_a_recipe_is_changed():
@@ -41,7 +53,8 @@ def test_a_recipe_is_changed():
 def test_what_a_classifier_has_no_use_for_is_refused(change):
     changes = [change, "experts.steps=1"] if change.startswith("experts") else [change]
     with pytest.raises(
-        UserError, match=r"(times|prediction|experts|finish|weights) belongs to kind diffusion; a classifier"
+        UserError,
+        match=r"(times|prediction|experts|finish|weights) belongs to kind diffusion(?: or vae)?; a classifier",
     ):
         find_recipe("fashion-mnist-features", changes)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ...diffusion.schedule import NoiseSchedule
 from ...errors import UserError
 from ...files import fill, load_weights, read_json, save_weights, write_whole
-from ..config import FORMAT, ModelConfig, model_config
+from ..config import FORMAT, ModelConfig, is_vae, model_config
 from ..preconditioning import Preconditioning
 from .format import Checkpoint, ModelFormat
 
@@ -55,6 +55,8 @@ class Own(ModelFormat):
 
         folder, what = _shipped() / spec if spec in shipped_models() else Path(spec), f"model '{spec}'"
         config = read_json(folder / "config.json", what=what)
+        if is_vae(config):
+            raise UserError(f"{what} is a VAE, which has images and latents but no ε_θ: it is part of a latent model")
         try:
             known = model_config(config)
             with torch.device("meta"):  # no memory is taken before the file of weights is known to have these shapes
