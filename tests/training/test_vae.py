@@ -112,7 +112,12 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(images, tmp_path, optimiser,
     with pytest.raises(Killed):
         train(plan, tmp_path / "killed", images, told=Kill())
     resumed = []
-    train(plan, tmp_path / "killed", images, report=lambda step, loss: resumed.append(step))
+
+    class Heard(Told):
+        def step(self, done, loss):
+            resumed.append(done)
+
+    train(plan, tmp_path / "killed", images, told=Heard())
     train(plan, tmp_path / "whole", images)
     assert resumed[0] == 51
     one, other = ([{**row, "seconds": ""} for row in rows(tmp_path / name)] for name in ("killed", "whole"))
