@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -24,7 +24,8 @@ class NoisePredictor(nn.Module):
     """ε_θ(x, t) = the network's output, turned into noise.
 
     network: (x [B, C, H, W], label [B]) -> its output, of x's shape; of one with twice the channels the first half
-    is that. preconditioning: its convention, or the name of what it predicts.
+    is that. One that is asked for something takes `asked`, too: tensors [B, …] by name. preconditioning: its
+    convention, or the name of what it predicts.
 
     x is in variance-preserving coordinates. The label is [B], or one number for all. The conversion is done in float32.
     """
@@ -34,15 +35,15 @@ class NoisePredictor(nn.Module):
         self.network = network
         self.preconditioning = Preconditioning(preconditioning) if isinstance(preconditioning, str) else preconditioning
 
-    def forward(self, x: Tensor, label: Tensor | float, at: Level) -> Tensor:
+    def forward(self, x: Tensor, label: Tensor | float, at: Level, **asked: Tensor) -> Tensor:
         """ε, of x's shape."""
-        return self.preconditioning.epsilon(self.output(x, label, at)[0], x, at)
+        return self.preconditioning.epsilon(self.output(x, label, at, **asked)[0], x, at)
 
-    def x0(self, x: Tensor, label: Tensor | float, at: Level) -> Tensor:
+    def x0(self, x: Tensor, label: Tensor | float, at: Level, **asked: Tensor) -> Tensor:
         """The predicted x_0, of x's shape."""
-        return self.preconditioning.x0(self.output(x, label, at)[0], x, at)
+        return self.preconditioning.x0(self.output(x, label, at, **asked)[0], x, at)
 
-    def output(self, x: Tensor, label: Tensor | float, at: Level) -> tuple[Tensor, Tensor | None]:
+    def output(self, x: Tensor, label: Tensor | float, at: Level, **asked: Tensor) -> tuple[Tensor, Tensor | None]:
         """What the network says, and where it has it its second half: where the log variance lies, -1 for β̃ to 1 for
         β.
         """
@@ -50,7 +51,7 @@ class NoisePredictor(nn.Module):
         if not isinstance(label, Tensor):
             network = network.at(label) if isinstance(network, Experts) else network
             label = torch.full((len(x),), label, dtype=torch.float32, device=x.device)
-        output = network(given, label).to(x.dtype)
+        output = network(given, label, **asked).to(x.dtype)
         if x.ndim > 1 and output.shape[1] == 2 * x.shape[1]:
             first, second = output.chunk(2, dim=1)
             return first, second
@@ -64,7 +65,8 @@ class ModelEpsilon:
     mean_squares: E‖ε_θ‖²/D over the training data at some times, {"times": […], "values": […]}; None where not known.
         `mean_square(t)` goes between them, after the noise of the measurement is taken out (see `_monotone`).
     rule: the time whose label the network is given for a time; the same without one. ranged: whether the network places
-    the log variance; the method `with_range` is there only then.
+    the log variance; the method `with_range` is there only then. asked: what the network is asked for besides, tensors
+    with a row for each of x.
     """
 
     def __init__(
@@ -75,9 +77,12 @@ class ModelEpsilon:
         mean_squares: dict[str, list[float]] | None = None,
         rule: Callable[[Any], Any] = lambda t: t,
         ranged: bool = False,
+        asked: Mapping[str, Tensor] | None = None,
     ) -> None:
-        self.predictor, self.schedule, self._rule = predictor, schedule, rule
-        self._again = partial(ModelEpsilon, predictor, schedule, dtype, mean_squares, ranged=ranged)
+        self.predictor, self.schedule, self._rule, self._asked = predictor, schedule, rule, dict(asked or {})
+        self._again = partial(
+            ModelEpsilon, predictor, schedule, dtype, mean_squares, rule=rule, ranged=ranged, asked=self._asked
+        )
         if ranged:
             self.with_range = self._with_range
         self.lowered = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
@@ -89,20 +94,26 @@ class ModelEpsilon:
         """The same ε with the label of the time `rule(t)` in the place of t's."""
         return self._again(rule=rule)
 
+    def asking(self, asked: Mapping[str, Tensor]) -> ModelEpsilon:
+        """The same ε of a network that is asked for this."""
+        return self._again(asked=asked)
+
     def __call__(self, x: Tensor, t: Time) -> Tensor:
         with self._precision(x):
-            return self.predictor(x, *self._level(x, t))
+            label, at = self._level(x, t)
+            return self.predictor(x, label, at, **self._asked)
 
     def x0(self, x: Tensor, t: Time) -> Tensor:
         """The predicted data, of x's shape."""
         with self._precision(x):
-            return self.predictor.x0(x, *self._level(x, t))
+            label, at = self._level(x, t)
+            return self.predictor.x0(x, label, at, **self._asked)
 
     def _with_range(self, x: Tensor, t: Time) -> tuple[Tensor, Tensor | None]:
         """ε, and the place of the log variance, -1 for β̃ to 1 for β."""
         label, at = self._level(x, t)
         with self._precision(x):
-            output, place = self.predictor.output(x, label, at)
+            output, place = self.predictor.output(x, label, at, **self._asked)
             return self.predictor.preconditioning.epsilon(output, x, at), place
 
     @contextmanager

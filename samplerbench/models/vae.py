@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -17,7 +18,7 @@ from ..files import content_key, load_weights, read_json, save_weights, sha256, 
 from .config import FORMAT, is_vae
 from .networks.vae import VAE, VAEConfig
 
-__all__ = ["Autoencoder", "load_vae", "save_vae"]
+__all__ = ["Autoencoder", "copy_vae", "load_vae", "save_vae"]
 
 KEYS = ("format", "kind", "architecture", "latents", "dataset", "training")
 
@@ -101,6 +102,13 @@ def save_vae(
         "training": dict(training or {}),
     }
     write_whole(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
+
+
+def copy_vae(folder: Path, to: Path) -> None:
+    """The VAE's folder beside the model that works in its latents."""
+    to.mkdir(parents=True, exist_ok=True)
+    for name in ("config.json", "model.safetensors"):
+        shutil.copyfile(folder / name, to / name)
 
 
 def load_vae(spec: str | Path) -> Autoencoder:

@@ -28,6 +28,7 @@ __all__ = ["Trainer", "generator"]
 # the layers next to images and latents, which Muon leaves to Adam
 ENDS = (
     "stem", "head", "unet.conv_in", "unet.conv_out", "encoder.stem", "encoder.head", "decoder.stem", "decoder.head",
+    "network.stem", "network.head", "network.unet.conv_in", "network.unet.conv_out", "text.words", "text.positions",
 )  # fmt: skip
 
 

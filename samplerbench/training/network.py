@@ -15,30 +15,33 @@ from ..models.networks.unet2d import UNet2D, ddpm_config
 __all__ = ["new_network"]
 
 Shape = tuple[int, int, int]
-UNET = ("patch", "channels", "blocks", "attention")
+UNET = ("patch", "channels", "blocks", "attention", "embedding")
 
 
-def new_network(config: Mapping[str, Any], shape: Shape) -> tuple[nn.Module, dict[str, Any]]:
+def new_network(config: Mapping[str, Any], shape: Shape, text: int = 0) -> tuple[nn.Module, dict[str, Any]]:
     """A network for images of `shape` (C, H, W), and its `architecture` for the model's config.json.
 
     config: a recipe's [network]; `kind` is one of `NETWORKS`, unet where it is left out, and the other keys are its
-    arguments. Raises UserError for what makes no network.
+    arguments. text: width of the vector that describes what is asked for, 0 for none. Raises UserError for what makes
+    no network.
     """
     options = dict(config)
     kind = options.pop("kind", "unet")
     if not isinstance(kind, str) or kind not in NETWORKS:
         raise unknown("kind of network", kind, NETWORKS)
+    if text and kind != "unet":
+        raise UserError(f"[text] goes with a network of kind unet, not '{kind}'")
     try:
-        return NETWORKS[kind](options, shape)
+        return _unet(options, shape, text) if text else NETWORKS[kind](options, shape)
     except (TypeError, ValueError) as error:
         raise UserError(str(error)) from None
 
 
-def _unet(options: dict[str, Any], shape: Shape) -> tuple[nn.Module, dict[str, Any]]:
+def _unet(options: dict[str, Any], shape: Shape, text: int = 0) -> tuple[nn.Module, dict[str, Any]]:
     for key in options:
         if key not in UNET:
             raise unknown("key", key, UNET)
-    network = UNet(UNetConfig(image_shape=shape, **options))
+    network = UNet(UNetConfig(image_shape=shape, text=text, **options))
     return network, architecture_of(network)
 
 

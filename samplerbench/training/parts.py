@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..errors import UserError, unknown
 
-__all__ = ["DataConfig", "ExpertsConfig", "FinishConfig", "OptimiserConfig"]
+__all__ = ["DataConfig", "ExpertsConfig", "FinishConfig", "OptimiserConfig", "TextConfig"]
 
 
 class Bounds(NamedTuple):
@@ -49,6 +49,7 @@ OPTIMISER = {
 }
 EXPERTS = {"steps": COUNT, "rate": RATE}
 FINISH = {name: Bounds(0, MANY, whole=True) for name in ("samples", "mean_squares")}
+TEXT = {name: Bounds(1, 2**16, whole=True) for name in ("length", "width", "depth", "heads")} | {"dropout": PART}
 SHIFT = {"shift": Bounds(0, 1000, whole=True)}
 
 
@@ -184,3 +185,27 @@ class FinishConfig:
 
     def __post_init__(self) -> None:
         _check(self, "finish", FINISH)
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The text encoder that is trained with an ε_θ, and what it reads.
+
+    captions: `garments`, what is measured of an image of Fashion-MNIST, see training/garments.py.
+    dropout: how often the caption is left out, so that the network learns what there is without one, for guidance.
+    length, width, depth, heads: see `TextEncoderConfig`.
+    """
+
+    captions: str = "garments"
+    dropout: float = 0.1
+    length: int = 16
+    width: int = 96
+    depth: int = 2
+    heads: int = 4
+
+    def __post_init__(self) -> None:
+        _check(self, "text", TEXT)
+        if self.captions != "garments":
+            raise unknown("captions in [text]", self.captions, ("garments",))
+        if self.width % self.heads:
+            raise UserError(f"width {self.width} in [text] is not divisible by heads {self.heads}")

@@ -15,7 +15,7 @@ from ..diffusion.vp import DiscreteSchedule
 from ..errors import UserError, check_arguments, one_line, unknown
 from ..models.preconditioning import Preconditioning
 from ..plugins import load_plugins
-from .parts import Bounds, DataConfig, ExpertsConfig, FinishConfig, OptimiserConfig
+from .parts import Bounds, DataConfig, ExpertsConfig, FinishConfig, OptimiserConfig, TextConfig
 
 __all__ = [
     "DataConfig",
@@ -23,6 +23,7 @@ __all__ = [
     "FinishConfig",
     "OptimiserConfig",
     "Recipe",
+    "TextConfig",
     "find_recipe",
     "identity",
     "recipe_names",
@@ -41,8 +42,11 @@ class Recipe:
     schedule: dict[str, Any] = field(default_factory=lambda: {"kind": "linear"})
     prediction: str = "epsilon"
     times: str = "uniform"  # or lognormal: see training/diffusion.py
+    lognormal: tuple[float, float] = (-0.9, 1.3)  # mean and deviation of log(σ/α), for those times
     weighting: str = "epsilon"  # or v
     beta: float = 1.0  # weight of a VAE's KL: see training/vae.py
+    vae: str = ""  # the folder of the VAE in whose latents an ε_θ works
+    text: TextConfig | None = None  # of an ε_θ that is asked in words
     weights: str = "float32"  # or float16: how the trained weights are kept
     experts: ExpertsConfig | None = None
     extractor: str | None = None
@@ -69,9 +73,14 @@ class Recipe:
         if self.kind != "classifier" and self.data.shift:
             raise UserError(f"recipe '{self.name}': data.shift belongs to kind classifier; a {self.kind} has none")
         if self.kind == "diffusion":
+            object.__setattr__(self, "lognormal", _lognormal(self.lognormal))
             path = self.path()
             if problem := Preconditioning(self.prediction).problem(path):
                 raise UserError(f"recipe '{self.name}': {problem}")
+            if self.experts and self.text:
+                raise UserError(f"recipe '{self.name}': experts are copies of a network without [text]")
+            if self.vae and self.data.flips:
+                raise UserError(f"recipe '{self.name}': data.flips belongs to training in pixels, and this has a vae")
             if self.experts:
                 for i, _ in enumerate(self.experts.spans(len(path.betas))):
                     self.experts.optimiser(self.optimiser, i)
@@ -96,27 +105,38 @@ class Recipe:
         return self.optimiser.total + (self.experts.steps * (len(self.experts.last) + 1) if self.experts else 0)
 
 
-def identity(recipe: Recipe, data_sha256: str, experts: bool = False) -> dict[str, Any]:
+def identity(recipe: Recipe, data_sha256: str, experts: bool = False, vae: str = "") -> dict[str, Any]:
     """All that decides which weights training gives, as plain values by their keys: what a checkpoint belongs to. What
     is done after it is left out, so that it may be changed. experts: of a copy that goes on alone, with how it does.
+    vae: the hash of the VAE, wherever it lies.
     """
     found: dict[str, Any] = {}
     for name, value in json.loads(json.dumps(recipe.said())).items():
         if name in AFTERWARDS or (name == "experts" and not experts):
             continue
         found |= {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
-    return found | {"sha256 of the images": data_sha256}
+    return found | {"sha256 of the images": data_sha256} | ({"sha256 of the VAE": vae} if vae else {})
 
 
-AFTERWARDS = ("name", "weights", "extractor", "finish")
+AFTERWARDS = ("name", "weights", "extractor", "finish", "vae")
 KINDS = ("diffusion", "vae", "classifier")
-BETA = Bounds(0, 1000)
+BETA, MEAN, DEVIATION = Bounds(0, 1000), Bounds(-100, 100), Bounds(0, 100, above=True)
 OF_KINDS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("schedule", "prediction", "times", "weighting", "experts", "finish"), ("diffusion",)),
+    **dict.fromkeys(
+        ("schedule", "prediction", "times", "lognormal", "weighting", "vae", "text", "experts", "finish"),
+        ("diffusion",),
+    ),
     **dict.fromkeys(("weights", "extractor"), ("diffusion", "vae")),
     "beta": ("vae",),
 }
 """What not every kind of recipe has."""
+
+
+def _lognormal(value: Any) -> tuple[float, float]:
+    """Raises UserError for what is no mean and deviation."""
+    if not isinstance(value, list | tuple) or len(value) != 2 or value[0] not in MEAN or value[1] not in DEVIATION:
+        raise UserError(f"lognormal is [mean, deviation] of log(σ/α), the deviation above 0, got {value!r}")
+    return float(value[0]), float(value[1])
 
 
 def _default(f: Field[Any]) -> Any:
@@ -135,6 +155,7 @@ PARTS: dict[str, type] = {
     "data": DataConfig,
     "optimiser": OptimiserConfig,
     "experts": ExpertsConfig,
+    "text": TextConfig,
     "finish": FinishConfig,
 }
 

@@ -4,55 +4,43 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..data import Images, load_images
-from ..diffusion.noise import NoiseSource
-from ..diffusion.spacing import SPACINGS
 from ..diffusion.vp import DiscreteSchedule
-from ..drawing import BadSample
 from ..errors import UserError, unknown
 from ..files import save_weights
-from ..images import quantise, sample_grid
+from ..images import sample_grid
 from ..metrics.cnn import ClassifierConfig, FeatureClassifier
-from ..metrics.extractors import LoadedExtractor
-from ..metrics.reference import make_reference, provenance_of, save_reference
-from ..models.formats.own import save_model
+from ..metrics.reference import make_reference
 from ..models.networks.experts import Experts
 from ..models.networks.vae import VAE, VAEConfig
 from ..models.preconditioning import Label
-from ..models.predictor import ModelEpsilon, NoisePredictor
+from ..models.predictor import NoisePredictor
 from ..models.vae import load_vae, save_vae
 from ..plugins import load_plugins
-from ..sampling import sample
 from .classifier import ClassifierLoss, accuracy
-from .diffusion import DiffusionLoss
+from .diffusion import DiffusionLoss, Source
+from .finish import finish
+from .latent import Worded, new_text_encoder
 from .loop import Trainer
 from .network import new_network
 from .parts import ExpertsConfig
 from .recipe import Recipe, identity
+from .subject import subject_of
+from .told import Told
 from .vae import ElboLoss, judged, latent_moments, through
 
-__all__ = ["Told", "settled", "train"]
+__all__ = ["settled", "train"]
 
 CLASSIFIER = ("widths", "dropout")  # what a recipe says of the network; the rest the images say
-
-
-class Told:
-    """Hears how training goes; this one says nothing."""
-
-    def step(self, done: int, loss: float) -> None:
-        """A batch, the `done`th of all, had this loss."""
-
-    def finishing(self, what: str, done: int, total: int) -> None:
-        """Of `what` is made after the last batch, `done` of `total` parts are done."""
 
 
 def train(
@@ -100,61 +88,33 @@ def _diffusion(
     recipe: Recipe, data: Images, out: Path, root: Path | None, device: torch.device, told: Told
 ) -> dict[str, Any]:
     schedule = recipe.path()
-    shape = (data.images.shape[1], data.images.shape[2], data.images.shape[3])
+    image_shape = (data.images.shape[1], data.images.shape[2], data.images.shape[3])
     extractor = None
     if recipe.extractor and recipe.finish.reference:
-        extractor = load_plugins().extractor(recipe.extractor, image_shape=shape)
+        extractor = load_plugins().extractor(recipe.extractor, image_shape=image_shape)
+    subject = subject_of(recipe, data, device)
     try:
-        network, architecture = new_network(recipe.network, shape)
+        network, architecture = new_network(recipe.network, subject.shape, recipe.text.width if recipe.text else 0)
     except UserError as error:
         raise UserError(f"[network] of recipe '{recipe.name}': {error}") from None
+    if subject.captions and recipe.text:
+        network = Worded(network, new_text_encoder(recipe.text, subject.captions.vocabulary))
     network.to(memory_format=torch.channels_last).to(device)
-    loss = DiffusionLoss(NoisePredictor(network, recipe.prediction), schedule, data.images, recipe, device)
-    trainer = Trainer(network, loss, recipe.optimiser, out, identity(recipe, data.sha256))
+    source = subject.source(told)
+    predictor = NoisePredictor(network, recipe.prediction)
+    loss = DiffusionLoss(predictor, schedule, source, recipe, device, captions=subject.captions)
+    belongs = partial(identity, recipe, data.sha256, vae=subject.coder.sha256 if subject.coder else "")
+    trainer = Trainer(network, loss, recipe.optimiser, out, belongs())
     trainer.run(told.step)
     seconds, trained = trainer.seconds, trainer.ema
     if recipe.experts:
-        trained, more = _experts(recipe, recipe.experts, trainer.ema, schedule, data, out, device, told)
+        trained, more = _experts(
+            recipe, recipe.experts, trainer.ema, schedule, source, belongs(experts=True), out, device, told
+        )
         seconds += more
     history = _history(recipe, data, seconds)
-    trained = trained.eval().to(memory_format=torch.channels_last)
-    epsilon = ModelEpsilon(NoisePredictor(trained, recipe.prediction), schedule)
-    summary: dict[str, Any] = {"seconds": seconds}
-    folder = out / "model"
-    squares = recipe.finish.mean_squares
-    constants = mean_squares(epsilon, schedule, data.images, device, squares, told) if squares else None
-    save_model(
-        folder,
-        trained.cpu(),
-        recipe.prediction,
-        schedule,
-        recipe.extractor,
-        history,
-        recipe.weights,
-        constants,
-        None if recipe.data.dataset == "npz" else recipe.data.dataset,
-        architecture,
-    )
-    if extractor:
-        write_reference(folder / "reference.npz", extractor, data, recipe.data.dataset, told)
-    if recipe.finish.samples:
-        noise = NoiseSource(recipe.optimiser.seed, range(recipe.finish.samples), shape, device)
-        trained.to(device)
-        steps = preview_steps("ddim", schedule)
-        try:
-            sampled = sample(
-                "ddim",
-                epsilon,
-                schedule,
-                noise.x_T(),
-                steps=steps,
-                callback=lambda one: told.finishing("samples", one.number, steps),
-            )
-        except BadSample as error:
-            raise UserError(f"the model is saved, but {error}; a lower learning rate may help") from None
-        sample_grid(quantise(sampled.x0).cpu()).save(out / "samples.png")
-        summary["samples"] = out / "samples.png"
-    return {"folder": folder, **summary}
+    made = finish(recipe, subject, trained, architecture, source, out, history, extractor, told)
+    return {**made, "seconds": seconds}
 
 
 def _experts(
@@ -162,13 +122,14 @@ def _experts(
     experts: ExpertsConfig,
     shared: nn.Module,
     schedule: DiscreteSchedule,
-    data: Images,
+    source: Source,
+    belongs: Mapping[str, Any],
     out: Path,
     device: torch.device,
     told: Told,
 ) -> tuple[Experts, float]:
-    """Trains a copy of the shared network for each range of times, one after the other. Returns them, and the
-    seconds.
+    """Trains a copy of the shared network for each range of times, one after the other; their checkpoints belong to
+    what `belongs` says. Returns them, and the seconds.
     """
     copies: list[nn.Module] = []
     done, seconds = recipe.optimiser.total, 0.0
@@ -176,60 +137,12 @@ def _experts(
         config = experts.optimiser(recipe.optimiser, i)
         network = copy.deepcopy(shared).train().requires_grad_(True).to(memory_format=torch.channels_last)
         predictor = NoisePredictor(network, recipe.prediction)
-        loss = DiffusionLoss(predictor, schedule, data.images, recipe, device, span, config.seed)
-        trainer = Trainer(network, loss, config, out / f"expert-{i}", identity(recipe, data.sha256, experts=True))
+        loss = DiffusionLoss(predictor, schedule, source, recipe, device, span, config.seed)
+        trainer = Trainer(network, loss, config, out / f"expert-{i}", belongs)
         trainer.run(lambda step, value, done=done: told.step(done + step, value))  # type: ignore[misc]
         copies.append(trainer.ema)
         done, seconds = done + config.total, seconds + trainer.seconds
     return Experts(copies, [float(Label()(schedule, t)) for t in experts.last]), seconds
-
-
-def preview_steps(sampler: str, schedule: DiscreteSchedule, most: int = 50) -> int:
-    """The steps that samples are drawn in: `most`, or as many as the sampler's spacing has on this schedule."""
-    made = load_plugins().sampler(sampler)
-    start, spacing = schedule.first_time(made.starts_at_pure_noise), SPACINGS.get(made.spacing)
-    if spacing is None or not spacing.snapped:
-        return most
-    times = spacing.room(schedule, start)
-    return min(most, times if made.final == "zero" or spacing.ends_at_zero else times - 1)
-
-
-@torch.no_grad()
-def mean_squares(
-    epsilon: ModelEpsilon,
-    schedule: DiscreteSchedule,
-    images: Tensor,
-    device: torch.device,
-    count: int,
-    told: Told,
-) -> dict[str, list[float]]:
-    """E‖ε_θ(x_t, t)‖²/D over the first training images at 64 times, closer together where less noise is (Bao et al.
-    2022, eq. 8): what optimal variances are made of.
-    """
-    draws = NoiseSource(0, range(min(count, len(images))), images.shape[1:])
-    x0 = images[:count].float() / 127.5 - 1
-    times = sorted({round(float(t)) for t in np.linspace(1, schedule.t_max**0.5, 64) ** 2})
-    values = []
-    for i, t in enumerate(times):
-        x = (float(schedule.alpha(t)) * x0 + float(schedule.sigma(t)) * draws(i)).to(device)
-        of_parts = []
-        for part in x.split(128):
-            of_parts.append(float(epsilon(part, float(t)).square().mean()))
-            told.finishing("mean squares", i * len(x) + min(128 * len(of_parts), len(x)), len(times) * len(x))
-        values.append(float(np.mean(of_parts)))
-    return {"times": [float(t) for t in times], "values": values}
-
-
-def write_reference(path: Path, extractor: LoadedExtractor, data: Images, name: str, told: Told) -> None:
-    """Reference statistics of training images, beside the model that was trained on them."""
-
-    def batches() -> Iterator[Tensor]:
-        for i, batch in enumerate(data.images.split(256)):
-            yield batch
-            told.finishing("reference statistics", 256 * i + len(batch), len(data.images))
-
-    provenance = provenance_of(extractor, f"{name}, training images", data.sha256, data.images.shape[1:])
-    save_reference(path, *make_reference(batches(), extractor), provenance)
 
 
 def _vae(

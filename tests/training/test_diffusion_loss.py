@@ -11,7 +11,7 @@ import torch
 from samplerbench import UserError, linear_schedule
 from samplerbench.diffusion.vp import DiscreteSchedule
 from samplerbench.models.predictor import NoisePredictor
-from samplerbench.training.diffusion import DiffusionLoss
+from samplerbench.training.diffusion import DiffusionLoss, Pixels
 from samplerbench.training.loop import Trainer
 from samplerbench.training.recipe import DataConfig, OptimiserConfig, Recipe
 
@@ -32,7 +32,7 @@ def test_a_span_bounds_the_times_drawn():
     data = torch.full((10, 1, 4, 4), 128, dtype=torch.uint8)
     plan = recipe(times="lognormal", optimiser=OptimiserConfig(steps=1, batch_size=500))
     for span in ((0, 200), (200, 1000)):
-        DiffusionLoss(NoisePredictor(Record()), schedule, data, plan, torch.device("cpu"), span, seed=5)(0)
+        DiffusionLoss(NoisePredictor(Record()), schedule, Pixels(data), plan, torch.device("cpu"), span, seed=5)(0)
         assert span[0] <= seen[-1].min() < span[0] + 20
         assert span[1] - 20 < seen[-1].max() + 1 <= span[1]
 
@@ -52,7 +52,7 @@ def test_algorithm_1_draws_what_the_paper_says():
             return (x - alpha.view(-1, 1, 1, 1)) / sigma.view(-1, 1, 1, 1)
 
     plan = recipe(prediction="epsilon", optimiser=OptimiserConfig(steps=1, batch_size=500))
-    loss = DiffusionLoss(NoisePredictor(Record(), "epsilon"), schedule, data, plan, device)
+    loss = DiffusionLoss(NoisePredictor(Record(), "epsilon"), schedule, Pixels(data), plan, device)
     values = [float(loss(step)) for step in range(20)]
     assert max(values) < 1e-3  # float32 rounding at σ = 0.01
     label = torch.cat(labels)
@@ -75,7 +75,7 @@ def test_v_weighting_divides_by_alpha_squared():
 
     def value(weighting):
         plan = recipe(weighting=weighting, optimiser=OptimiserConfig(steps=1, batch_size=2000))
-        return float(DiffusionLoss(NoisePredictor(Zero(), "v"), schedule, data, plan, device)(0))
+        return float(DiffusionLoss(NoisePredictor(Zero(), "v"), schedule, Pixels(data), plan, device)(0))
 
     # ε - σ x_t = α (α ε - σ x_0): the error of v = 0 is E[v²] = E[α²] (the images are grey, x_0 = 0)
     times = np.arange(1, 1001)
@@ -97,7 +97,9 @@ class TestZeroTerminalSNR:
 
         data = torch.full((10, 1, 4, 4), 255, dtype=torch.uint8)
         plan = recipe(optimiser=OptimiserConfig(steps=1, batch_size=4000), **changes)
-        return float(DiffusionLoss(NoisePredictor(Zero(), "v"), schedule, data, plan, torch.device("cpu"))(0)), seen[0]
+        return float(
+            DiffusionLoss(NoisePredictor(Zero(), "v"), schedule, Pixels(data), plan, torch.device("cpu"))(0)
+        ), seen[0]
 
     def test_lognormal_times(self):
         """A quarter is uniform; of the rest the share below a time is the normal distribution's."""
@@ -133,7 +135,7 @@ class TestZeroTerminalSNR:
         data = torch.full((10, 1, 4, 4), 255, dtype=torch.uint8)
         plan = recipe(weighting="v", optimiser=OptimiserConfig(steps=1, batch_size=8))
         schedule, predictor = linear_schedule(zero_terminal_snr=True), NoisePredictor(Constant(), prediction)
-        DiffusionLoss(predictor, schedule, data, plan, torch.device("cpu"), span=(999, 1000))(0).backward()
+        DiffusionLoss(predictor, schedule, Pixels(data), plan, torch.device("cpu"), span=(999, 1000))(0).backward()
         # v = -x_0 at α = 0, and x_0 = 1: the loss is (w + 1)² or (w - 1)²
         assert float(weight.grad) == pytest.approx(2 if prediction == "v" else -2)
 
@@ -144,7 +146,9 @@ class TestZeroTerminalSNR:
         with pytest.raises(
             UserError, match=f"prediction '{prediction}' with .* gives no finite loss at time 1[0-3], where"
         ):
-            DiffusionLoss(NoisePredictor(torch.nn.Identity(), prediction), schedule, data, plan, torch.device("cpu"))
+            DiffusionLoss(
+                NoisePredictor(torch.nn.Identity(), prediction), schedule, Pixels(data), plan, torch.device("cpu")
+            )
 
 
 def test_a_loss_that_is_nan_at_once_is_not_the_learning_rates(tmp_path):

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from samplerbench import UserError, linear_schedule, load_model
 from samplerbench.data import load_images
 from samplerbench.drawing import BadSample
+from samplerbench.training.finish import preview_steps
 from samplerbench.training.loop import Trainer
 from samplerbench.training.network import new_network
 from samplerbench.training.recipe import (
@@ -26,7 +27,8 @@ from samplerbench.training.recipe import (
     Recipe,
     find_recipe,
 )
-from samplerbench.training.run import Told, preview_steps, settled, train
+from samplerbench.training.run import settled, train
+from samplerbench.training.told import Told
 
 
 @pytest.fixture

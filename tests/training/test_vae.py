@@ -17,7 +17,8 @@ from samplerbench.models.networks.vae import VAE, VAEConfig
 from samplerbench.models.vae import load_vae
 from samplerbench.training.loop import Trainer, generator
 from samplerbench.training.recipe import DataConfig, FinishConfig, OptimiserConfig, Recipe, find_recipe
-from samplerbench.training.run import Told, train
+from samplerbench.training.run import train
+from samplerbench.training.told import Told
 from samplerbench.training.vae import ElboLoss, judged, latent_moments, noise_of
 
 NETWORK = {"latent_channels": 2, "channels": [8], "blocks": [1, 1]}

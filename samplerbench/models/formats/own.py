@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...diffusion.schedule import NoiseSchedule
 from ...errors import UserError
-from ...files import fill, load_weights, read_json, save_weights, write_whole
+from ...files import fill, load_weights, read_json, save_weights, sha256_of_all, write_whole
 from ..config import FORMAT, ModelConfig, is_vae, model_config
 from ..preconditioning import Preconditioning
 from .format import Checkpoint, ModelFormat
@@ -20,9 +20,10 @@ from .format import Checkpoint, ModelFormat
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Own", "save_model", "shipped_models"]
+__all__ = ["PARTS", "Own", "note_parts", "save_model", "shipped_models"]
 
 EXPORTED = "exported from "
+PARTS = ("vae", "text", "prompts.txt")
 
 
 def _shipped() -> Path:
@@ -150,3 +151,13 @@ def save_model(
         **({"mean_squares": mean_squares} if mean_squares else {}),
     }
     write_whole(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
+
+
+def note_parts(folder: Path) -> None:
+    """Says in a model's config.json which parts lie beside it, each with its hash: its VAE, its text encoder,
+    and what it is asked by default.
+    """
+    parts = {name: sha256_of_all(folder / name) for name in PARTS if (folder / name).exists()}
+    if parts:
+        config = read_json(folder / "config.json", str(folder)) | {"parts": parts}
+        write_whole(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())

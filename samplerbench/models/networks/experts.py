@@ -34,14 +34,14 @@ class Experts(nn.Module):
         """The network for one label."""
         return self.networks[sum(label > last for last in self.last)]
 
-    def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        """x [B, …] and label [B]: every sample through the network of its label."""
+    def forward(self, x: Tensor, label: Tensor, **asked: Tensor) -> Tensor:
+        """x [B, …], label [B] and each of `asked` [B, …]: every sample through the network of its label."""
         index = torch.bucketize(label, torch.tensor(self.last, dtype=label.dtype, device=label.device))
         out: Tensor | None = None
         for i, network in enumerate(self.networks):
             mine = index == i
             if mine.any():
-                part = network(x[mine], label[mine])
+                part = network(x[mine], label[mine], **{name: value[mine] for name, value in asked.items()})
                 out = part.new_empty(len(x), *part.shape[1:]) if out is None else out
                 out[mine] = part
         return torch.empty_like(x) if out is None else out

@@ -30,6 +30,8 @@ class UNetConfig:
         blocks: residual blocks a resolution on the way down (one more on the way up).
         attention: resolutions (0 is the finest) with self-attention after each block.
         learned_range: whether a second output a channel places the variance between β̃ and β (Nichol & Dhariwal 2021).
+        text: width of the vector that describes what is asked for; 0 of a network that is asked for nothing.
+        embedding: width of the embedding of time, and of that vector; 0 is four times the first of `channels`.
     """
 
     image_shape: tuple[int, int, int]
@@ -38,6 +40,8 @@ class UNetConfig:
     blocks: int = 2
     attention: tuple[int, ...] = ()
     learned_range: bool = False
+    text: int = 0
+    embedding: int = 0
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no network can be."""
@@ -46,6 +50,8 @@ class UNetConfig:
             object.__setattr__(self, name, whole_numbers(name, getattr(self, name), least, most))
         whole_numbers("patch", [self.patch], 1, 2**16)
         whole_numbers("blocks", [self.blocks], 1, 2**10)
+        whole_numbers("text", [self.text], 0, 2**16)
+        whole_numbers("embedding", [self.embedding], 0, 2**16)
         if not isinstance(self.learned_range, bool):
             raise ValueError(f"learned_range is true or false, got {self.learned_range!r}")
         if len(self.image_shape) != 3:
@@ -140,15 +146,17 @@ class Stage(nn.Module):
 
 class UNet(nn.Module):
     """The network: `forward(x, label)` with x [B, C, H, W] and label [B] (float or int) gives [B, C, H, W], with a
-    learned range [B, 2C, H, W].
+    learned range [B, 2C, H, W]. One that is asked for something is given `text` [B, text], too.
     """
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         self.config = config
         widths, c_image = config.channels, config.image_shape[0] * config.patch**2
-        c_time = 4 * widths[0]
+        c_time = config.embedding or 4 * widths[0]
         self.time = nn.Sequential(nn.Linear(widths[0], c_time), nn.SiLU(), nn.Linear(c_time, c_time), nn.SiLU())
+        if config.text:
+            self.text = nn.Linear(config.text, c_time)
         self.stem = nn.Conv2d(c_image, widths[0], 3, padding=1)
         self.down, self.up, skips, width = nn.ModuleList(), nn.ModuleList(), [widths[0]], widths[0]
         for level, c_out in enumerate(widths):
@@ -171,8 +179,8 @@ class UNet(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        time = self.time(time_features(label, self.config.channels[0]).to(x.dtype))
+    def forward(self, x: Tensor, label: Tensor, text: Tensor | None = None) -> Tensor:
+        time = self._embedding(time_features(label, self.config.channels[0]).to(x.dtype), text)
         h = self.stem(F.pixel_unshuffle(x, self.config.patch).contiguous(memory_format=torch.channels_last))
         skips = [h]
         for layer in self.down:
@@ -182,3 +190,9 @@ class UNet(nn.Module):
         for layer in self.up:
             h = layer(torch.cat([h, skips.pop()], dim=1), time) if isinstance(layer, Stage) else layer(h)
         return F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.config.patch)
+
+    def _embedding(self, features: Tensor, text: Tensor | None) -> Tensor:
+        if text is None:
+            return self.time(features)
+        first, between, second, last = self.time
+        return last(second(between(first(features))) + self.text(text.to(features.dtype)))

@@ -95,7 +95,8 @@ def train_with_progress(recipe: Recipe, out: Path, data_root: Path | None, devic
     """`training.run.train` with a bar that shows the loss, one for each thing that is made afterwards, and a summary at
     the end.
     """
-    from ...training.run import Told, train
+    from ...training.run import train
+    from ...training.told import Told
 
     console = error_console(quiet)
     columns = (
