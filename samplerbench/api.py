@@ -31,6 +31,8 @@ def run(
     nfe: int | str | Sequence[int] | None = None,
     steps: int | str | Sequence[int] | None = None,
     model: str | PathLike[str] | Model = "fashion-mnist",
+    prompts: str | PathLike[str] | None = None,
+    guidance: str | float | Sequence[str | float] = (),
     metrics: str | Sequence[str] = "fid",
     samples: int = 1024,
     seed: int = 0,
@@ -61,6 +63,8 @@ def run(
         nfe: budgets of network evaluations, '5,10', [5, 10] or 5; the default is 5, 10, 20, 50. Or
         steps: grid steps, as papers count.
         model: what `samplerbench run --model` takes, or a `Model` as `load_model` gives it.
+        prompts: a file of what samples are asked for, a line each in turn; None for the model's own.
+        guidance: scales, such as [1, 2, 4], or specs of guiders; 1 is none.
         metrics: 'fid,kid' or a list of names; see `samplerbench list metrics`.
         samples: how many samples a cell draws. seed: of x_T and every later draw.
         batch_size: samples at once; None picks 128 on a CPU, 512 on a GPU.
@@ -105,6 +109,8 @@ def run(
         batch_size=None if batch_size is None else index(batch_size),
         device=device,
         dtype=dtype,
+        prompts=_path(prompts),
+        guidance=split_names(guidance if isinstance(guidance, str) else _texts(guidance)),
         extractor=extractor,
         extractor_weights=_path(extractor_weights),
         reference=None if reference is None else str(reference),
@@ -130,6 +136,10 @@ def run(
         benchmark.execute()
     _warn(benchmark)
     return run_frame(benchmark)
+
+
+def _texts(guidance: float | Sequence[str | float]) -> list[str]:
+    return list(map(str, guidance if isinstance(guidance, Sequence) else [guidance]))
 
 
 def _path(given: str | PathLike[str] | None) -> Path | None:

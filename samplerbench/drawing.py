@@ -27,11 +27,12 @@ class BadSample(RuntimeError):
 @dataclass(frozen=True)
 class Drawing:
     """x0: [B, ...], of the shape and dtype of x_T, in the path's own coordinates. evaluations: those of each sample,
-    [B], counted.
+    [B], counted; passes: the rows through networks that they took, [B].
     """
 
     x0: Tensor
     evaluations: np.ndarray
+    passes: np.ndarray
 
     @property
     def nfe(self) -> float:
@@ -55,8 +56,8 @@ def draw(
     coordinates, which differ only where the grid does not end at time 0.
 
     budget: the most evaluations a sample may cost. passes: how many rows the networks behind `epsilon` have been run on
-    so far, counted where they run, one an evaluation; it is compared with what the sampler asked for, and Miscounted
-    raised where the two differ. Raises UserError where sampler and path, or sampler and ε, do not go together.
+    so far, counted where they run; it is compared with what the sampler asked for, and Miscounted raised where the two
+    differ. Raises UserError where sampler and path, or sampler and ε, do not go together.
     """
     import torch
 
@@ -79,12 +80,12 @@ def draw(
             _check(sampler, x0, x)
         elif grid.scale[-1] != 1:
             x0 = grid.scale[-1] * x0
-    evaluations = meter.evaluations
+    evaluations, taken = meter.evaluations, meter.passes
     if passes:
-        run, asked = passes() - before, round(float(evaluations.sum()))
+        run, asked = passes() - before, round(float(taken.sum()))
         if run != asked:
             raise Miscounted(f"{sampler.name} had the network run on {run} rows, and was counted {asked}")
-    return Drawing(x0, evaluations)
+    return Drawing(x0, evaluations, taken)
 
 
 def _relabelled(sampler: Sampler, epsilon: Epsilon, rule: Callable[[Any], Any]) -> Epsilon:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from .diffusion.guidance import Guider
     from .diffusion.schedule import NoiseSchedule
     from .diffusion.spacing import Spacing
     from .metrics.extractor import Extractor
@@ -51,3 +52,8 @@ def samplerbench_paths(register: Callable[[type[NoiseSchedule]], None]) -> None:
 @hookspec
 def samplerbench_spacings(register: Callable[[type[Spacing]], None]) -> None:
     """Call `register(cls)` for every `Spacing` class of the plugin."""
+
+
+@hookspec
+def samplerbench_guiders(register: Callable[[type[Guider]], None]) -> None:
+    """Call `register(cls)` for every `Guider` class of the plugin."""

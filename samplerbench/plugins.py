@@ -18,6 +18,7 @@ import pluggy
 
 from . import code, hookspecs
 from .bench.record import COLUMNS, ENDINGS
+from .diffusion.guidance import Guider
 from .diffusion.paths import PATHS, check_path
 from .diffusion.spacing import SPACINGS, check_spacing
 from .errors import PluginError, UserError, contained, one_line
@@ -285,6 +286,7 @@ def _check_extractor(cls: type[Extractor]) -> None:
 
 
 CHECKS: dict[type, Callable[[Any], None]] = {
+    Guider: lambda cls: check_fields(cls, Guider),
     Sampler: check_options,
     Metric: _check_metric,
     Extractor: _check_extractor,

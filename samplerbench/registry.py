@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import code
+from .diffusion.guidance import Autoguidance, ClassifierFree, Guider
 from .diffusion.schedule import NoiseSchedule
 from .diffusion.spacing import Spacing
 from .errors import PLUGINS, PluginError, UserError, unknown
@@ -28,6 +29,7 @@ from .sampler import Sampler
 
 if TYPE_CHECKING:
     from .metrics.extractors import LoadedExtractor
+    from .models.guided import Guide
     from .models.model import Model
 
 __all__ = ["INSTALLED", "KINDS", "NAMED", "OWN", "Registered", "Registry", "paths_of"]
@@ -43,6 +45,7 @@ KINDS: dict[str, type] = {
     "metrics": Metric,
     "extractors": Extractor,
     "models": ModelFormat,
+    "guiders": Guider,
 }
 
 
@@ -130,6 +133,7 @@ class Registry:
     metrics: list[Registered] = field(default_factory=list)
     extractors: list[Registered] = field(default_factory=list)
     models: list[Registered] = field(default_factory=list)
+    guiders: list[Registered] = field(default_factory=list)
     problems: list[PluginError] = field(default_factory=list)
 
     def find(self, kind: str, name: str) -> Registered:
@@ -192,6 +196,22 @@ class Registry:
         """The sampler that 'name:key=value:…' describes."""
         sampler: Sampler = self.make("samplers", spec)
         return sampler
+
+    def guider(self, spec: str) -> Guider:
+        """The guider that 'name:key=value:…' describes; of a number classifier-free guidance of that scale."""
+        try:
+            scale = float(spec)
+        except ValueError:
+            guider: Guider = self.make("guiders", spec)
+            return guider
+        return ClassifierFree(scale=scale)
+
+    def guide(self, spec: str) -> Guide:
+        """The guidance of a spec: its guider, with the second model that it names. Raises UserError."""
+        from .models.guided import Guide
+
+        guider = self.guider(spec)
+        return Guide(guider, self.model(guider.model) if isinstance(guider, Autoguidance) and guider.model else None)
 
     def metric(self, name: str) -> Metric:
         """The metric of that name."""

@@ -29,6 +29,9 @@ class Cell:
         axis, value: the budget of evaluations, or the number of steps, that was asked for.
         times: those of the grid; None where no grid could be planned.
         seed: of x_T and every later draw.
+        asked: hash of the lines that samples are asked for in turn; empty of a model that is asked for nothing.
+        guidance: the guider's spec, the hash of its code where it is a plugin's, and that of its second model; empty
+            without guidance.
         dtype: precision of the network. device: cpu or cuda.
         extractor: its spec, its layer, the hash of its weights, the hash of its code.
         core: hash of samplerbench's own code that a sample and its features go through, and the versions of the
@@ -44,6 +47,8 @@ class Cell:
     value: int
     times: tuple[float, ...] | None
     seed: int
+    asked: str
+    guidance: tuple[str, ...]
     dtype: str
     device: str
     extractor: tuple[str, str, str, str]
@@ -61,7 +66,8 @@ class Cell:
 
     @property
     def label(self) -> str:
-        return f"{self.sampler} {self.axis}={self.value}"
+        guided = f" guidance={self.guidance[0]}" if self.guidance else ""
+        return f"{self.sampler} {self.axis}={self.value}{guided}"
 
     def option(self, name: str) -> Any:
         """The value of one of the sampler's options, as text."""

@@ -14,7 +14,7 @@ from ..errors import UserError, unknown
 
 __all__ = ["differing", "read_config"]
 
-LISTS = ("samplers", "nfe", "steps", "metrics")  # which the command takes as one text
+LISTS = ("samplers", "nfe", "steps", "metrics", "guidance")  # which the command takes as one text
 
 
 def read_config(

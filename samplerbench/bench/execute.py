@@ -138,6 +138,8 @@ class Executor:
             steps=None if cell.times is None else len(cell.times) - 1,
             samples=self.config.samples,
             seed=cell.seed,
+            guidance=cell.guidance[0] if cell.guidance else "",
+            asked_sha256=cell.asked,
             device=self.worker.device,
             dtype=cell.dtype,
             extractor=cell.extractor[0],

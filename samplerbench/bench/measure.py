@@ -66,7 +66,8 @@ class Measurer:
     def measure(self, cell: Cell, sampler: Sampler, shards: Sequence[Shard]) -> Measurements:
         """Every metric of a cell, from the shards of its samples 0..n-1. One that fails costs its own column."""
         whole = Shard.joined(shards)
-        result = Measurements(quantise(shards[0].x0[:GRID]))
+        first = shards[0].x0[:GRID].to(self.worker.device, self.worker.state_dtype)
+        result = Measurements(quantise(self.worker.model.decode(first)).cpu())
         for metric, code in self.metrics:
             measured: Measured | None = None
             error: Exception | None = None
@@ -101,7 +102,7 @@ class Measurer:
             reference=copy.deepcopy(self.reference),
             sampler=copy.copy(sampler),
             grid=TimeGrid(copy.deepcopy(worker.model.schedule), cell.times),
-            epsilon=worker.model.epsilon(worker.dtype),
+            epsilon=worker.epsilon(cell, range(len(x0))),
             seed=cell.seed,
             device=worker.device,
             dtype=worker.state_dtype,

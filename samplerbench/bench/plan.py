@@ -6,6 +6,7 @@ import operator
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import inf
 from pathlib import Path
 
@@ -20,15 +21,19 @@ from ..diffusion.spacing import explicit_times
 from ..errors import UserError, contained, one_line, unknown
 from ..files import content_key, sha256
 from ..metrics.extractors import LoadedExtractor
+from ..models.condition import Asked, read_prompts
 from ..models.model import Model
 from ..options import split_budgets
-from ..registry import Registry
+from ..registry import OWN, Registry
 from ..sampler import Sampler
 from ..sampling import plan_grid
 from .cell import Axis, Cell, plain_options
 from .pools.names import check_workers
 
-__all__ = ["DTYPES", "Planned", "RunConfig", "chosen_samplers", "code_of", "plan_cells", "told_of_spacings"]
+__all__ = [
+    "DTYPES", "Planned", "RunConfig", "asked_of", "chosen_samplers", "code_of", "guidance_of", "plan_cells",
+    "told_of_spacings",
+]  # fmt: skip
 
 DTYPES = ("float32", "tf32", "float64", "bfloat16", "float16")
 MOST_SAMPLES = 10**7  # their features alone are tens of gigabytes
@@ -50,6 +55,8 @@ class RunConfig:
         cache: folder of finished shards; None is $SAMPLERBENCH_CACHE or a folder under the user's cache.
         fresh: compute everything anew, whatever is in the cache and the output folder.
         workers: who samples: serial, a number of processes, gpus, or ray[:ADDRESS].
+        guidance: specs such as '2' or 'cfg:scale=2:high=5'; each sampler is run with each; a scale of 1 is none.
+        prompts: a file of the lines that samples are asked for in turn; None for the model's own.
         cell_timeout: seconds that sampling a cell may take; None for any number.
     """
 
@@ -72,6 +79,8 @@ class RunConfig:
     fresh: bool = False
     workers: str = "serial"
     cell_timeout: float | None = None
+    guidance: tuple[str, ...] = ()
+    prompts: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.samplers:
@@ -100,6 +109,10 @@ class RunConfig:
             raise UserError(f"cell-timeout is a number of seconds above 0, got {self.cell_timeout:g}")
         if self.dtype not in DTYPES:
             raise unknown("dtype", self.dtype, DTYPES)
+
+    def lines(self) -> tuple[str, ...]:
+        """Those of `prompts`; none without it. Raises UserError."""
+        return () if self.prompts is None else read_prompts(self.prompts)
 
 
 @dataclass(frozen=True)
@@ -172,7 +185,8 @@ def plan_cells(
                 TimeGrid(model.schedule, listed)
             except UserError as error:
                 raise UserError(f"{spec}: {error}") from None
-    core = code_sha256("samplerbench.bench.worker")
+    core, asked = code_sha256("samplerbench.bench.worker"), asked_of(model, config.lines())
+    guidances = [guidance_of(registry, spec, model) for spec in config.guidance] or [()]
     grids = {
         (spec, value): _grid(sampler, value, config.axis, model)
         for spec, (sampler, values) in samplers.items()
@@ -181,7 +195,9 @@ def plan_cells(
     plan = []
     # only now is code hashed: all of it has planned, and loaded what it may
     codes = {spec: code_of(sampler, registry) for spec, (sampler, _) in samplers.items()}
-    for (spec, value), (times, claimed, reason, details) in grids.items():
+    for guidance, ((spec, value), (times, claimed, reason, details)) in product(
+        dict.fromkeys(guidances), grids.items()
+    ):
         sampler, _ = samplers[spec]
         cell = Cell(
             model=model.sha256,
@@ -192,6 +208,8 @@ def plan_cells(
             value=value,
             times=times,
             seed=config.seed,
+            asked=asked.sha256,
+            guidance=guidance,
             dtype=config.dtype,
             device=device.partition(":")[0],
             extractor=(extractor.spec, extractor.layer, extractor.sha256, extractor.code),
@@ -200,6 +218,32 @@ def plan_cells(
         )
         plan.append(Planned(cell, sampler, claimed, reason, details))
     return plan
+
+
+def asked_of(model: Model, lines: tuple[str, ...]) -> Asked:
+    """What samples are asked for: these lines, or the model's own. Raises UserError for what it cannot be asked."""
+    if model.conditioner is None:
+        if lines:
+            raise UserError(f"model '{model.name}' cannot be asked for anything; leave out --prompts")
+        return Asked()
+    if lines:
+        model.conditioner.check(lines)
+    return Asked(lines or model.conditioner.default)
+
+
+def guidance_of(registry: Registry, spec: str, model: Model | None = None) -> tuple[str, ...]:
+    """What a cell says of its guidance, empty where there is none. model: is asked whether it can be guided so."""
+    guide = registry.guide(spec)
+    if model is not None:
+        guide.check(model)
+    if guide.guider.idle:
+        return ()
+    code = registry.find("guiders", guide.guider.name)
+    return (
+        guide.guider.spec(),
+        "" if code.level == OWN else code.code_sha256,
+        "" if guide.second is None else guide.second.sha256,
+    )
 
 
 def code_of(sampler: Sampler, registry: Registry) -> str:

@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 ENDINGS = ("", "_se", "_n", "_sha256")  # of a metric's columns
+LATER = ("guidance", "asked_sha256")  # columns that older rows lack, as if they were empty
 SCHEMA = 3  # of results.csv; raised where a column changes its name or meaning, so that no number is read as another
 
 
@@ -56,6 +57,8 @@ class Record:
     reason: str = ""
     samples: int | None = None
     seed: int | None = None
+    guidance: str = ""
+    asked_sha256: str = ""
     batch_size: int | None = None
     device: str = ""
     dtype: str = ""
@@ -90,7 +93,9 @@ class Record:
         values: dict[str, Any] = {}
         for column in fields(cls):
             if column.name != "metrics":
-                values[column.name] = _read(row[column.name], str(column.type))
+                values[column.name] = _read(
+                    row.get(column.name, "") if column.name in LATER else row[column.name], str(column.type)
+                )
         metrics = {
             name: Value(
                 _read(row[name], "float"),
@@ -151,7 +156,7 @@ def metrics_in(columns: Sequence[str]) -> list[str]:
     """The metrics among columns. Raises ValueError where those are not a row's columns."""
     others = [name for name in columns if name not in COLUMNS]
     metrics = [name for name in others if all(column in others for column in metric_columns(name))]
-    if columns_of(metrics) != list(columns):
+    if [c for c in columns_of(metrics) if c not in LATER] != [c for c in columns if c not in LATER]:
         raise ValueError("its columns are others")
     return metrics
 
@@ -170,6 +175,8 @@ COLUMNS = {
     "reason": "why a cell was skipped or failed, or a metric is empty",
     "samples": "samples of the cell",
     "seed": "seed of x_T and of every later draw",
+    "guidance": "how ε leans towards what is asked for, as in --guidance; empty without",
+    "asked_sha256": "hash of the lines that samples are asked for in turn; empty where the model is asked for nothing",
     "batch_size": "samples at once; does not change them but for rounding",
     "device": "where the network ran",
     "dtype": "precision of the network",

@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..plugins import load_plugins
 from .environment import hardware
 from .maker import Failure, Maker
-from .plan import code_of
+from .plan import asked_of, code_of, guidance_of
 from .shards import ShardCache, as_bytes
 from .task import Setup, ShardTask
 from .worker import Worker
@@ -52,11 +52,14 @@ class Remote:
         extractor = self.registry.extractor(setup.extractor, weights, setup.device, model.image_shape)
         self.hardware = hardware(setup.device)
         self.cache = ShardCache(Path(setup.cache), notice, setup.fresh)
+        self._asked = asked_of(model, setup.asked)
         worker = Worker(
             model=model,
             reload=lambda: self.registry.model(setup.model, model.sha256),
             extractor=extractor,
             make=self.registry.sampler,
+            guide=self.registry.guide,
+            asked=self._asked,
             device=setup.device,
             dtype=setup.dtype,
             batch_size=setup.batch_size,
@@ -80,6 +83,8 @@ class Remote:
         mine = dataclasses.replace(
             cell,
             model=self._model,
+            asked=self._asked.sha256,
+            guidance=guidance_of(self.registry, cell.guidance[0]) if cell.guidance else (),
             code=code_of(self.registry.sampler(cell.sampler), self.registry),
             dtype=self.setup.dtype,
             device=self.setup.device.partition(":")[0],
@@ -94,6 +99,8 @@ class Remote:
 
 NAMES = {
     "model": "the hash of the model",
+    "asked": "the hash of what samples are asked for",
+    "guidance": "the guidance, with its hashes,",
     "code": "the hash of the sampler's code",
     "dtype": "the precision",
     "device": "the device",

@@ -29,7 +29,7 @@ from .influences import Kept
 from .keep import Keeper
 from .maker import Maker
 from .measure import Measurer, real_images
-from .plan import Planned, RunConfig, chosen_samplers, plan_cells, split_values, told_of_spacings
+from .plan import Planned, RunConfig, asked_of, chosen_samplers, plan_cells, split_values, told_of_spacings
 from .pools.choose import pool_of
 from .record import COLUMNS, SCHEMA, Record, columns_of
 from .references import find_reference
@@ -149,6 +149,8 @@ class BenchmarkRun:
             reload=self._load,
             extractor=self.extractor,
             make=self.registry.sampler,
+            guide=self.registry.guide,
+            asked=asked_of(self.model, config.lines()),
             device=self.device,
             dtype=config.dtype,
             batch_size=config.batch_size or (512 if self.device.startswith("cuda") else 128),
@@ -184,6 +186,7 @@ class BenchmarkRun:
             dtype=worker.dtype,
             batch_size=worker.batch_size,
             threads=0,
+            asked=config.lines(),
             cache=str((config.cache or shard_cache()).resolve()),
             fresh=config.fresh,
         )

@@ -34,11 +34,15 @@ class Seal:
 
     @classmethod
     def of(cls, model: Model) -> Seal:
-        network = model.predictor
-        state = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+        state: dict[str, Tensor] = {}
+        modules: list[tuple[str, nn.Module]] = []
+        for part, network in model.networks().items():
+            prefix = f"{part}." if part else ""
+            state |= {prefix + name: one for name, one in (*network.named_parameters(), *network.named_buffers())}
+            modules += [(prefix + name, module) for name, module in network.named_modules()]
         return cls(
             {name: digest(tensor) for name, tensor in state.items()},
-            tuple(_module(name, module) for name, module in network.named_modules()),
+            tuple(_module(name, module) for name, module in modules),
             _curve(model.schedule),
             json.dumps([model.conditions(), model.checkpoint.mean_squares], sort_keys=True, default=str),
             states(SETTINGS),

@@ -24,6 +24,7 @@ class Setup:
         model: what `--model` takes; extractor, extractor_weights, plugins: likewise.
         device: cpu, cuda or cuda:N. dtype: precision of the network.
         batch_size: samples at once. threads: of torch on a CPU; 0 leaves them as they are.
+        asked: the lines that samples are asked for in turn; none where they are the model's own.
         cache: the folder of shards. fresh: whether those in it count for nothing.
     """
 
@@ -35,13 +36,14 @@ class Setup:
     dtype: str
     batch_size: int
     threads: int
+    asked: tuple[str, ...]
     cache: str
     fresh: bool
 
     @classmethod
     def read(cls, said: dict[str, Any]) -> Setup:
         """The same of what JSON made of `asdict`."""
-        return cls(**{**said, "plugins": tuple(said["plugins"])})
+        return cls(**{**said, "plugins": tuple(said["plugins"]), "asked": tuple(said["asked"])})
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def trajectory(worker: Worker, cell: Cell, samples: int = SAMPLES) -> tuple[Imag
         if told.x0 is not None and len(told.x0) == samples:
             seen.append((told.number, told.x0))
 
-    epsilon, x_T = watched(worker.epsilon, schedule, keep), noise.x_T()
+    epsilon, x_T = watched(worker.epsilon(cell, range(samples)), schedule, keep), noise.x_T()
     try:
         drawn = draw(worker.make(cell.sampler), epsilon, TimeGrid(schedule, cell.times), x_T, noise, cell.budget)
     finally:
@@ -59,7 +59,8 @@ def trajectory(worker: Worker, cell: Cell, samples: int = SAMPLES) -> tuple[Imag
     if len(seen) > MOST:
         seen = [seen[k] for k in sorted({round(k) for k in np.linspace(0, len(seen) - 1, MOST)})]
     frames = [x_T, *(predicted for _, predicted in seen), drawn.x0]
-    return film(torch.stack([quantise(torch.nan_to_num(one)).cpu() for one in frames]), [k for k, _ in seen])
+    decoded = [worker.model.decode(torch.nan_to_num(one).to(x_T)) for one in frames]
+    return film(torch.stack([quantise(one).cpu() for one in decoded]), [k for k, _ in seen])
 
 
 def film(frames: Tensor, evaluations: list[int]) -> tuple[Image.Image, PngInfo]:

@@ -6,17 +6,20 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from ..diffusion.denoiser import Epsilon
 from ..diffusion.grid import TimeGrid
 from ..diffusion.noise import NoiseSource
 from ..drawing import draw
 from ..errors import UserError
 from ..images import quantise
 from ..metrics.extractors import LoadedExtractor
+from ..models.condition import Asked
+from ..models.guided import Guide, guided_epsilon
 from ..models.model import Model
 from ..models.networks.experts import networks_of
 from ..modules import ADVICE, loose_modules
@@ -43,9 +46,10 @@ class Worker:
         device: cpu, cuda or cuda:N. dtype: precision of the network.
         batch_size: halved for the rest of a cell where memory runs out. hardware: what the device is, by name.
         notice: told a line that the user should know.
+        guide: the guidance of a spec. asked: what samples are asked for; nothing without it.
 
     Attributes:
-        model: on `device`. epsilon: its ε(x, t). batch_size: that of the cell.
+        model: on `device`. batch_size: that of the cell.
     """
 
     def __init__(
@@ -59,29 +63,50 @@ class Worker:
         batch_size: int,
         hardware: str,
         notice: Callable[[str], None],
+        guide: Callable[[str], Guide] | None = None,
+        asked: Asked | None = None,
     ) -> None:
         self._reload, self.extractor, self.make, self.notice = reload, extractor, make, notice
+        self._guide, self.asked = guide, asked or Asked()
         self.device, self.dtype, self.hardware = device, dtype, hardware
         self.batch_size = self._whole = batch_size
         self.state_dtype = torch.float64 if dtype == "float64" else torch.float32
         self._ready(model)
 
     def _ready(self, model: Model) -> None:
-        self.model = model
-        self.model.predictor.to(memory_format=torch.channels_last).to(self.device, self.state_dtype)
-        # autocast casts weights once, and not at every call, where they take gradients; none is ever computed
-        self.model.predictor.requires_grad_(self.dtype in ("bfloat16", "float16"))
-        self.epsilon = self.model.epsilon(self.dtype)
-        passes = 0
+        self.model, self._guides, passes = model, dict[str, Guide](), 0
 
         def count(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
             nonlocal passes
             passes += len(arguments[0])
 
-        for network in networks_of(self.model.predictor.network):
-            network.register_forward_pre_hook(count)
-        self.passes = lambda: passes
+        self._count, self.passes = count, lambda: passes
+        self._place(model)
         self._seal = Seal.of(self.model)
+
+    def _place(self, model: Model) -> None:
+        """Moves a model's networks to the device, and counts the rows that its ε_θ is run on."""
+        for module in model.networks().values():
+            module.to(memory_format=torch.channels_last).to(self.device, self.state_dtype)
+        # autocast casts weights once, and not at every call, where they take gradients; none is ever computed
+        model.predictor.requires_grad_(self.dtype in ("bfloat16", "float16"))
+        for network in networks_of(model.predictor.network):
+            network.register_forward_pre_hook(self._count)
+
+    def epsilon(self, cell: Cell, indices: Sequence[int]) -> Epsilon:
+        """The ε of a cell for samples of it: of what they are asked for, guided."""
+        if cell.asked != self.asked.sha256:
+            raise RuntimeError(f"the lines that samples are asked for have hash {self.asked.sha256}, not {cell.asked}")
+        guide = self._guide_of(cell.guidance[0]) if cell.guidance else None
+        return guided_epsilon(self.model, self.dtype, self.asked.of(indices) if cell.asked else (), guide)
+
+    def _guide_of(self, spec: str) -> Guide:
+        if spec not in self._guides:
+            assert self._guide is not None
+            self._guides[spec] = guide = self._guide(spec)
+            if guide.second is not None:
+                self._place(guide.second)
+        return self._guides[spec]
 
     def heal(self) -> str:
         """What a plugin has changed of model and settings, in words, and puts it right; empty where nothing is."""
@@ -163,14 +188,16 @@ class Worker:
         if plain_options(sampler) != cell.options:
             raise RuntimeError(f"'{cell.sampler}' is made into a sampler of other options: {plain_options(sampler)}")
         noise = NoiseSource(cell.seed, indices, self.model.sample_shape, self.device, self.state_dtype)
-        x_T = noise.x_T()
+        x_T, epsilon = noise.x_T(), self.epsilon(cell, indices)
         started = self._now()
         try:
-            drawing = draw(sampler, self.epsilon, grid, x_T, noise, cell.budget, self.passes)
+            drawing = draw(sampler, epsilon, grid, x_T, noise, cell.budget, self.passes)
         except UserError as error:
             raise Unsuitable(str(error)) from None
         sampled = self._now()
-        features, logits = self.extractor.with_logits(quantise(drawing.x0))
+        images = self.model.decode(drawing.x0)
+        decoded = self._now()
+        features, logits = self.extractor.with_logits(quantise(images))
         if not torch.isfinite(features).all():
             raise ValueError("the features of some samples are not finite")
         kept = drawing.x0[: max(KEPT - indices[0], 0)]
@@ -180,8 +207,8 @@ class Worker:
             logits.float().cpu(),
             kept.float().cpu(),
             evaluations,
-            evaluations.clone(),  # one network an evaluation
-            (Batch(len(indices), self.hardware, sampled - started, 0.0, self._now() - sampled),),
+            torch.from_numpy(drawing.passes),
+            (Batch(len(indices), self.hardware, sampled - started, decoded - sampled, self._now() - decoded),),
         )
 
     def _now(self) -> float:

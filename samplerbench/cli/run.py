@@ -13,7 +13,7 @@ from .complete import complete_from, plugin_option, samplers_of
 from .help import Command
 
 GROUPS = {
-    "What is run": ["samplers", "nfe", "steps", "model", "plugins", "config"],
+    "What is run": ["samplers", "nfe", "steps", "model", "prompts", "guidance", "plugins", "config"],
     "How samples are drawn": ["samples", "seed", "batch_size", "device", "dtype", "workers", "cell_timeout"],
     "What is measured": ["metrics", "baseline", "extractor", "extractor_weights", "reference", "data_root"],
     "Where it goes": ["out", "fresh", "cache", "plan_only", "watch", "quiet", "as_json", "log_json"],
@@ -57,6 +57,18 @@ def _configured(ctx: click.Context, parameter: click.Parameter, path: Path | Non
     default="fashion-mnist",
     metavar="NAME|PATH",
     help="A shipped model, or a folder, file, hf:OWNER/NAME or package.module:factory; see `samplerbench list models`.",
+)
+@click.option(
+    "--prompts",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What samples are asked for, a prompt or a class a line; sample i gets line i modulo their number.  [default: "
+    "the model's own]",
+)
+@click.option(
+    "--guidance",
+    metavar="SCALE|NAME[:key=value]…,…",
+    help="Guidance, 1 for none: 1,2,4, or cfg:scale=2:high=5; see `samplerbench list guiders`.",
 )
 @plugin_option("Samplers, metrics and extractors of your own; may be given several times.")
 @click.option(
@@ -139,6 +151,7 @@ def run(
     nfe: str | None,
     steps: str | None,
     metrics: str,
+    guidance: str | None,
     plugins: tuple[str, ...],
     config: Path | None,
     watch: bool,
@@ -159,6 +172,7 @@ def run(
         raise UserError("--baseline prints a table of differences; leave out --json")
     if plan_only and (watch or baseline or as_json):
         raise UserError("--plan-only runs nothing; leave out --watch, --baseline and --json")
+    from ..bench.run import split_names
     from .running import Asked, once
 
     given = [name for name in ("nfe", "steps") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
@@ -169,7 +183,7 @@ def run(
         nfe,
         steps,
         metrics,
-        options | {"plugins": plugins},
+        options | {"plugins": plugins, "guidance": () if guidance is None else split_names(guidance)},
         out=out,
         baseline=baseline,
         quiet=quiet,

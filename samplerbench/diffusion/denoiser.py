@@ -26,7 +26,8 @@ Epsilon = Callable[["Tensor", Any], "Tensor"]
 
 It may have more to say, as methods: `x0(x, t)`, the predicted data, where it has that without dividing by α;
 `with_range(x, t)`, ε and the place of the variance; `mean_square(t)`; `relabelled(rule)`, the same with the label of
-another time, `rule(t)`.
+another time, `rule(t)`; `passes(t)`, the rows through networks that an evaluation takes, one without it;
+`of_rows(rows)`, the same for some of the samples, where each is asked for something of its own.
 """
 
 
@@ -58,9 +59,11 @@ class Meter:
     ) -> None:
         if batch < 1:
             raise UserError(f"there must be at least one sample, got {batch}")
-        counts, reserved = np.zeros(batch), 0
+        counts, passes, reserved = np.zeros(batch), np.zeros(batch), 0
+        each, of_rows = getattr(epsilon, "passes", None), getattr(epsilon, "of_rows", None)
 
-        def spend(asked: int, rows: Any) -> None:
+        def spend(asked: int, rows: Any, t: Time) -> None:
+            nonlocal passes
             added = _shares(asked, rows, batch)
             after = counts + added
             limit = left()
@@ -68,35 +71,53 @@ class Meter:
             if limit is not None and after.max() > limit + 1e-6:
                 raise BudgetExceeded(f"asked for evaluation {int(np.ceil(after.max() - 1e-6))} on a budget of {limit}")
             counts[:] = after
+            passes = passes + (added if each is None else _passes(each(t), asked, rows, batch))
 
-        def in_parts(function: Epsilon, x: Tensor, t: Time) -> Tensor:
-            if micro_batch is None or len(x) <= micro_batch:
-                return _checked(function(x, t), x)
+        def of(rows: Any, x: Tensor) -> Any:
+            """ε of the samples that are asked about."""
+            if of_rows is None or (rows is None and len(x) == batch):
+                return epsilon
+            if rows is None:
+                raise UserError(
+                    f"asks about {len(x)} rows of {batch} samples, each asked for something of its own, and "
+                    "does not say whose they are: eps(x, t, rows=…)"
+                )
             import torch
 
-            parts = x.split(micro_batch)
-            times = t.split(micro_batch) if isinstance(t, torch.Tensor) else [t] * len(parts)
-            return _checked(torch.cat([function(*pair) for pair in zip(parts, times, strict=True)]), x)
+            return of_rows(torch.as_tensor(rows))
+
+        def in_parts(function: Any, x: Tensor, t: Time, name: str = "__call__") -> Tensor:
+            if micro_batch is None or len(x) <= micro_batch:
+                return _checked(getattr(function, name)(x, t), x)
+            import torch
+
+            found = []
+            for first in range(0, len(x), micro_batch):
+                part = torch.arange(first, min(first + micro_batch, len(x)))
+                times = t[part.to(t.device)] if isinstance(t, torch.Tensor) else t
+                some = function if of_rows is None else function.of_rows(part)
+                found.append(getattr(some, name)(x[first : first + micro_batch], times))
+            return _checked(torch.cat(found), x)
 
         def ask(x: Tensor, t: Time, rows: Any = None) -> Tensor:
-            spend(len(x), rows)
-            return in_parts(epsilon, x, t)
+            spend(len(x), rows, t)
+            return in_parts(of(rows, x), x, t)
 
         def ask_x0(x: Tensor, t: Time, rows: Any = None) -> Tensor:
-            spend(len(x), rows)
-            direct = getattr(epsilon, "x0", None)
-            if direct is not None:
-                return in_parts(direct, x, t)
+            spend(len(x), rows, t)
+            function = of(rows, x)
+            if hasattr(function, "x0"):
+                return in_parts(function, x, t, "x0")
             if schedule is None:
                 raise UserError("this ε function gives no x_0, and its noise schedule is not known")
-            return x0_of(x, in_parts(epsilon, x, t), schedule, t)
+            return x0_of(x, in_parts(function, x, t), schedule, t)
 
         def ask_range(x: Tensor, t: Time, rows: Any = None) -> tuple[Tensor, Tensor]:
             both = getattr(epsilon, "with_range", None)
             if both is None:
                 raise UserError(NO_RANGE)
-            spend(len(x), rows)
-            eps, place = both(x, t)
+            spend(len(x), rows, t)
+            eps, place = of(rows, x).with_range(x, t)
             if place is None:
                 raise UserError(NO_RANGE)
             return _checked(eps, x), _checked(place, x)
@@ -117,15 +138,30 @@ class Meter:
         self.mean_square = getattr(epsilon, "mean_square", None)
         self.left = left
         self._counts = counts
+        self._taken: Callable[[], Any] = lambda: passes
 
     @property
     def evaluations(self) -> np.ndarray:
         """Evaluations of each sample so far, [B]."""
         return self._counts.copy()
 
+    @property
+    def passes(self) -> np.ndarray:
+        """Rows through networks of each sample so far, [B]."""
+        return np.array(self._taken())
+
     def denoiser(self) -> Denoiser:
         """ε for a sampler."""
         return Denoiser(self)
+
+
+def _passes(each: Any, asked: int, rows: Any, batch: int) -> Any:
+    """What a call whose rows take `each` passes, one number or [asked], adds to those of each sample."""
+    if np.ndim(each) == 0:
+        return each * _shares(asked, rows, batch)
+    if rows is None:
+        return each if asked == batch else each.sum() / batch
+    return np.bincount(np.asarray(rows.cpu() if hasattr(rows, "cpu") else rows), weights=each, minlength=batch)
 
 
 def _shares(asked: int, rows: Any, batch: int) -> np.ndarray | float:

@@ -46,6 +46,8 @@ class _Watched:
             self.with_range = self._with_range
         if hasattr(epsilon, "relabelled"):
             self.relabelled = lambda rule: _Watched(epsilon.relabelled(rule), schedule, callback, numbers)
+        if hasattr(epsilon, "of_rows"):
+            self.of_rows = lambda rows: _Watched(epsilon.of_rows(rows), schedule, callback, numbers)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._epsilon, name)

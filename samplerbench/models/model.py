@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .. import code
 from ..diffusion.paths import check_path, schedule_from_config
 from ..diffusion.schedule import NoiseSchedule
+from ..drawing import BadSample
 from ..errors import PluginError, UserError, contained, one_line, unknown
+from .condition import Conditioner
 from .formats.builtin import FORMATS
 from .formats.format import Checkpoint, ModelFormat
 from .formats.own import Own, shipped_models
@@ -59,7 +61,30 @@ class Model:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        return self.checkpoint.sample_shape
+        decoder = self.checkpoint.decoder
+        return decoder.image_shape if decoder else self.checkpoint.sample_shape
+
+    @property
+    def conditioner(self) -> Conditioner | None:
+        return self.checkpoint.conditioner
+
+    def networks(self) -> dict[str, nn.Module]:
+        """All that it computes with, by name; the first is the predictor."""
+        decoder = {} if self.checkpoint.decoder is None else {"decoder": self.checkpoint.decoder.module}
+        return {"": self.predictor, **decoder, **(self.conditioner.networks() if self.conditioner else {})}
+
+    def decode(self, x0: Tensor) -> Tensor:
+        """The images [B, C, H, W] of samples, which of a model without a decoder they are. Raises BadSample where the
+        decoder gives values that are not finite.
+        """
+        if self.checkpoint.decoder is None:
+            return x0
+        with torch.no_grad():
+            images = self.checkpoint.decoder.decode(x0)
+        if not images.isfinite().all():
+            bad = int((~images.isfinite().flatten(1).all(dim=1)).sum())
+            raise BadSample(f"the decoder gives NaN or infinite values in {bad} of {len(images)} images")
+        return images
 
     @property
     def extractor(self) -> str | None:
@@ -73,11 +98,26 @@ class Model:
     def dataset(self) -> str | None:
         return self.checkpoint.dataset
 
-    def epsilon(self, dtype: str = "float32") -> ModelEpsilon:
-        """ε(x, t), where the predictor is."""
+    def epsilon(self, dtype: str = "float32", asked: Sequence[str] = ()) -> ModelEpsilon:
+        """ε(x, t), where the predictor is. asked: what each sample is asked for, where the model has a conditioner."""
         return ModelEpsilon(
-            self.predictor, self.schedule, dtype, self.checkpoint.mean_squares, ranged=self.checkpoint.learned_range
+            self.predictor,
+            self.schedule,
+            dtype,
+            self.checkpoint.mean_squares,
+            ranged=self.checkpoint.learned_range,
+            asked=self.rows(asked) if asked else None,
         )
+
+    def rows(self, asked: Sequence[str]) -> dict[str, Tensor]:
+        """Arguments of the network for what is asked for, where the predictor is. Raises UserError where the model is
+        asked for nothing, or for something else.
+        """
+        if self.conditioner is None:
+            raise UserError(f"model '{self.name}' cannot be asked for anything; leave the prompts out")
+        place = next(self.predictor.parameters()).device
+        with torch.no_grad():
+            return {name: value.to(place) for name, value in self.conditioner.rows(asked).items()}
 
     def conditions(self) -> dict[str, Any]:
         """What a run's record says of it, in plain values."""

@@ -19,6 +19,9 @@ from .preconditioning import Level, Preconditioning
 
 __all__ = ["ModelEpsilon", "NoisePredictor"]
 
+Output = tuple[Tensor, Tensor | None]
+Pair = Callable[[Tensor, Time], tuple[Output, Output]]
+
 
 class NoisePredictor(nn.Module):
     """ε_θ(x, t) = the network's output, turned into noise.
@@ -66,7 +69,7 @@ class ModelEpsilon:
         `mean_square(t)` goes between them, after the noise of the measurement is taken out (see `_monotone`).
     rule: the time whose label the network is given for a time; the same without one. ranged: whether the network places
     the log variance; the method `with_range` is there only then. asked: what the network is asked for besides, tensors
-    with a row for each of x.
+    with a row for each of x; then there is `of_rows(rows)`, the ε of some of them.
     """
 
     def __init__(
@@ -85,6 +88,8 @@ class ModelEpsilon:
         )
         if ranged:
             self.with_range = self._with_range
+        if asked:
+            self.of_rows = self._of_rows
         self.lowered = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
         self._products = "tf32" if dtype == "tf32" else "ieee"
         if mean_squares is not None:
@@ -98,23 +103,63 @@ class ModelEpsilon:
         """The same ε of a network that is asked for this."""
         return self._again(asked=asked)
 
-    def __call__(self, x: Tensor, t: Time) -> Tensor:
-        with self._precision(x):
+    def _of_rows(self, rows: Tensor) -> ModelEpsilon:
+        """The ε of some of the samples alone, whose numbers are `rows`."""
+        return self._again(asked={name: values[rows.to(values.device)] for name, values in self._asked.items()})
+
+    def beside(self, other: ModelEpsilon) -> Pair | None:
+        """What the network outputs for what this and the other are asked, from one batch; None where they are not
+        of one network. Each has the second half of a learned range with it.
+        """
+        if other.predictor is not self.predictor or other._asked.keys() != self._asked.keys():
+            return None
+
+        def both(x: Tensor, t: Time) -> tuple[Output, Output]:
             label, at = self._level(x, t)
-            return self.predictor(x, label, at, **self._asked)
+            twice = Level(*(torch.cat([part, part]) if isinstance(part, Tensor) else part for part in at))
+            labels = torch.cat([label, label]) if isinstance(label, Tensor) else label
+            asked = {n: torch.cat([self._row(n, x), other._row(n, x)]) for n in self._asked}
+            with self._precision(x):
+                output, place = self.predictor.output(torch.cat([x, x]), labels, twice, **asked)
+            (one, two), places = output.chunk(2), (None, None) if place is None else place.chunk(2)
+            return (one, places[0]), (two, places[1])
+
+        return both
+
+    def epsilon_of(self, output: Tensor, x: Tensor, t: Time) -> Tensor:
+        """The ε that an output of the network means."""
+        return self.predictor.preconditioning.epsilon(output, x, self._level(x, t)[1])
+
+    def x0_of(self, output: Tensor, x: Tensor, t: Time) -> Tensor:
+        """The data that an output of the network means."""
+        return self.predictor.preconditioning.x0(output, x, self._level(x, t)[1])
+
+    def __call__(self, x: Tensor, t: Time) -> Tensor:
+        label, at = self._level(x, t)
+        with self._precision(x):
+            return self.predictor(x, label, at, **self._rows(x))
 
     def x0(self, x: Tensor, t: Time) -> Tensor:
         """The predicted data, of x's shape."""
+        label, at = self._level(x, t)
         with self._precision(x):
-            label, at = self._level(x, t)
-            return self.predictor.x0(x, label, at, **self._asked)
+            return self.predictor.x0(x, label, at, **self._rows(x))
 
     def _with_range(self, x: Tensor, t: Time) -> tuple[Tensor, Tensor | None]:
         """ε, and the place of the log variance, -1 for β̃ to 1 for β."""
         label, at = self._level(x, t)
         with self._precision(x):
-            output, place = self.predictor.output(x, label, at, **self._asked)
+            output, place = self.predictor.output(x, label, at, **self._rows(x))
             return self.predictor.preconditioning.epsilon(output, x, at), place
+
+    def _rows(self, x: Tensor) -> dict[str, Tensor]:
+        return {name: self._row(name, x) for name in self._asked}
+
+    def _row(self, name: str, x: Tensor) -> Tensor:
+        rows = self._asked[name]
+        if len(rows) != len(x):
+            raise ValueError(f"the network is asked for {len(rows)} things and given {len(x)} samples")
+        return rows
 
     @contextmanager
     def _precision(self, x: Tensor) -> Iterator[None]:

@@ -71,7 +71,8 @@ def evaluation_flops(model: Model) -> int:
     x = torch.zeros(1, *model.sample_shape)
     try:
         with contained(f"model '{model.name}'"), FlopCounterMode(display=False) as counter, torch.no_grad():
-            model.epsilon()(x, float(model.schedule.first_time(pure_noise=False)))
+            asked = model.conditioner.default[:1] if model.conditioner else ()
+            model.epsilon(asked=asked)(x, float(model.schedule.first_time(pure_noise=False)))
     except Exception as error:
         line = f"model '{model.name}': its network fails on one sample: {one_line(error)}"
         raise PluginError(line, traceback.format_exc()) from None

@@ -70,8 +70,14 @@ class Autoencoder:
         if tuple(latents.shape[1:]) != self.latent_shape:
             want = ", ".join(map(str, self.latent_shape))
             raise UserError(f"this VAE takes latents [B, {want}], got {list(latents.shape)}")
-        z = latents.to(self.shift) * self.scale.view(-1, 1, 1) + self.shift.view(-1, 1, 1)
+        place = self.network.log_scale  # wherever the network was moved to
+        z = latents.to(place) * self.scale.to(place).view(-1, 1, 1) + self.shift.to(place).view(-1, 1, 1)
         return self.network.decode(z)[0]
+
+    @property
+    def module(self) -> VAE:
+        """The network."""
+        return self.network
 
     def to(self, device: torch.device | str) -> Autoencoder:
         """It on a device."""

@@ -2,8 +2,8 @@
 
 Two departures that a recipe may ask for, both for what a small network can learn in a short time:
 
-- `times = "lognormal"`: three quarters of the times follow log(σ_t/α_t) ~ N(-0.9, 1.3²), or as `lognormal` says, about where images are decided
-  (Karras et al. 2022, table 1), one quarter is uniform. `uniform` is the paper's.
+- `times = "lognormal"`: three quarters of the times follow log(σ_t/α_t) ~ N(-0.9, 1.3²), or as `lognormal` says, about
+  where images are decided (Karras et al. 2022, table 1), one quarter is uniform. `uniform` is the paper's.
 - `weighting = "v"`: the squared error is divided by α_t², which makes it the error of v (Salimans & Ho 2022) and keeps
   the noisy end, whose error in ε is tiny, in the loss. `epsilon` is the paper's. As α x̂_0 + σ ε̂ = x, the error of v is
   that of x_0 divided by σ_t² too, and that is what it is made of near α = 0.

@@ -85,7 +85,7 @@ def main() -> None:
     worker = Worker(
         model, lambda: model, extractor, registry.sampler, "cpu", config.dtype, arguments.batch_size, "cpu", print
     )
-    networks = model.predictor.network
+    networks, epsilon = model.predictor.network, model.epsilon(config.dtype)
     table = Table("sampler", "evaluations", "bare calls, s", "sampling / bare", "whole cell / bare", "sampler / bare")
     totals = [0.0] * 4
     for planned in plan_cells(config, chosen_samplers(config, registry), registry, model, extractor, "cpu"):
@@ -103,9 +103,9 @@ def main() -> None:
             sampling = partial(drawn, sampler, grid, noise, cell.budget)
             calls: list[Callable[[], object]] = [
                 partial(bare, networks, x, labels),
-                partial(sampling, worker.epsilon, worker.passes),
+                partial(sampling, epsilon, worker.passes),
                 partial(worker._batch, cell, indices),
-                partial(sampling, Free(worker.epsilon), None),
+                partial(sampling, Free(epsilon), None),
             ]
             for i, call in enumerate(calls):
                 took = timed(call)

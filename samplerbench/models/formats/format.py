@@ -6,17 +6,33 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ...diffusion.schedule import NoiseSchedule
 from ...errors import UserError
+from ..condition import Conditioner
 from ..config import mean_squares_of
 from ..preconditioning import Preconditioning
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-__all__ = ["Checkpoint", "ModelFormat"]
+__all__ = ["Checkpoint", "Decoder", "ModelFormat"]
+
+
+class Decoder(Protocol):
+    """What turns the samples of a latent model into images."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The network of it."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images [B, C, H, W], in [-1, 1] or about it, on the device and in the precision of its network."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,8 @@ class Checkpoint:
         mean_squares: {"times": …, "values": …}, E‖ε_θ(x_t, t)‖²/D over real images at increasing times, which
             `analytic-ddpm` needs; lists of numbers of one length.
         training: what is kept of how it came about.
+        decoder: what turns samples into images, of a latent model: see `Decoder`.
+        conditioner: how what it is asked for becomes arguments of the network; None where it is asked for nothing.
         other_weights: reads the weights that were not taken, where the files have both: ('raw' or 'averaged', the
             network with them). `samplerbench check --model` compares.
     """
@@ -60,6 +78,8 @@ class Checkpoint:
     learned_range: bool = False
     mean_squares: dict[str, list[float]] | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
+    decoder: Decoder | None = None
+    conditioner: Conditioner | None = None
     other_weights: Callable[[], tuple[str, nn.Module]] | None = None
 
     def __post_init__(self) -> None:
@@ -78,6 +98,7 @@ class Checkpoint:
             "notes": (tuple | list, "a tuple of lines"),
             "learned_range": (bool, "True or False"),
             "training": (Mapping, "a mapping"),
+            "conditioner": (Conditioner | None, "a Conditioner or None"),
             "other_weights": (Callable | None, "a function or None"),
         }
         if isinstance(self.reference, str):

@@ -20,6 +20,9 @@ from .format import Checkpoint, ModelFormat
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..condition import Words
+    from ..vae import Autoencoder
+
 __all__ = ["PARTS", "Own", "note_parts", "save_model", "shipped_models"]
 
 EXPORTED = "exported from "
@@ -66,6 +69,7 @@ class Own(ModelFormat):
             raise UserError(f"{what}: config.json: {error}") from None
         load_weights(network, folder / "model.safetensors", what=what)
         reference = folder / "reference.npz"
+        coder, words = _parts(folder, config.get("parts", {}), network, shape, what)
         return Checkpoint(
             network=network,
             schedule=known.schedule,
@@ -80,8 +84,45 @@ class Own(ModelFormat):
             notes=_notes(known.training.get("exported_from")),
             mean_squares=known.mean_squares,
             training=known.training,
+            decoder=coder,
+            conditioner=words,
             other_weights=_raw_weights(folder, known, what),
         )
+
+
+def _parts(
+    folder: Path, said: Any, network: nn.Module, shape: tuple[int, int, int], what: str
+) -> tuple[Autoencoder | None, Words | None]:
+    """The VAE and the text encoder that lie beside a model. Raises UserError where they are not those that it was
+    trained with, or do not fit.
+    """
+    from ..condition import Words, read_lines
+    from ..networks.unet import UNet
+    from ..text import load_text
+    from ..vae import load_vae
+
+    if not isinstance(said, dict) or not said.keys() <= set(PARTS):
+        raise UserError(f"{what}: config.json: parts names some of {', '.join(PARTS)}, got {said!r}")
+    for name, hashes in said.items():
+        if not (folder / name).exists():
+            raise UserError(f"{what}: {folder} has no {name}, which config.json names")
+        if sha256_of_all(folder / name) != hashes:
+            raise UserError(f"{what}: {name} is another than the one that the model was trained with")
+    coder = load_vae(folder / "vae") if "vae" in said else None
+    if coder and coder.latent_shape != shape:
+        got, expected = (list(one) for one in (coder.latent_shape, shape))
+        raise UserError(f"{what}: its VAE has latents {got}, and its ε_θ takes {expected}")
+    if "text" not in said:
+        return coder, None
+    text = load_text(folder / "text", what)
+    width = network.config.text if isinstance(network, UNet) else 0
+    if width != text.network.config.width:
+        raise UserError(
+            f"{what}: its text encoder gives {text.network.config.width} numbers, and its ε_θ takes {width}"
+        )
+    if "prompts.txt" not in said:
+        raise UserError(f"{what}: a model with a text encoder has prompts.txt, what it is asked by default")
+    return coder, Words(text, read_lines(folder / "prompts.txt", what))
 
 
 def _notes(origin: Any) -> tuple[str, ...]:

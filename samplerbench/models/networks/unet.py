@@ -192,6 +192,8 @@ class UNet(nn.Module):
         return F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.config.patch)
 
     def _embedding(self, features: Tensor, text: Tensor | None) -> Tensor:
+        if (text is None) != (self.config.text == 0):
+            raise ValueError("a network with text is asked for something, and one without is not")
         if text is None:
             return self.time(features)
         first, between, second, last = self.time

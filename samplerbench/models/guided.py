@@ -1,0 +1,55 @@
+"""The ε that a sampler is given: of a model, of what is asked of it, and of guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..diffusion.denoiser import Epsilon
+from ..diffusion.guidance import Guided, Guider
+from ..errors import UserError
+from .model import Model
+
+__all__ = ["Guide", "guided_epsilon"]
+
+
+@dataclass(frozen=True, eq=False)
+class Guide:
+    """A guider, and the second model where it has one."""
+
+    guider: Guider
+    second: Model | None = None
+
+    def check(self, model: Model) -> None:
+        """Raises UserError where it cannot guide this model."""
+        spec = self.guider.spec()
+        self.guider.check(model.schedule)
+        if self.guider.idle:
+            return
+        if self.guider.other == "nothing" and (model.conditioner is None or model.conditioner.nothing is None):
+            why = "is asked for nothing" if model.conditioner is None else "has no null condition"
+            raise UserError(f"guidance {spec}: model '{model.name}' {why}, so there is nothing to lean away from")
+        if self.second is not None:
+            for what in ("sample_shape", "image_shape"):
+                one, other = getattr(model, what), getattr(self.second, what)
+                if one != other:
+                    raise UserError(
+                        f"guidance {spec}: {what} of the second model is {list(other)}, the first has {list(one)}"
+                    )
+            if self.second.schedule.config() != model.schedule.config():
+                raise UserError(f"guidance {spec}: the second model was trained on another path")
+            if (self.second.conditioner is None) != (model.conditioner is None):
+                raise UserError(f"guidance {spec}: of the two models only one is asked for something")
+
+
+def guided_epsilon(model: Model, dtype: str, asked: Sequence[str] = (), guide: Guide | None = None) -> Epsilon:
+    """ε(x, t), where the models are. asked: what each sample is asked for; none of one that is asked for nothing."""
+    epsilon = model.epsilon(dtype, asked)
+    if guide is None or guide.guider.idle:
+        return epsilon
+    if guide.second is not None:
+        return Guided(guide.guider, model.schedule, epsilon, guide.second.epsilon(dtype, asked))
+    assert model.conditioner is not None
+    assert model.conditioner.nothing is not None
+    nothing = model.epsilon(dtype, [model.conditioner.nothing] * len(asked))
+    return Guided(guide.guider, model.schedule, epsilon, nothing)
