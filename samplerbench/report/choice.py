@@ -32,6 +32,7 @@ CONDITIONS = {
     "reference_sha256": "",
     "quantise": "",
     "seed": "",
+    "asked_sha256": "",
     "dtype": "",
 }
 SHORT = 8  # characters of a hash, where they tell it apart
@@ -187,7 +188,7 @@ def _in_order(results: Results) -> Results:
     into the same folder may have put 6 behind 10.
     """
     rows = results.every
-    names = [name for name in CONFIGURATION if name in rows.columns]
+    names = [name for name in (*CONFIGURATION, "guidance") if name in rows.columns]
     first = rows.groupby(names, dropna=False, sort=False).ngroup()
     order = pd.DataFrame({"configuration": first, "at": rows[axis_of(rows)]}).sort_values(
         ["configuration", "at"], kind="stable"
@@ -201,7 +202,7 @@ def _all(results: Results) -> pd.Series:
 
 def _newest(results: Results) -> Results:
     rows = results.every
-    names = (*CONFIGURATION, axis_of(rows), *CONDITIONS, *filter(None, CONDITIONS.values()), "samples")
+    names = (*CONFIGURATION, "guidance", axis_of(rows), *CONDITIONS, *filter(None, CONDITIONS.values()), "samples")
     kept = newest(rows, [name for name in names if name in rows.columns], results.metric)
     return _noted(results, kept, "more than once; the newest row of each counts")
 

@@ -17,9 +17,9 @@ __all__ = ["Matched", "match", "match_baseline"]
 
 # What two results may differ in because it is what is compared; conditions in which two FIDs must agree to mean
 # anything together; and those that are worth knowing.
-VARIED = ("model", "samples", "seed", "dtype")
+VARIED = ("model", "samples", "seed", "dtype", "guidance")
 DECISIVE = ("samples", "extractor_sha256", "reference_sha256", "quantise")
-OTHERS = ("model_sha256", "seed", "dtype", "device", "torch", "samplerbench")
+OTHERS = ("model_sha256", "seed", "guidance", "asked_sha256", "dtype", "device", "torch", "samplerbench")
 SAMPLERS = 8  # that a line names
 
 

@@ -78,15 +78,16 @@ def plain_column(rows: pd.DataFrame, name: str) -> list[Any]:
 
 
 def _labels(rows: pd.DataFrame) -> list[str]:
-    """Sampler and spacing, and the last step where that alone tells rows apart."""
-    spacing, final = (
+    """Sampler and spacing, its guidance, and the last step where that alone tells rows apart."""
+    spacing, final, guidance = (
         (rows[name].fillna("") if name in rows.columns else pd.Series("", index=rows.index)).astype(str).tolist()
-        for name in ("spacing", "final")
+        for name in ("spacing", "final", "guidance")
     )
     names = [
         sampler if "spacing=" in sampler or not on else f"{sampler} ({on})"
         for sampler, on in zip(rows["sampler"].tolist(), spacing, strict=True)
     ]
+    names = [f"{name}, guidance {by}" if by else name for name, by in zip(names, guidance, strict=True)]
     ends: dict[str, set[str]] = {}
     for name, end in zip(names, final, strict=True):
         ends.setdefault(name, set()).add(end)
