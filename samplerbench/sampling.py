@@ -20,16 +20,22 @@ from .sampler import OWN_GRID, Sampler, check_given
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .models.guided import Guide
     from .models.model import Model
 
 __all__ = ["Samples", "fixed_steps", "plan_grid", "sample"]
 
 
 class Samples(NamedTuple):
-    """x0: [B, ...], of the shape and dtype of x_T. nfe: the counted network evaluations a sample."""
+    """x0: [B, ...], of the shape and dtype of x_T. nfe: the counted evaluations of ε a sample. passes: the rows through
+    networks that they took, two for a guided one. images: x0 after the decoder of a latent model, in [-1, 1]; otherwise
+    it is x0.
+    """
 
     x0: Tensor
     nfe: float
+    passes: float
+    images: Tensor
 
 
 def sample(
@@ -43,6 +49,8 @@ def sample(
     times: Sequence[float] | None = None,
     seed: int = 0,
     samples: int | None = None,
+    prompts: str | Sequence[str] | None = None,
+    guidance: str | float | Guide | None = None,
     callback: Callable[[Evaluation], object] | None = None,
 ) -> Samples:
     """Runs a sampler on a model, or on any function ε(x, t).
@@ -60,6 +68,9 @@ def sample(
         times: the decreasing times themselves, the last of which may be 0. Given with `nfe`, that is their budget, by
             which `dpm-solver:mode=fast` chooses the orders of its last steps.
         seed: of the noise that stochastic samplers add, and of x_T where `samples` is given.
+        prompts: what a model is asked for, a prompt or a class; of several sample i gets the i-th, and so on in turn.
+            Without it what the model is asked for by default.
+        guidance: of a model: a scale, 1 for none, or the spec of a guider, 'cfg:scale=2:high=5'.
         callback: told of each evaluation as it is made, an `Evaluation` with its number, t, x and predicted x_0: the
             trajectory.
 
@@ -72,7 +83,7 @@ def sample(
     if steps is not None and times is not None:
         raise UserError("give steps or times, not both")
     made = _made(sampler)
-    eps, schedule, x = _start(eps, schedule, x, samples, seed)
+    eps, schedule, x, decode = _start(eps, schedule, x, samples, seed, prompts, guidance)
     if times is not None:
         grid = _listed(made, schedule, tuple(float(t) for t in times))
     else:
@@ -80,7 +91,7 @@ def sample(
     noise = NoiseSource(seed, range(len(x)), x.shape[1:], x.device, x.dtype)
     epsilon = eps if callback is None else watched(eps, schedule, callback)
     drawing = draw(made, epsilon, grid, x, noise, budget=nfe)
-    return Samples(drawing.x0, drawing.nfe)
+    return Samples(drawing.x0, drawing.nfe, float(drawing.passes.mean()), decode(drawing.x0))
 
 
 def _made(sampler: str | Sampler) -> Sampler:
@@ -93,9 +104,16 @@ def _made(sampler: str | Sampler) -> Sampler:
 
 
 def _start(
-    eps: Epsilon | Model | str, schedule: NoiseSchedule | None, x: Tensor | None, samples: int | None, seed: int
-) -> tuple[Epsilon, NoiseSchedule, Tensor]:
-    """The ε function, its path, and x_T."""
+    eps: Epsilon | Model | str,
+    schedule: NoiseSchedule | None,
+    x: Tensor | None,
+    samples: int | None,
+    seed: int,
+    prompts: str | Sequence[str] | None,
+    guidance: str | float | Guide | None,
+) -> tuple[Epsilon, NoiseSchedule, Tensor, Callable[[Tensor], Tensor]]:
+    """The ε function, its path, x_T, and what makes images of samples."""
+    from .models.guided import Guide, asked_of, guided_epsilon
     from .models.model import Model
 
     if isinstance(eps, str):
@@ -107,7 +125,9 @@ def _start(
     if not isinstance(eps, Model):
         if schedule is None or x is None:
             raise UserError("a function ε goes with its schedule and x; a model needs neither")
-        return eps, schedule, x
+        if prompts is not None or guidance is not None:
+            raise UserError("prompts and guidance are of a model; a function ε has none")
+        return eps, schedule, x, lambda x0: x0
     if schedule is not None:
         raise UserError("a model has its own schedule; leave it out")
     if x is None:
@@ -116,7 +136,14 @@ def _start(
             raise UserError(f"samples is at least 1, got {samples}")
         place = next(eps.predictor.parameters()).device
         x = NoiseSource(seed, range(samples), eps.sample_shape, place).x_T()
-    return eps.epsilon(), eps.schedule, x
+    asked, guide = asked_of(eps, (prompts,) if isinstance(prompts, str) else tuple(prompts or ())), None
+    if guidance is not None:
+        from .plugins import load_plugins
+
+        guide = guidance if isinstance(guidance, Guide) else load_plugins().guide(str(guidance))
+        guide.check(eps)
+    epsilon = guided_epsilon(eps, "float32", asked.of(range(len(x))) if asked.lines else (), guide)
+    return epsilon, eps.schedule, x, eps.decode
 
 
 def plan_grid(sampler: Sampler, schedule: NoiseSchedule, nfe: int | None = None, steps: int | None = None) -> TimeGrid:

@@ -21,7 +21,8 @@ from ..diffusion.spacing import explicit_times
 from ..errors import UserError, contained, one_line, unknown
 from ..files import content_key, sha256
 from ..metrics.extractors import LoadedExtractor
-from ..models.condition import Asked, read_prompts
+from ..models.condition import read_prompts
+from ..models.guided import asked_of
 from ..models.model import Model
 from ..options import split_budgets
 from ..registry import OWN, Registry
@@ -31,7 +32,7 @@ from .cell import Axis, Cell, plain_options
 from .pools.names import check_workers
 
 __all__ = [
-    "DTYPES", "Planned", "RunConfig", "asked_of", "chosen_samplers", "code_of", "guidance_of", "plan_cells",
+    "DTYPES", "Planned", "RunConfig", "chosen_samplers", "code_of", "guidance_of", "plan_cells",
     "told_of_spacings",
 ]  # fmt: skip
 
@@ -218,17 +219,6 @@ def plan_cells(
         )
         plan.append(Planned(cell, sampler, claimed, reason, details))
     return plan
-
-
-def asked_of(model: Model, lines: tuple[str, ...]) -> Asked:
-    """What samples are asked for: these lines, or the model's own. Raises UserError for what it cannot be asked."""
-    if model.conditioner is None:
-        if lines:
-            raise UserError(f"model '{model.name}' cannot be asked for anything; leave out --prompts")
-        return Asked()
-    if lines:
-        model.conditioner.check(lines)
-    return Asked(lines or model.conditioner.default)
 
 
 def guidance_of(registry: Registry, spec: str, model: Model | None = None) -> tuple[str, ...]:

@@ -12,10 +12,11 @@ import torch
 
 from ..code import code_sha256
 from ..errors import UserError
+from ..models.guided import asked_of
 from ..plugins import load_plugins
 from .environment import hardware
 from .maker import Failure, Maker
-from .plan import asked_of, code_of, guidance_of
+from .plan import code_of, guidance_of
 from .shards import ShardCache, as_bytes
 from .task import Setup, ShardTask
 from .worker import Worker

@@ -17,6 +17,7 @@ from ..files import content_key
 from ..folders import shard_cache
 from ..images import sample_grid
 from ..metrics.measured import Unmeasurable
+from ..models.guided import asked_of
 from ..models.model import Model
 from ..plugins import load_plugins
 from ..registry import Registry
@@ -29,7 +30,7 @@ from .influences import Kept
 from .keep import Keeper
 from .maker import Maker
 from .measure import Measurer, real_images
-from .plan import Planned, RunConfig, asked_of, chosen_samplers, plan_cells, split_values, told_of_spacings
+from .plan import Planned, RunConfig, chosen_samplers, plan_cells, split_values, told_of_spacings
 from .pools.choose import pool_of
 from .record import COLUMNS, SCHEMA, Record, columns_of
 from .references import find_reference

@@ -26,6 +26,7 @@ from .plot import plot
 from .reference import reference
 from .report import report
 from .run import run
+from .sample import sample
 from .table import table
 from .train import train
 from .worker import worker
@@ -83,7 +84,7 @@ def cli() -> None:
 
 
 COMMANDS = (
-    *(run, worker, table, compare, report, plot, export_results, cite),
+    *(run, sample, worker, table, compare, report, plot, export_results, cite),
     *(new, check, list_, models, train, reference, info),
 )
 for command in COMMANDS:

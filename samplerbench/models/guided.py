@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from ..diffusion.denoiser import Epsilon
 from ..diffusion.guidance import Guided, Guider
 from ..errors import UserError
+from .condition import Asked
 from .model import Model
 
-__all__ = ["Guide", "guided_epsilon"]
+__all__ = ["Guide", "asked_of", "guided_epsilon"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,17 @@ class Guide:
                 raise UserError(f"guidance {spec}: the second model was trained on another path")
             if (self.second.conditioner is None) != (model.conditioner is None):
                 raise UserError(f"guidance {spec}: of the two models only one is asked for something")
+
+
+def asked_of(model: Model, lines: tuple[str, ...]) -> Asked:
+    """What samples are asked for: these lines, or the model's own. Raises UserError for what it cannot be asked."""
+    if model.conditioner is None:
+        if lines:
+            raise UserError(f"model '{model.name}' cannot be asked for anything; leave the prompts out")
+        return Asked()
+    if lines:
+        model.conditioner.check(lines)
+    return Asked(lines or model.conditioner.default)
 
 
 def guided_epsilon(model: Model, dtype: str, asked: Sequence[str] = (), guide: Guide | None = None) -> Epsilon:
