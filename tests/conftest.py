@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,8 +12,12 @@ import torch
 
 from samplerbench.cli import main
 from samplerbench.metrics.reference import make_reference, provenance_of, save_reference
-from samplerbench.models.formats.own import save_model
+from samplerbench.models.formats.own import note_parts, save_model
+from samplerbench.models.networks.text import TextEncoder, TextEncoderConfig
 from samplerbench.models.networks.unet import UNet, UNetConfig
+from samplerbench.models.networks.vae import VAE, VAEConfig
+from samplerbench.models.text import save_text
+from samplerbench.models.vae import save_vae
 from samplerbench.plugins import load_plugins
 
 os.environ["COLUMNS"] = "160"
@@ -43,6 +48,28 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     extractor = load_plugins().extractor("fashion-mnist-cnn")
     provenance = provenance_of(extractor, "random pixels", "none", (1, 28, 28))
     save_reference(folder / "reference.npz", *make_reference(images.split(256), extractor), provenance)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_latent(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """A model folder with an untrained VAE, ε_θ and text encoder, of images as the shipped models have them."""
+    from samplerbench import linear_schedule
+
+    folder = tmp_path_factory.mktemp("models") / "latent"
+    torch.manual_seed(0)
+    network = UNet(UNetConfig(image_shape=(2, 7, 7), channels=(8,), blocks=1, text=8))
+    for parameter in network.parameters():  # layers that begin as 0 would make all that is asked for the same
+        torch.nn.init.normal_(parameter, std=0.2)
+    save_model(folder, network, "v", linear_schedule(), "fashion-mnist-cnn", training={})
+    coder = VAE(VAEConfig((1, 28, 28), latent_channels=2, patch=4, channels=(8,), blocks=(1, 1)))
+    save_vae(folder / "vae", coder, torch.tensor([0.1, -0.2]), torch.tensor([0.9, 1.1]))
+    words = ("a", "boot", "dress", "white")
+    text = TextEncoder(TextEncoderConfig(words=6, length=5, width=8, depth=1, heads=2))
+    save_text(folder / "text", text, words, {"boot": 9, "dress": 3})
+    (folder / "prompts.txt").write_text("a boot\na white dress\nboot\n")
+    shutil.copyfile(tiny_model / "reference.npz", folder / "reference.npz")
+    note_parts(folder)
     return folder
 
 

@@ -112,10 +112,12 @@ def _parts(
     if coder and coder.latent_shape != shape:
         got, expected = (list(one) for one in (coder.latent_shape, shape))
         raise UserError(f"{what}: its VAE has latents {got}, and its ε_θ takes {expected}")
+    width = network.config.text if isinstance(network, UNet) else 0
     if "text" not in said:
+        if width:
+            raise UserError(f"{what}: config.json: a network with text needs the part text")
         return coder, None
     text = load_text(folder / "text", what)
-    width = network.config.text if isinstance(network, UNet) else 0
     if width != text.network.config.width:
         raise UserError(
             f"{what}: its text encoder gives {text.network.config.width} numbers, and its ε_θ takes {width}"
