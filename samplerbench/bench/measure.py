@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..code import code_sha256
@@ -30,6 +31,7 @@ from .worker import Worker
 
 __all__ = ["Measurements", "Measurer", "real_images"]
 
+KNOWN = ("model", "dtype", "seed", "asked", "guidance", "device", "core", "torch")  # of a cell, what ε and noise are
 GRID = 64  # samples of a cell's picture
 
 
@@ -99,6 +101,7 @@ class Measurer:
             features=whole.features.clone(),
             logits=whole.logits.clone() if whole.logits.shape[1] else None,
             x0=x0.clone(),
+            labels=self._labels(len(whole.features)),
             reference=copy.deepcopy(self.reference),
             sampler=copy.copy(sampler),
             grid=TimeGrid(copy.deepcopy(worker.model.schedule), cell.times),
@@ -112,6 +115,14 @@ class Measurer:
             progress=self.progress,
         )
 
+    def _labels(self, count: int) -> Tensor | None:
+        """The classes that samples were asked for."""
+        asked, conditioner = self.worker.asked, self.worker.model.conditioner
+        if conditioner is None:
+            return None
+        known = {line: conditioner.label(line) for line in dict.fromkeys(asked.lines)}
+        return torch.tensor([-1 if known[line] is None else known[line] for line in asked.of(range(count))])
+
     def _keep(
         self,
         cell: Cell,
@@ -121,7 +132,7 @@ class Measurer:
         compute: Callable[[], dict[str, Tensor]],
         made_by: str = "",
     ) -> dict[str, Tensor]:
-        known = {field: getattr(cell, field) for field in ("model", "dtype", "seed", "device", "core", "torch")}
+        known = {field: getattr(cell, field) for field in KNOWN}
         code = code_sha256(made_by) if made_by else code
         return self.keeper(name, known | {"code": code, "identity": identity}, compute)
 

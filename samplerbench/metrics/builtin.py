@@ -88,6 +88,23 @@ class InceptionScore(Metric):
         return inception_score(drawn.logits)
 
 
+class ClassAccuracy(Metric):
+    name = "class_accuracy"
+    direction = "higher"
+    needs_classes = True
+    about = "share of samples that the extractor's classifier takes for the class that was asked for"
+    paper = "Ravuri & Vinyals 2019, arXiv:1905.10887"
+
+    def measure(self, drawn: Drawn) -> Measured:
+        from .class_accuracy import class_accuracy
+
+        if drawn.logits is None:
+            raise Unmeasurable("the extractor has no classifier")
+        if drawn.labels is None:
+            raise Unmeasurable("the model is asked for no class")
+        return class_accuracy(drawn.logits, drawn.labels)
+
+
 class FlowError(Metric):
     name = "ode_rmse"
     about = (
@@ -133,7 +150,11 @@ class VariationalBound(Metric):
 
         if drawn.grid.times[-1] != 0:
             raise Unmeasurable("vlb_bpd needs a grid that ends at the data, final=zero")
+        if drawn.labels is not None:
+            raise Unmeasurable("vlb_bpd is of a model that is asked for nothing")
         images = drawn.real_images()[: self.images]
+        if images.shape[1:] != drawn.x0.shape[1:]:
+            raise Unmeasurable("vlb_bpd is of a model of pixels, and this one has latents")
         parts = []
         try:
             with torch.no_grad():
@@ -153,7 +174,12 @@ class VariationalBound(Metric):
         return Measured(float(bits.mean()), se, len(bits), influences, note=note)
 
 
+METRICS = (
+    FID, FIDInfinity, KID, Precision, Recall, InceptionScore, ClassAccuracy, FlowError, StartError, VariationalBound,
+)  # fmt: skip
+
+
 @hookimpl
 def samplerbench_metrics(register):  # type: ignore[no-untyped-def]
-    for metric in (FID, FIDInfinity, KID, Precision, Recall, InceptionScore, FlowError, StartError, VariationalBound):
+    for metric in METRICS:
         register(metric)

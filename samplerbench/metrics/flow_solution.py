@@ -42,7 +42,9 @@ def solution(drawn: Drawn, start: float) -> dict[str, Tensor]:
 
                 noise = NoiseSource(drawn.seed, indices, shape, drawn.device, drawn.dtype)
                 x = path.prior(start) * noise.x_T()
-                parts.append(solve_flow(drawn.epsilon, path, x, TOLERANCE, start=start, told=told))
+                of_rows = getattr(drawn.epsilon, "of_rows", None)
+                epsilon = of_rows(torch.tensor(indices)) if of_rows else drawn.epsilon
+                parts.append(solve_flow(epsilon, path, x, TOLERANCE, start=start, told=told))
         error = max(part.error for part in parts)
         if error > TOLERANCE:
             drawn.notice(f"the ODE from {start:g} was solved to {error:.1e} only; distances below that say nothing")

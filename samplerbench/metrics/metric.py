@@ -39,15 +39,20 @@ class Drawn:
     Attributes:
         features: float32 [n, D], of samples 0..n-1.
         logits: float32 [n, K], the extractor's classification; None where it has none.
-        x0: float32 [k, C, H, W], the first k = min(n, 256) samples as the sampler returned them.
+        x0: float32 [k, C, H, W], the first k = min(n, 256) samples as the sampler returned them; of a latent model they
+            are latents.
+        labels: int64 [n], the class that each sample was asked for, -1 where it was none; None of a model that is asked
+            for nothing.
         reference: statistics of real images and, where it has them, some of their features.
         sampler, grid: what drew them.
-        epsilon: ε(x, t) of the model, for metrics that evaluate it; not counted.
+        epsilon: ε(x, t) of the model, for metrics that evaluate it; not counted. Where samples are asked for something
+            it takes rows of x for the samples of `x0`, and `epsilon.of_rows(rows)` is that of some of them.
         seed: of x_T and all noise.
         device, dtype: where the network is, and of which precision its x are.
         keep: `keep(name, identity, compute)` gives the tensors that `compute()` returns, from an earlier run where it
-            can: for what is costly and belongs to the model, not to the cell. Model, seed, precision, device and the
-            metric's own code are in its key already; `identity`, plain values, is whatever else it depends on.
+            can: for what is costly and belongs to the model, not to the cell. Model, seed, conditions, guidance,
+            precision, device and the metric's own code are in its key already; `identity`, plain values, is whatever
+            else it depends on.
             `made_by`, a module's name, stands in the key in place of the metric's code, for what several metrics share.
         real_images: gives the test images of the model's dataset, uint8 [N, C, H, W]; raises UserError where they
             cannot be had. For metrics that say `needs_images`.
@@ -57,6 +62,7 @@ class Drawn:
     features: Tensor
     logits: Tensor | None
     x0: Tensor
+    labels: Tensor | None
     reference: Reference
     sampler: Sampler
     grid: TimeGrid

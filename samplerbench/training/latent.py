@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Images
-from ..diffusion.noise import NoiseSource
 from ..errors import UserError
 from ..models.networks.text import TextEncoder, TextEncoderConfig
 from ..models.vae import Autoencoder
@@ -52,8 +51,10 @@ class Latents:
         return mean + self.deviations[picked] * torch.randn(mean.shape, generator=draw, device=draw.device)
 
     def first(self, count: int) -> Tensor:
-        noise = NoiseSource(0, range(min(count, len(self))), self.means.shape[1:])(-1)
-        return self.means[:count].cpu() + self.deviations[:count].cpu() * noise
+        mean = self.means[:count].cpu()
+        return mean + self.deviations[:count].cpu() * torch.randn(
+            mean.shape, generator=torch.Generator().manual_seed(0)
+        )
 
 
 class GarmentCaptions:

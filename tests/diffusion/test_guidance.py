@@ -1,4 +1,4 @@
-"""Guidance on data whose classes are Gaussians: what the network would predict of a class, and of no class, is exact."""
+"""Guidance on data whose classes are Gaussians: ε of a class, and of no class, is exact."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_micro_batches_have_their_own_rows(x):
 
 
 def test_who_asks_about_some_samples_says_which(x):
-    with pytest.raises(UserError, match="asks about 2 rows of 5 samples, .* does not say whose they are"):
+    with pytest.raises(UserError, match=r"asks about 2 rows of 5 samples, .* does not say whose they are"):
         Meter(guided(ClassifierFree(scale=2)), 5).denoiser()(x[:2], 300.0)
 
 
@@ -189,7 +189,7 @@ def test_bad_guidance_is_one_line(spec, message):
 
 
 def test_an_interval_without_a_noise_level_of_the_path():
-    with pytest.raises(UserError, match="guidance cfg:low=1000:scale=2: no σ/α of this path, 0.01 to 157"):
+    with pytest.raises(UserError, match=r"guidance cfg:low=1000:scale=2: no σ/α of this path, 0\.01 to 157"):
         ClassifierFree(scale=2, low=1000).check(PATH)
 
 

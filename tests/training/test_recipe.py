@@ -23,7 +23,8 @@ def test_rates_warm_up_stay_and_fall():
 
 def test_shipped_recipes_are_read():
     assert recipe_names() == [
-        "cifar10-36m", "cifar10-8m", "fashion-mnist", "fashion-mnist-features", "fashion-mnist-vae",
+        "cifar10-36m", "cifar10-8m", "fashion-mnist", "fashion-mnist-features", "fashion-mnist-latent",
+        "fashion-mnist-vae",
     ]  # fmt: skip
     assert find_recipe("fashion-mnist").schedule["kind"] == "linear"
     assert find_recipe("fashion-mnist-features").kind == "classifier"
@@ -36,7 +37,17 @@ def test_a_recipe_says_what_its_kind_has():
     shared = {"name", "kind", "data", "optimiser", "network", "weights", "extractor"}
     assert said["fashion-mnist-vae"] == shared | {"beta"}
     assert said["fashion-mnist"] == said["cifar10-8m"]
-    assert said["fashion-mnist"] == shared | {"schedule", "prediction", "times", "weighting", "experts", "finish"}
+    assert said["fashion-mnist"] == shared | {
+        "schedule",
+        "prediction",
+        "times",
+        "lognormal",
+        "weighting",
+        "vae",
+        "text",
+        "experts",
+        "finish",
+    }
 
 
 def test_a_recipe_is_changed():
