@@ -51,8 +51,13 @@ def check_model(
     images: uint8 [N, C, H, W], real ones; without them the model draws its own. samples: how many of them the readings
     are compared on; 512 images or 256 of its own where it is not said. told: how far it has come.
 
-    Raises UserError for images of another shape, and for too few.
+    Raises UserError for images of another shape, for too few, and for a model that is asked for something or has
+    latents.
     """
+    if model.conditioner is not None or model.checkpoint.decoder is not None:
+        raise UserError(
+            f"model '{model.name}' is a latent one or is asked for something; check is of models of pixels alone"
+        )
     least = 8 * BANDS
     if samples is None:
         samples = IMAGES if images is not None else OWN_SAMPLES

@@ -8,7 +8,7 @@ from ..errors import UserError, unknown
 from .complete import plugin_option, samplers_of
 from .help import Command
 
-KINDS = ("samplers", "metrics", "models", "extractors", "paths", "spacings", "recipes")
+KINDS = ("samplers", "metrics", "models", "extractors", "paths", "spacings", "guiders", "recipes")
 
 
 def _kinds(ctx: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
@@ -43,6 +43,7 @@ def list_(kind: str, names: tuple[str, ...], plugins: tuple[str, ...]) -> int:
         "extractors": listing.print_extractors,
         "paths": listing.print_paths,
         "spacings": listing.print_spacings,
+        "guiders": listing.print_guiders,
     }
     if kind in registered:
         return registered[kind](plugins)

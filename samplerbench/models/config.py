@@ -18,7 +18,7 @@ FORMAT = 2
 LABEL_1 = "t - 1 for t = 1..T"  # format 1 wrote these words on every path, and its reader did not heed them
 KEYS = (
     "format", "architecture", "experts", "prediction", "input", "sigma_data", "schedule", "label", "extractor",
-    "dataset", "training", "mean_squares", "parts",
+    "dataset", "training", "mean_squares", "parts", "reference",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import torch
 from ..diffusion.noise import NoiseSource
 from ..diffusion.paths import schedule_from_config
 from ..errors import UserError, one_line
-from .formats.own import Own, save_model
+from .formats.own import PARTS, Own, note_parts, save_model
 from .model import Model, load_model
 from .networks.experts import Experts
 
@@ -32,6 +32,7 @@ def export_model(model: Model, folder: Path) -> float:
     """
     _check(model, folder)
     said = model.checkpoint
+    beside = _parts_of(model)
     part = folder.parent / f".{folder.name}.{os.getpid()}.part"
     origin = {"name": model.name, "format": model.format, "sha256": model.sha256, "notes": list(said.notes)}
     try:
@@ -46,6 +47,9 @@ def export_model(model: Model, folder: Path) -> float:
             dataset=said.dataset,
             architecture=said.architecture,
         )
+        for path in beside:
+            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, part / path.name)
+        note_parts(part)
         if said.reference is not None:
             shutil.copyfile(said.reference, part / "reference.npz")
         difference = _compared(model, part)
@@ -79,6 +83,17 @@ def _check(model: Model, folder: Path) -> None:
         raise UserError(f"model '{model.name}' cannot be exported: the config of its path makes another path")
 
 
+def _parts_of(model: Model) -> list[Path]:
+    """The VAE and the text encoder that lie beside a model. Raises UserError where they are of another format."""
+    if model.conditioner is None and model.checkpoint.decoder is None:
+        return []
+    if model.format != Own.name:
+        raise UserError(
+            f"model '{model.name}' cannot be exported: its decoder or what it is asked by is of another format"
+        )
+    return [path for name in PARTS if (path := Path(model.checkpoint.files[0]).parent / name).exists()]
+
+
 def _compared(model: Model, folder: Path) -> float:
     """The largest difference of ε between a model and the folder made of it."""
     refused = f"model '{model.name}' cannot be exported"
@@ -96,7 +111,8 @@ def _compared(model: Model, folder: Path) -> float:
     x, worst = NoiseSource(0, range(1), model.sample_shape).x_T(), 0.0
     for t in map(float, times if isinstance(network, Experts) else times[:1]):
         with torch.no_grad():
-            one, other = model.epsilon()(x, t), again.epsilon()(x, t)
+            asked = model.conditioner.default[:1] if model.conditioner else ()
+            one, other = model.epsilon(asked=asked)(x, t), again.epsilon(asked=asked)(x, t)
         difference = float((one - other).abs().max())
         if not difference <= ALIKE * float(one.abs().max()):
             raise UserError(f"{refused}: read back, its ε at time {t:g} differs by {difference:.2g}")

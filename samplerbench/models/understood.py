@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import PluginError, contained, one_line
 from .model import Model
 from .networks.experts import networks_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from .condition import Conditioner
 
 __all__ = ["evaluation_flops", "understood"]
 
@@ -41,6 +46,8 @@ def understood(model: Model, refusal: str = "") -> dict[str, Any]:
             "sigma": schedule.sigma(ends).tolist(),
             "scale": schedule.scale(ends).tolist(),
         },
+        "decoder": None if said.decoder is None else _size(said.decoder.module),
+        "asked": None if model.conditioner is None else _asked(model.conditioner),
         "prediction": convention.prediction,
         "sigma_data": convention.sigma_data if "edm" in (convention.prediction, convention.input) else None,
         "learned_range": said.learned_range,
@@ -60,6 +67,22 @@ def understood(model: Model, refusal: str = "") -> dict[str, Any]:
         "mean_squares": len(said.mean_squares["times"]) if said.mean_squares else 0,
         "files": [str(file) for file in said.files],
         "notes": [note for note in said.notes if note != told],
+    }
+
+
+def _size(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def _asked(conditioner: Conditioner) -> dict[str, Any]:
+    """What it can be asked for."""
+    networks = conditioner.networks().values()
+    return {
+        "kind": conditioner.kind,
+        "default": list(conditioner.default[:3]),
+        "lines": len(conditioner.default),
+        "guidance": conditioner.nothing is not None,
+        "parameters": sum(map(_size, networks)),
     }
 
 

@@ -68,7 +68,7 @@ class Own(ModelFormat):
         except UserError as error:
             raise UserError(f"{what}: config.json: {error}") from None
         load_weights(network, folder / "model.safetensors", what=what)
-        reference = folder / "reference.npz"
+        reference = _reference(folder, config, what)
         coder, words = _parts(folder, config.get("parts", {}), network, shape, what)
         return Checkpoint(
             network=network,
@@ -78,7 +78,7 @@ class Own(ModelFormat):
             architecture=known.architecture,
             dataset=known.dataset,
             extractor=known.extractor,
-            reference=reference if reference.is_file() else None,
+            reference=reference,
             files=(folder / "config.json", folder / "model.safetensors"),
             learned_range=learns_range(known.architecture),
             notes=_notes(known.training.get("exported_from")),
@@ -88,6 +88,15 @@ class Own(ModelFormat):
             conditioner=words,
             other_weights=_raw_weights(folder, known, what),
         )
+
+
+def _reference(folder: Path, config: Mapping[str, Any], what: str) -> Path | None:
+    """The reference statistics beside a model, or those of the shipped model that its config names."""
+    shared = config.get("reference")
+    if shared is not None and shared not in shipped_models():
+        raise UserError(f"{what}: config.json: reference names a shipped model, got {shared!r}")
+    place = (folder if shared is None else _shipped() / shared) / "reference.npz"
+    return place if place.is_file() else None
 
 
 def _parts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import get_args, get_type_hints
 
 import click
@@ -24,6 +25,7 @@ from .console import plain_console
 
 __all__ = [
     "print_extractors",
+    "print_guiders",
     "print_metrics",
     "print_models",
     "print_paths",
@@ -158,6 +160,22 @@ def print_paths(plugins: Sequence[str]) -> int:
     registry = load_plugins(plugins)
     origins = {r.cls.name: r.distribution for r in registry.all("paths")}
     _print_named({name: (kind, origins.get(name, "")) for name, kind in PATHS.items()})
+    return _tell_problems(registry)
+
+
+def print_guiders(plugins: Sequence[str]) -> int:
+    """A block a guider: what it does, options with their defaults, paper, distribution. Returns 1 where a plugin was
+    skipped.
+    """
+    registry = load_plugins(plugins)
+    console = plain_console()
+    for registered in registry.all("guiders"):
+        cls = registered.cls
+        console.print(Text.assemble((cls.name, "bold"), f"  {cls.about}"), soft_wrap=True)
+        options = ", ".join(f"{f.name}={f.default}" for f in fields(cls))
+        for key, text in (("options", options), ("paper", cls.paper), ("from", registered.distribution)):
+            if text:
+                console.print(f"  {key:<7}", Text(text), soft_wrap=True)
     return _tell_problems(registry)
 
 

@@ -44,7 +44,13 @@ def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "format", facts["format"]
     yield "images", f"{shape_text(facts['image_shape'])}, values from -1 to 1"
     if facts["sample_shape"] != facts["image_shape"]:
-        yield "x", shape_text(facts["sample_shape"])
+        decoder = f", which a decoder of {facts['decoder']:,} weights makes images of" if facts["decoder"] else ""
+        yield "x", shape_text(facts["sample_shape"]) + decoder
+    if asked := facts["asked"]:
+        encoder = f", through a text encoder of {asked['parameters']:,} weights" if asked["parameters"] else ""
+        first = ", ".join(f"'{line}'" for line in asked["default"])
+        yield "asked", f"a {asked['kind']} a sample{encoder}; by default {first} and so on, {asked['lines']:,} in turn"
+        yield "guidance", "any" if asked["guidance"] else "none that needs a null condition, such as cfg"
     yield "path", _path(path)
     first, last = path["times"]
     yield "times", f"whole numbers t = {first:g} to T = {last:g}" if path["discrete"] else f"t = {first:g} to {last:g}"
