@@ -30,6 +30,7 @@ def run(
     *,
     nfe: int | str | Sequence[int] | None = None,
     steps: int | str | Sequence[int] | None = None,
+    passes: int | str | Sequence[int] | None = None,
     model: str | PathLike[str] | Model = "fashion-mnist",
     prompts: str | PathLike[str] | None = None,
     guidance: str | float | Sequence[str | float] = (),
@@ -61,7 +62,8 @@ def run(
             alone. A `Sampler` need not be registered. That of a class without a file, made in a notebook, is drawn anew
             each time.
         nfe: budgets of network evaluations, '5,10', [5, 10] or 5; the default is 5, 10, 20, 50. Or
-        steps: grid steps, as papers count.
+        steps: grid steps, as papers count. Or
+        passes: budgets of passes through networks, of which a guided evaluation takes two.
         model: what `samplerbench run --model` takes, or a `Model` as `load_model` gives it.
         prompts: a file of what samples are asked for, a line each in turn; None for the model's own.
         guidance: scales, such as [1, 2, 4], or specs of guiders; 1 is none.
@@ -103,7 +105,7 @@ def run(
         samplers=tuple(one if isinstance(one, str) else Sampler.spec(one) for one in given),
         model=model.name if isinstance(model, Model) else str(model),
         metrics=split_names(metrics),
-        **axis_of(nfe, steps),
+        **axis_of(nfe, steps, passes),
         samples=index(samples),
         seed=index(seed),
         batch_size=None if batch_size is None else index(batch_size),

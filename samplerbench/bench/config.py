@@ -14,7 +14,7 @@ from ..errors import UserError, unknown
 
 __all__ = ["differing", "read_config"]
 
-LISTS = ("samplers", "nfe", "steps", "metrics", "guidance")  # which the command takes as one text
+LISTS = ("samplers", "nfe", "steps", "passes", "metrics", "guidance")  # which the command takes as one text
 
 
 def read_config(
@@ -55,8 +55,9 @@ def _of_run(said: Any) -> dict[str, Any]:
     config = said.get("config") if isinstance(said, dict) else None
     if not isinstance(config, dict) or not {"samplers", "axis", "values"} <= config.keys():
         raise ValueError("it does not say what was asked for, in config")
-    given = {name: value for name, value in config.items() if value is not None and name not in ("axis", "values")}
-    return {**given, str(config["axis"]): config["values"]}
+    aside = ("axis", "values", "in_passes")
+    given = {name: value for name, value in config.items() if value not in (None, []) and name not in aside}
+    return {**given, "passes" if config.get("in_passes") else str(config["axis"]): config["values"]}
 
 
 def _text(where: str, name: str, value: Any, flag: bool) -> Any:

@@ -6,7 +6,6 @@ import operator
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from math import inf
 from pathlib import Path
 
@@ -48,6 +47,7 @@ class RunConfig:
     Attributes:
         samplers: specs such as 'ddim:eta=0.5'; 'dpm:order=2@5/6' is wanted at the values 5 and 6 alone.
         axis: whether `values` are budgets of evaluations (`nfe`) or grid steps (`steps`).
+        in_passes: whether `values` are budgets of passes through networks, of which a guided evaluation takes two.
         samples: how many samples a cell draws, with indices 0..samples-1.
         batch_size: None picks 128 on a CPU, 512 on a GPU.
         metrics: names of what is measured; the first is what the table shows first.
@@ -64,6 +64,7 @@ class RunConfig:
     samplers: tuple[str, ...]
     values: tuple[int, ...] = (5, 10, 20, 50)
     axis: Axis = "nfe"
+    in_passes: bool = False
     model: str = "fashion-mnist"
     samples: int = 1024
     seed: int = 0
@@ -188,18 +189,23 @@ def plan_cells(
                 raise UserError(f"{spec}: {error}") from None
     core, asked = code_sha256("samplerbench.bench.worker"), asked_of(model, config.lines())
     guidances = [guidance_of(registry, spec, model) for spec in config.guidance] or [()]
-    grids = {
-        (spec, value): _grid(sampler, value, config.axis, model)
-        for spec, (sampler, values) in samplers.items()
+    wanted = dict.fromkeys(
+        (guidance, spec, value // (2 if guidance and config.in_passes else 1))
+        for guidance in guidances
+        for spec, (_, values) in samplers.items()
         for value in values
+    )
+    if unpaid := [guidance for guidance, _, value in wanted if not value]:
+        raise UserError(f"--passes 1 pays for no guided evaluation, which takes two (guidance {unpaid[0][0]})")
+    grids = {
+        (spec, value): _grid(samplers[spec][0], value, config.axis, model)
+        for spec, value in dict.fromkeys((spec, value) for _, spec, value in wanted)
     }
     plan = []
     # only now is code hashed: all of it has planned, and loaded what it may
     codes = {spec: code_of(sampler, registry) for spec, (sampler, _) in samplers.items()}
-    for guidance, ((spec, value), (times, claimed, reason, details)) in product(
-        dict.fromkeys(guidances), grids.items()
-    ):
-        sampler, _ = samplers[spec]
+    for guidance, spec, value in wanted:
+        sampler, (times, claimed, reason, details) = samplers[spec][0], grids[spec, value]
         cell = Cell(
             model=model.sha256,
             sampler=spec,

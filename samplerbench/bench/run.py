@@ -54,13 +54,23 @@ def split_names(text: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def axis_of(nfe: int | str | Sequence[int] | None, steps: int | str | Sequence[int] | None) -> dict[str, Any]:
-    """The `axis` and `values` of a RunConfig from the two ways to give them."""
-    if nfe is not None and steps is not None:
-        raise UserError("give --nfe (budgets of evaluations) or --steps (grid steps), not both")
-    axis: Axis = "nfe" if steps is None else "steps"
-    given = nfe if steps is None else steps
-    return {"axis": axis} | ({} if given is None else {"values": split_values(given, axis)})
+def axis_of(
+    nfe: int | str | Sequence[int] | None,
+    steps: int | str | Sequence[int] | None,
+    passes: int | str | Sequence[int] | None = None,
+) -> dict[str, Any]:
+    """The `axis` and `values` of a RunConfig from the three ways to give them."""
+    given = {name: one for name, one in (("nfe", nfe), ("steps", steps), ("passes", passes)) if one is not None}
+    if len(given) > 1:
+        raise UserError(
+            f"give --nfe (budgets of evaluations), --steps (grid steps) or --passes (rows through networks), not "
+            f"{' and '.join(f'--{name}' for name in given)}"
+        )
+    axis: Axis = "steps" if "steps" in given else "nfe"
+    asked: dict[str, Any] = {"axis": axis, "in_passes": "passes" in given}
+    for name, one in given.items():
+        asked |= {"values": split_values(one, name)}
+    return asked
 
 
 def default_out() -> Path:

@@ -56,7 +56,7 @@ def check_model(
     """
     if model.conditioner is not None or model.checkpoint.decoder is not None:
         raise UserError(
-            f"model '{model.name}' is a latent one or is asked for something; check is of models of pixels alone"
+            f"model '{model.name}' has latents or is asked for something, and check is of models that do not"
         )
     least = 8 * BANDS
     if samples is None:

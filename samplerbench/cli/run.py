@@ -13,7 +13,7 @@ from .complete import complete_from, plugin_option, samplers_of
 from .help import Command
 
 GROUPS = {
-    "What is run": ["samplers", "nfe", "steps", "model", "prompts", "guidance", "plugins", "config"],
+    "What is run": ["samplers", "nfe", "steps", "passes", "model", "prompts", "guidance", "plugins", "config"],
     "How samples are drawn": ["samples", "seed", "batch_size", "device", "dtype", "workers", "cell_timeout"],
     "What is measured": ["metrics", "baseline", "extractor", "extractor_weights", "reference", "data_root"],
     "Where it goes": ["out", "fresh", "cache", "plan_only", "watch", "quiet", "as_json", "log_json"],
@@ -51,6 +51,9 @@ def _configured(ctx: click.Context, parameter: click.Parameter, path: Path | Non
 @click.option("--nfe", metavar="N,N,…", help="Budgets of network evaluations.  [default: 5,10,20,50]")
 @click.option(
     "--steps", metavar="N,N,…", help="Grid steps instead, as papers count; the evaluations they took are in the table."
+)
+@click.option(
+    "--passes", metavar="N,N,…", help="Budgets of passes through networks instead: a guided evaluation takes two."
 )
 @click.option(
     "--model",
@@ -150,6 +153,7 @@ def run(
     samplers: str,
     nfe: str | None,
     steps: str | None,
+    passes: str | None,
     metrics: str,
     guidance: str | None,
     plugins: tuple[str, ...],
@@ -175,13 +179,13 @@ def run(
     from ..bench.run import split_names
     from .running import Asked, once
 
-    given = [name for name in ("nfe", "steps") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-    if given:  # of the two what is typed is meant, not what a file says
-        nfe, steps = (nfe if "nfe" in given else None), (steps if "steps" in given else None)
+    axes = {"nfe": nfe, "steps": steps, "passes": passes}
+    given = [name for name in axes if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given:  # of these what is typed is meant, not what a file says
+        axes = {name: value if name in given else None for name, value in axes.items()}
     asked = Asked.of(
         samplers,
-        nfe,
-        steps,
+        axes,
         metrics,
         options | {"plugins": plugins, "guidance": () if guidance is None else split_names(guidance)},
         out=out,

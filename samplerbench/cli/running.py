@@ -43,16 +43,15 @@ class Asked:
     def of(
         cls,
         samplers: str,
-        nfe: str | None,
-        steps: str | None,
+        axes: Mapping[str, str | None],
         metrics: str,
         options: Mapping[str, Any],
         out: Path | None,
         **rest: Any,
     ) -> Asked:
-        """The same of options as they are typed. Raises UserError."""
+        """The same of options as they are typed; axes: `nfe`, `steps` and `passes`. Raises UserError."""
         names = tuple(split_specs(samplers))
-        config = RunConfig(names, **axis_of(nfe, steps), metrics=split_names(metrics), **options)
+        config = RunConfig(names, **axis_of(**axes), metrics=split_names(metrics), **options)
         return cls(config, out or default_out(), **rest)
 
 

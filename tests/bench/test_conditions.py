@@ -46,6 +46,17 @@ def test_guidance_is_an_axis_and_its_passes_are_counted(tiny_latent, tmp_path):
     assert plain["key"].tolist() == found["key"].tolist()[:2]  # a scale of 1 is no guidance
 
 
+def test_a_budget_of_passes(tiny_latent, tmp_path):
+    found = samplerbench.run("ddim", model=tiny_latent, passes="5,8", samples=4, guidance=[1, 2], out=tmp_path / "out")
+    assert list(zip(found["budget"], found["nfe"], found["passes"], strict=True)) == [
+        (5, 5, 5), (8, 8, 8), (2, 2, 4), (4, 4, 8),
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=r"--passes 1 pays for no guided evaluation, which takes two \(guidance 2\)"):
+        samplerbench.run("ddim", model=tiny_latent, passes=1, guidance=2)
+    with pytest.raises(UserError, match="not --nfe and --passes"):
+        samplerbench.run("ddim", model=tiny_latent, passes=1, nfe=2)
+
+
 def test_prompts_are_in_the_key(tiny_latent, tmp_path, prompts):
     default, asked = run(tmp_path / "a", tiny_latent), run(tmp_path / "b", tiny_latent, prompts=prompts)
     assert not set(default["key"]) & set(asked["key"])

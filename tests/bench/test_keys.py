@@ -86,6 +86,8 @@ def test_every_field_of_a_cell_is_in_its_key():
         "value": 5,
         "times": (9.0, 0.0),
         "seed": 0,
+        "asked": "h",
+        "guidance": ("2", "", ""),
         "dtype": "float32",
         "device": "cpu",
         "extractor": ("c", "d", "e", "f"),
@@ -94,7 +96,13 @@ def test_every_field_of_a_cell_is_in_its_key():
     }
     assert list(values) == [f.name for f in fields(Cell)]
     cell = Cell(**values)
-    other = {"options": (("eta", "0"),), "axis": "steps", "times": None, "extractor": ("c", "d", "e", "g")}
+    other = {
+        "options": (("eta", "0"),),
+        "axis": "steps",
+        "times": None,
+        "guidance": (),
+        "extractor": ("c", "d", "e", "g"),
+    }
     for name, value in values.items():
         change = other.get(name, value + 1 if isinstance(value, int) else f"{value}!")
         assert replace(cell, **{name: change}).key != cell.key, name
