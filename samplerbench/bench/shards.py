@@ -127,7 +127,7 @@ class ShardCache:
         ]
         return max(found, key=len, default=None)
 
-    def _read(self, path: Path, key: str, index: int) -> Shard | None:
+    def _read(self, path: Path, key: str, index: int, told: bool = True) -> Shard | None:
         try:
             arrays, about = load_arrays(path)
             if about["key"] != key or about["index"] != index:
@@ -137,7 +137,8 @@ class ShardCache:
         except FileNotFoundError:
             return None
         except (Damaged, KeyError, TypeError, ValueError) as error:
-            self.notice(f"shard {path} is damaged ({error}) and is made again")
+            if told:
+                self.notice(f"shard {path} is damaged ({error}) and is made again")
             return None
 
     def save(self, key: str, index: int, shard: Shard) -> bool:
@@ -147,7 +148,7 @@ class ShardCache:
         if not self._writable:
             return False
         path = self.path(key, index)
-        if not self.fresh and path.is_file() and len(self._read(path, key, index) or ()) > len(shard):
+        if not self.fresh and path.is_file() and len(self._read(path, key, index, told=False) or ()) > len(shard):
             return True  # another has drawn more of it meanwhile
         return self._write(path, as_bytes(key, index, shard))
 
