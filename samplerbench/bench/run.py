@@ -125,7 +125,8 @@ class BenchmarkRun:
         working = self.listener.working
         measurer = Measurer(coded, self.reference, worker, keeper, config.data_root, notice, working, self._confirm)
         maker = Maker(worker, self.registry, ShardCache(folder, notice, config.fresh, [self.store.shards]))
-        pool = pool_of(config.workers, config.cell_timeout, maker, lambda: self._setup(worker))
+        workers, timeout = ("serial", None) if self.plan_only else (config.workers, config.cell_timeout)
+        pool = pool_of(workers, timeout, maker, lambda: self._setup(worker))
         return Executor(config, worker, measurer, pool, self.listener)
 
     def _write_plan(self, worker: Worker) -> None:

@@ -9,7 +9,7 @@ import sys
 import pandas as pd
 import pytest
 
-from tests.bench.test_pools import TIMES
+from tests.bench.conftest import TIMES
 
 pytest.importorskip("ray")
 
