@@ -19,6 +19,7 @@ from ..plugins import load_plugins
 from ..registry import Registry
 from ..sampler import Sampler
 from ..settings import products
+from .cached import describe, using
 from .environment import hardware
 from .execute import Executor, Listener, Outcome
 from .influences import Kept
@@ -101,14 +102,18 @@ class BenchmarkRun:
         """
         earlier = self.store.open()
         try:
-            with products():
+            with products(), using(self._cache, [cell.cell.key for cell in self.cells]):
                 self._execute(earlier)
         finally:
             self.store.close()
 
+    @property
+    def _cache(self) -> Path:
+        return self.config.cache or shard_cache()
+
     def _executor(self) -> Executor:
         config, notice = self.config, self.listener.notice
-        folder = config.cache or shard_cache()
+        folder = self._cache
         worker = Worker(
             model=self.model,
             reload=self._load,
@@ -150,7 +155,7 @@ class BenchmarkRun:
             dtype=worker.dtype,
             batch_size=worker.batch_size,
             threads=0,
-            cache=str((config.cache or shard_cache()).resolve()),
+            cache=str(self._cache.resolve()),
             fresh=config.fresh,
         )
 
@@ -237,6 +242,7 @@ class BenchmarkRun:
         if outcome.details:
             self.store.save_error(record, cell.label, outcome.details)
         if outcome.measured:
+            describe(self._cache, cell.cell, self.model.name)
             kept = {
                 name: Kept(float(one.value), one.influences, one.halves) for name, one in outcome.measured.found.items()
             }
