@@ -22,7 +22,7 @@ from typing import Any
 from ..files import PART, content_key, write_whole
 from .cell import Cell
 
-__all__ = ["Entry", "describe", "entries", "remove", "unfinished", "used_now", "using"]
+__all__ = ["Entry", "describe", "entries", "removable", "remove", "unfinished", "used_now", "using"]
 
 LABEL, RUNS = "cell.json", ".runs"
 KEY = re.compile(r"[0-9a-f]{64}")
@@ -72,9 +72,9 @@ def _cell_in(folder: Path) -> Entry:
         said = json.loads((folder / LABEL).read_text(encoding="utf-8"))
         model, cell = str(said["model"]), dict(said["cell"])
     except (OSError, KeyError, TypeError, ValueError):
-        return Entry(folder, size, used, about="cells without a label")
+        return Entry(folder, size, used, about="no label")
     if content_key(cell) != folder.name:
-        return Entry(folder, size, used, about="cells without a label")
+        return Entry(folder, size, used, about="no label")
     return Entry(folder, size, used, model, str(cell["sampler"]), cell=cell)
 
 
@@ -89,13 +89,17 @@ def _recent(path: Path) -> bool:
     return False
 
 
+def removable(found: Iterable[Entry], root: Path) -> list[Entry]:
+    """The entries that no run uses, and that were not written or used within the last hour."""
+    busy = used_now(root)
+    return [one for one in found if one.path.name not in busy and time.time() - one.used >= RECENT]
+
+
 def remove(wanted: Iterable[Entry], root: Path) -> list[Entry]:
-    """Deletes entries, those apart that a run uses or that were written or used within the last hour; returns what was
-    deleted. Raises OSError.
-    """
+    """Deletes entries that are still removable; returns those. Raises OSError."""
     gone = []
     for entry in wanted:
-        if entry.path.name in used_now(root) or time.time() - entry.used < RECENT:
+        if not removable([entry], root):
             continue
         if entry.path.is_dir():
             shutil.rmtree(entry.path)

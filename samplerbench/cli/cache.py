@@ -62,7 +62,7 @@ def cache(
     Nothing is deleted that a run is using, or that was written or used within the last hour. What was deleted is drawn
     again when a run needs it.
     """
-    from ..bench.cached import entries, remove, unfinished
+    from ..bench.cached import entries, removable, remove, unfinished
     from ..folders import shard_cache
     from ..report.terminal.console import plain_console
 
@@ -79,9 +79,12 @@ def cache(
         _show(found, plain_console())
         click.echo(f"{_size(sum(one.size for one in found))} in {root}")
         return
-    chosen = _chosen(found, older_than, unreachable, down_to, plugins)
+    free = removable(found, root)
+    chosen = _chosen(found, free, older_than, unreachable, down_to, plugins)
     _show([entry for entry, _ in chosen], plain_console(), [why for _, why in chosen])
     told = f"{_size(sum(entry.size for entry, _ in chosen))} of {_size(sum(one.size for one in found))} in {root}"
+    if len(free) < len(found):
+        click.echo(f"{len(found) - len(free)} entries stay: a run is using them, or did within the last hour")
     if not delete:
         click.echo(f"{told} would go, and {len(parts)} unfinished files; --delete deletes them")
         return
@@ -90,14 +93,17 @@ def cache(
         part.unlink(missing_ok=True)
     freed = _size(sum(one.size for one in gone))
     click.echo(f"deleted {freed} in {len(gone)} entries, and {len(parts)} unfinished files")
-    if len(gone) < len(chosen):
-        click.echo(f"{len(chosen) - len(gone)} entries stay: a run is using them, or did within the last hour")
 
 
 def _chosen(
-    found: list[Entry], older_than: float | None, unreachable: bool, down_to: float | None, plugins: tuple[str, ...]
+    found: list[Entry],
+    free: list[Entry],
+    older_than: float | None,
+    unreachable: bool,
+    down_to: float | None,
+    plugins: tuple[str, ...],
 ) -> list[tuple[Entry, str]]:
-    """What may go, with the reason."""
+    """What of the free entries may go, with the reason."""
     import time
 
     from ..bench.reach import Reach
@@ -105,14 +111,14 @@ def _chosen(
 
     now, reach = time.time(), Reach(load_plugins(plugins)) if unreachable else None
     chosen: dict[Path, tuple[Entry, str]] = {}
-    for entry in found:
+    for entry in free:
         why = reach.why_not(entry) if reach else ""
         if not why and older_than is not None and now - entry.used > older_than:
             why = "not used for long"
         if why:
             chosen[entry.path] = entry, why
     left = sum(entry.size for entry in found if entry.path not in chosen)
-    for entry in sorted(found, key=lambda one: one.used):
+    for entry in sorted(free, key=lambda one: one.used):
         if down_to is not None and left > down_to and entry.path not in chosen:
             left -= entry.size
             chosen[entry.path] = entry, "used longest ago"

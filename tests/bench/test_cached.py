@@ -55,7 +55,7 @@ def test_what_is_there(command, filled):
     status, said, _ = command("cache", "--cache", filled)
     assert status == 0
     rows = [tuple(part.strip() for part in line.split("│")[1:-1]) for line in said.splitlines() if line[:1] == "│"]
-    assert [row[:3] for row in rows] == [("m1", "a", "2"), ("m1", "b", "1"), ("cells without a label", "", "1")]
+    assert [row[:3] for row in rows] == [("m1", "a", "2"), ("m1", "b", "1"), ("no label", "", "1")]
     assert [row[4] for row in rows] == ["3 d ago", "0 h ago", "40 d ago"]
     assert said.endswith(f" in {filled}\n")
     (one,) = (entry for entry in entries(filled) if entry.sampler == "b")
@@ -115,7 +115,10 @@ def test_what_the_present_code_cannot_reach(command, go, tmp_path, plugin):
     go("ddim,fine", "out", nfe=[2], samples=40, plugins=plugin)
     root = tmp_path / "out-cache"
     asked = ["cache", "--cache", root, "--unreachable", "--plugin", plugin]
-    assert "0 B of" in command(*asked)[1]
+    assert "2 entries stay: a run is using them, or did within the last hour\n0 B of" in command(*asked)[1]
+    for file in root.rglob("*"):
+        os.utime(file, (time.time() - DAY,) * 2)
+    assert command(*asked)[1].startswith("0 B of")
     (tmp_path / "mine.py").write_text(PLUGIN.replace("0.1 * eps", "0.2 * eps"))
     assert re.search(r"fine +│ +1 │ .* │ other code of fine", command(*asked)[1])
     assert "0 B of" in command(*asked[:-2])[1]  # of a sampler that is not loaded nothing is known

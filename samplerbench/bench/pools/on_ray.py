@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import socket
 from dataclasses import asdict, replace
@@ -105,7 +106,7 @@ class Actors(Hands):
             answer = self.ray.get(ref)
         except self.ray.exceptions.RayError as error:
             self._forget(place)
-            return [Died(place, one_line(error))]
+            return [Died(place, _reason(error))]
         if task is None:
             said = json.loads(answer)
             return [Ready(place, said["ready"]) if "ready" in said else Unfit(place, said["unfit"])]
@@ -141,6 +142,20 @@ class Actors(Hands):
             self.ray.shutdown()
 
 
+def _reason(error: Exception) -> str:
+    """Why an actor is gone, without the pages of advice that Ray has for it."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, Exception):  # it was raised by what the actor did
+        return one_line(cause)
+    said = " ".join(str(error).split())
+    where = re.search(r"\bip: (\S+)", said)
+    why = (
+        re.search(r"exit detail: (.*?)\. ", said) or re.search(r"because (.*?)\. ", said) or re.match(r"(.*?)\. ", said)
+    )
+    return f"{type(error).__name__}: {(why[1] if why else said)[:LONG]}" + (f", on {where[1]}" if where else "")
+
+
+LONG = 160  # characters of a reason
 HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # of HTTP/2, RFC 9113, section 3.4
 SETTINGS = 4  # the kind of frame that a server says first
 PATIENCE = 10.0  # seconds
