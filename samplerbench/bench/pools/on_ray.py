@@ -10,7 +10,9 @@ import json
 import os
 import re
 import secrets
+import signal
 import socket
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -73,7 +75,10 @@ class Actors(Hands):
         if self._ours:
             try:
                 _answers(address)
+                before = signal.getsignal(signal.SIGTERM)
                 self.ray.init(address=address or "local", log_to_driver=False, logging_level="error")
+                with suppress(ValueError):  # not in the main thread, where Ray sets none either
+                    signal.signal(signal.SIGTERM, before)  # Ray's own prints pages and aborts
             except Exception as error:
                 raise UserError(f"--workers ray:{address}: no cluster answers there ({one_line(error)})") from None
         gpu = setup.device.startswith("cuda")

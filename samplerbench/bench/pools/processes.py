@@ -38,8 +38,9 @@ class Processes(Hands):
             [sys.executable, "-P", "-m", "samplerbench.bench.pools.child", str(theirs.fileno()), str(os.getpid())],
             pass_fds=[theirs.fileno()],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            stdin=subprocess.DEVNULL,
             stdout=2,  # what plugins print does not go among results
-            start_new_session=True,  # Ctrl-C is for the run alone
+            process_group=0,  # Ctrl-C is for the run alone
         )
         theirs.close()
         self._lines[place], self._tasks[place] = line, []
