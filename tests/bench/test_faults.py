@@ -236,6 +236,23 @@ def test_no_more_workers_are_begun_than_there_are_shards():
         assert (len(results), hands.begun, hands.closed) == (count, count, True)
 
 
+def test_the_last_shards_wait_for_who_is_free_first():
+    """A worker that has loaded first does not take all of them."""
+    given = []
+
+    class Noted(Fakes):
+        def give(self, place, task):
+            given.append((place, task.index))
+            super().give(place, task)
+
+    made_by(Noted(2), tasks_of(cell_named("a"), 2048))
+    assert sorted(given) == [(0, 0), (1, 1)]
+    given.clear()
+    made_by(Noted(2), tasks_of(cell_named("a"), 5 * 1024))
+    assert given[:2] == [(0, 0), (0, 1)]
+    assert sorted(index for _, index in given) == [0, 1, 2, 3, 4]
+
+
 def test_samples_that_are_done_again_are_told_of_once():
     (task,) = tasks_of(cell_named("a"), 100)
     told = []

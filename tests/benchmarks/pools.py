@@ -69,8 +69,13 @@ def on_ray(setup: Setup) -> Pool:
 
 def best(pools: dict[str, Callable[[], Pool]], tasks: Sequence[ShardTask], rounds: int) -> dict[str, float]:
     """The least seconds of each, taken in turn."""
-    taken = [{name: Timed(make(), tasks).seconds for name, make in pools.items()} for _ in range(rounds)]
-    return {name: min(one[name] for one in taken) for name in pools}
+    taken = dict[str, float]()
+    for _ in range(rounds):
+        for name, make in pools.items():
+            seconds = Timed(make(), tasks).seconds
+            print(f"{name}: {seconds:.2f} s", flush=True)
+            taken[name] = min(seconds, taken.get(name, seconds))
+    return taken
 
 
 def main() -> None:

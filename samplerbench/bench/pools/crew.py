@@ -106,12 +106,16 @@ class Crew(Pool):
             self.hands.close()
 
     def _give_out(self) -> None:
-        """Tasks for workers that have less than they should, those with the least first."""
-        free = [number for number, place in enumerate(self._places) if place.open and place.ready]
+        """Tasks for workers that have less than they should, those with the least first. The last tasks are not given
+        out ahead: a worker that is free sooner, or that is still loading, should have them.
+        """
+        places = [number for number, place in enumerate(self._places) if place.open]
         for depth in range(AHEAD):
-            for number in free:
+            for number in places:
                 place = self._places[number]
-                if len(place.tasks) > depth or (task := self._next(number)) is None:
+                if not place.ready or len(place.tasks) > depth or (depth and len(self._left) < len(places)):
+                    continue
+                if (task := self._next(number)) is None:
                     continue
                 if not place.tasks:
                     self._begun(place, task)
