@@ -236,6 +236,23 @@ def test_no_more_workers_are_begun_than_there_are_shards():
         assert (len(results), hands.begun, hands.closed) == (count, count, True)
 
 
+def test_a_worker_that_never_comes_is_not_waited_for(monkeypatch):
+    """What another died of is not kept for it for ever."""
+    monkeypatch.setattr("samplerbench.bench.pools.crew.LOADING", 0.2)
+
+    class Absent(Fakes):
+        def begin(self, place):
+            super().begin(place)
+            if place == 1:
+                self.news.pop()
+            elif self.begun == 3:  # the second worker of the first place
+                self.script = {}
+
+    results, _ = made_by(Absent(2, {"a": "dies"}), tasks_of(cell_named("a"), 2048))
+    assert all(isinstance(result.outcome, Made) for result in results)
+    assert len(results) == 2
+
+
 def test_the_last_shards_wait_for_who_is_free_first():
     """A worker that has loaded first does not take all of them."""
     given = []

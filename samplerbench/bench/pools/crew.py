@@ -24,6 +24,7 @@ __all__ = ["Crew", "Hands"]
 
 AGAIN = 2  # how often a task is given out again
 DEATHS = 3  # of different tasks in a row, after which a place is given up
+LOADING = 300.0  # seconds after which a worker that is not there yet is not waited for
 AHEAD = 2  # tasks that a worker has at once: it need not wait for the next
 
 
@@ -56,11 +57,12 @@ class Hands(ABC):
 @dataclass
 class _Place:
     """What is known of a place: the tasks that its worker has, the first of which it is at since `since`, with so many
-    of its samples done. about: the device. deaths: in a row; fatal: of what.
+    of its samples done. begun: when its worker was; about: the device. deaths: in a row; fatal: of what.
     """
 
     tasks: deque[ShardTask] = field(default_factory=deque)
     since: float = 0.0
+    begun: float = 0.0
     done: int = 0
     about: str = ""
     deaths: int = 0
@@ -90,7 +92,7 @@ class Crew(Pool):
         self._places = [_Place() for _ in range(min(self.hands.count, len(tasks)))]
         try:
             for number in range(len(self._places)):
-                self.hands.begin(number)
+                self._begin(number)
             while self._left or any(place.tasks for place in self._places):
                 self._give_out()
                 if not any(place.tasks or not place.ready for place in self._places if place.open):
@@ -128,11 +130,20 @@ class Crew(Pool):
         for task in self._left:
             refused = self._refused.get(task.cell.key, ())
             died = self._died.get(task if task.cell.key in self._fine else task.cell.key, ())
-            others = {n for n, place in enumerate(self._places) if place.open}.difference(refused, died)
+            others = {n for n, place in enumerate(self._places) if place.open and self._comes(place)}
+            others = others.difference(refused, died)
             if number not in refused and not (number in died and others):
                 self._left.remove(task)
                 return task
         return None
+
+    def _begin(self, number: int) -> None:
+        self._places[number].begun = time.monotonic()
+        self.hands.begin(number)
+
+    def _comes(self, place: _Place) -> bool:
+        """Whether a worker is there, or may be soon; one of Ray's may wait for a GPU for ever."""
+        return place.ready or time.monotonic() - place.begun < LOADING
 
     def _nobodys(self) -> Iterator[Result]:
         """Tasks that all workers refuse have failed."""
@@ -218,7 +229,7 @@ class Crew(Pool):
             self._give_up(event.place, f"{place.deaths} workers in a row have died; the last: {event.reason}")
         else:
             self._told.notice(f"worker {event.place + 1} died ({event.reason}); another takes its place")
-            self.hands.begin(event.place)
+            self._begin(event.place)
 
     def _blame(self, number: int) -> int:
         """How many tasks, since it last made one, workers of a place died of, those of a suspicious cell together."""
@@ -239,16 +250,13 @@ class Crew(Pool):
         self._told.notice(f"worker {number + 1} is given up: {reason}")
 
     def _patience(self) -> float | None:
-        """How long nothing need be heard: until a worker is too long at a cell."""
-        if self.timeout is None:
-            return None
-        now = time.monotonic()
-        waits = [
-            self.timeout - self._spent[place.tasks[0].cell.key] - (now - place.since)
-            for place in self._places
-            if place.tasks
-        ]
-        return max(min(waits, default=self.timeout), 0.0) + 0.01
+        """How long nothing need be heard: until a worker is too long at a cell, or has not come."""
+        now, places = time.monotonic(), [place for place in self._places if place.open]
+        waits = [place.begun + LOADING - now for place in places if not place.ready and self._comes(place)]
+        if self.timeout is not None:
+            spent = ((place, self._spent[place.tasks[0].cell.key]) for place in places if place.tasks)
+            waits += [self.timeout - before - (now - place.since) for place, before in spent]
+        return max(min(waits), 0.0) + 0.01 if waits else None
 
     def _late(self) -> Iterator[Result]:
         """Ends workers that are too long at a cell, which fails."""
@@ -263,6 +271,6 @@ class Crew(Pool):
             self._left.extendleft(reversed(place.tasks))
             place.tasks.clear()
             place.ready = False
-            self.hands.begin(number)
+            self._begin(number)
             if self._wanted(task):
                 yield Result(task, Failure("failed", f"it took longer than the {self.timeout:g} s of --cell-timeout"))
