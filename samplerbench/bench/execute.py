@@ -67,6 +67,7 @@ class Executor:
     measurer: Measurer
     pool: Pool
     listener: Listener = field(default_factory=Listener)
+    _told: set[frozenset[str]] = field(default_factory=set)
 
     def run(self, cells: Sequence[Planned]) -> Generator[tuple[Planned, Outcome], None, None]:
         """The outcomes of cells, as they end. What a sampler raises becomes a failed record; KeyboardInterrupt passes
@@ -115,6 +116,7 @@ class Executor:
             made = [outcome for _, outcome in sorted(cell.results.items()) if isinstance(outcome, Made)]
             try:
                 _account(record, made)
+                self._tell_of_hardware(cell.planned, made)
                 measured = self.measurer.measure(cell.planned.cell, cell.planned.sampler, [one.shard for one in made])
             except Exception as error:
                 record.status, record.reason, details = "failed", one_line(error), traceback.format_exc()
@@ -124,6 +126,14 @@ class Executor:
                 record.reason, details = "; ".join(measured.reasons), measured.details
         record.finished, record.batch_size = _now(), self.worker.batch_size
         return Outcome(record, measured, details)
+
+    def _tell_of_hardware(self, planned: Planned, made: Sequence[Made]) -> None:
+        """Says once that samples of a cell were drawn on several kinds of hardware."""
+        kinds = frozenset(batch.hardware for one in made for batch in one.shard.batches)
+        if len(kinds) > 1 and kinds not in self._told:
+            self._told.add(kinds)
+            named = " and ".join(sorted(kinds))
+            self.listener.notice(f"{planned.label}: samples were drawn on {named}; its seconds are of all of them")
 
     def record(self, planned: Planned) -> Record:
         """The record of a cell before it is run: its conditions."""

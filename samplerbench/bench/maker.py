@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..errors import one_line
 from ..registry import Registry
+from .cached import describe
 from .shards import Shard, ShardCache
 from .task import ShardTask
 from .worker import Unsuitable, Worker
@@ -72,5 +73,7 @@ class Maker:
                 used.confirm()
             shard = new if shard is None else Shard.joined([shard, new])
             kept = self.cache.save(cell.key, task.index, shard)
+            if kept:
+                describe(self.cache.root, cell, self.worker.model.name)
         assert shard is not None
         return Made(shard.first(len(wanted)), there, kept)

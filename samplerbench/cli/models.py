@@ -76,7 +76,8 @@ def floors(model: str, samples: str, sampler: str, nfe: int, out: Path | None, *
     may.
     """
     from ..bench.floors import floors, write_floors
-    from ..bench.plan import RunConfig, split_values
+    from ..bench.given import split_values
+    from ..bench.plan import RunConfig
     from ..report.terminal.progress import RunProgress
 
     if out is None:
