@@ -18,6 +18,7 @@ from .measure import Measurements, Measurer
 from .plan import Planned, RunConfig
 from .pools.pool import Pool, Told
 from .record import Record, Value
+from .shards import PARTS, Shard
 from .task import ShardTask, tasks_of
 from .worker import Worker
 
@@ -110,19 +111,26 @@ class Executor:
         for outcome in cell.results.values():
             if isinstance(outcome, Failure):
                 record.status, record.reason, details = outcome.status, outcome.reason, outcome.details
+                record.batch_size = self.worker.batch_size
                 break
         else:
             made = [outcome for _, outcome in sorted(cell.results.items()) if isinstance(outcome, Made)]
             try:
-                _account(record, made)
-                measured = self.measurer.measure(cell.planned.cell, cell.planned.sampler, [one.shard for one in made])
+                shards = [one.shard for one in made]
+                _account(record, shards, sum(one.cached for one in made))
+                measured = self.measurer.measure(cell.planned.cell, cell.planned.sampler, shards)
             except Exception as error:
                 record.status, record.reason, details = "failed", one_line(error), traceback.format_exc()
             else:
                 for metric, code in self.measurer.metrics:
                     record.metrics[metric.name] = _value(measured.found.get(metric.name), self.config.samples, code)
                 record.reason, details = "; ".join(measured.reasons), measured.details
-        record.finished, record.batch_size = _now(), self.worker.batch_size
+                record.seconds_metrics = round(measured.seconds, 4)
+                record.seconds = round(record.seconds_metrics + _drawing(record), 4)
+                for one in made:
+                    if one.writing is not None:
+                        one.writing.result()  # what can be kept is on the disk before the row
+        record.finished = _now()
         return Outcome(record, measured, details)
 
     def record(self, planned: Planned) -> Record:
@@ -138,6 +146,7 @@ class Executor:
             steps=None if cell.times is None else len(cell.times) - 1,
             samples=self.config.samples,
             seed=cell.seed,
+            batch_size=self.worker.batch_size,
             device=self.worker.device,
             dtype=cell.dtype,
             extractor=cell.extractor[0],
@@ -165,18 +174,23 @@ class _Cell:
         return len(tasks_of(self.planned.cell, samples))
 
 
-def _account(record: Record, made: Sequence[Made]) -> None:
+def _account(record: Record, shards: Sequence[Shard], cached: int) -> None:
     """What the samples took goes into the record."""
-    shards = [one.shard for one in made]
     whole = [batch for shard in shards for batch in shard.batches]
-    record.cached = sum(one.cached for one in made)
+    record.cached = cached
     record.nfe = float(torch.cat([shard.evaluations for shard in shards]).mean())
     record.passes = float(torch.cat([shard.passes for shard in shards]).mean())
-    parts = [sum(batch.sampling for batch in whole), sum(batch.decoding for batch in whole)]
-    parts.append(sum(batch.features for batch in whole))
-    record.seconds = round(sum(parts), 3)
-    record.seconds_sampling, record.seconds_decoding, record.seconds_features = (round(p, 3) for p in parts)
+    for part in PARTS:
+        setattr(record, f"seconds_{part}", round(sum(getattr(batch, part) for batch in whole), 4))
+    record.images_per_second = round(sum(map(len, shards)) / max(_drawing(record), 1e-4), 3)
+    record.memory_mb = max(batch.memory for batch in whole)
+    record.batch_size = max(batch.samples for batch in whole)
     record.hardware = " and ".join(dict.fromkeys(batch.hardware for batch in whole))
+
+
+def _drawing(record: Record) -> float:
+    """Seconds without those of metrics."""
+    return float(sum(getattr(record, f"seconds_{part}") for part in PARTS))
 
 
 def _value(measured: Measured | None, samples: int, code: str) -> Value:

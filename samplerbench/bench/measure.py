@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -36,13 +37,14 @@ GRID = 64  # samples of a cell's picture
 @dataclass
 class Measurements:
     """What was measured of a cell: each metric that could be had, the first samples for a picture, uint8 [N, C, H, W];
-    for those that could not be had the reasons, and a traceback where a metric failed.
+    for those that could not be had the reasons, and a traceback where a metric failed. seconds: all that it took.
     """
 
     images: Tensor
     found: dict[str, Measured] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
     details: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Measurer:
 
     def measure(self, cell: Cell, sampler: Sampler, shards: Sequence[Shard]) -> Measurements:
         """Every metric of a cell, from the shards of its samples 0..n-1. One that fails costs its own column."""
+        started = time.perf_counter()
         whole = Shard.joined(shards)
         result = Measurements(quantise(shards[0].x0[:GRID]))
         for metric, code in self.metrics:
@@ -88,6 +91,7 @@ class Measurer:
                 result.found[metric.name] = measured
                 if measured.note:
                     result.reasons.append(f"{metric.name}: {measured.note}")
+        result.seconds = time.perf_counter() - started
         return result
 
     def _drawn(self, metric: Metric, code: str, cell: Cell, sampler: Sampler, whole: Shard, x0: Tensor) -> Drawn:

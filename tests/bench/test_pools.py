@@ -21,10 +21,14 @@ from samplerbench.bench.maker import Failure, Made
 from samplerbench.bench.pools.crew import AHEAD, Crew, Died, Finished, Hands, Noticed, Ready, Unfit
 from samplerbench.bench.pools.pool import Told
 from samplerbench.bench.pools.processes import Processes
+from samplerbench.bench.record import COLUMNS
 from samplerbench.bench.shards import Batch, Shard, ShardCache
 from samplerbench.bench.task import ShardTask, largest_first, tasks_of
 
-TIMES = ["seconds", "seconds_sampling", "seconds_decoding", "seconds_features", "finished", "cached", "checksum"]
+TIMES = [
+    *(name for name in COLUMNS if name.startswith("seconds")),
+    *("images_per_second", "memory_mb", "finished", "cached", "checksum"),
+]
 
 
 def cell_named(name, steps=5):
@@ -53,7 +57,7 @@ def shard_of(task):
         torch.zeros(0, 1, 2, 2),
         torch.ones(n),
         torch.ones(n),
-        (Batch(n, "cpu", 1.0, 0.0, 0.0),),
+        (Batch(n, "cpu", 1.0, 0.0, 0.0, 0.0, 0.0, 9),),
     )
 
 
