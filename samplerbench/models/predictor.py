@@ -119,9 +119,10 @@ class ModelEpsilon:
         if not isinstance(t, Tensor):
             level = Level(float(path.alpha(t)), float(path.sigma(t)), float(path.scale(t)))
             return float(labels(path, self._rule(t))), level
-        times, shape = t.cpu().numpy(), (len(x), *[1] * (x.ndim - 1))
-        values = (torch.from_numpy(f(times)).to(x).view(shape) for f in (path.alpha, path.sigma, path.scale))
-        return torch.from_numpy(labels(path, self._rule(times))).float().to(x.device), Level(*values)
+        times = t.cpu().numpy()
+        told = (path.alpha(times), path.sigma(times), path.scale(times), labels(path, self._rule(times)))
+        *values, label = torch.from_numpy(np.stack(told)).to(x.device)  # one copy of all
+        return label.float(), Level(*(one.to(x.dtype).view(len(x), *[1] * (x.ndim - 1)) for one in values))
 
 
 def _monotone(schedule: NoiseSchedule, measured: dict[str, list[float]]) -> list[float]:
