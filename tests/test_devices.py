@@ -56,9 +56,7 @@ class Ranged(nn.Module):
 
 
 KINDS = {
-    **{
-        name: (network, linear_schedule, Preconditioning(name)) for name in ("epsilon", "v", "x0", "score")
-    },
+    **{name: (network, linear_schedule, Preconditioning(name)) for name in ("epsilon", "v", "x0", "score")},
     "edm": (network, EDMSchedule, Preconditioning("edm", "edm", Label("log-sigma"))),
     "velocity": (network, FlowSchedule, Preconditioning("velocity", label=Label("flow-time"))),
     "experts": (lambda: Experts([network(), network()], [400.0]), linear_schedule, Preconditioning("v")),
@@ -106,8 +104,8 @@ def decided(tensor, real=torch.Tensor.__bool__):
 
 
 class Strict(TorchDispatchMode):
-    """Counts copies from the host to the GPU, and raises where tensors of two devices meet, or in a product those of two
-    dtypes, which a fake tensor lets pass. A number may be on the CPU.
+    """Counts copies from the host to the GPU, and raises where tensors of two devices meet, or in a product those of
+    two dtypes, which a fake tensor lets pass. A number may be on the CPU.
     """
 
     def __init__(self):
@@ -202,14 +200,14 @@ def test_every_precision(gpu, dtype, spec):
     assert drawn(worker, spec).features.shape == (6, 224)
 
 
-@pytest.mark.parametrize(("spec", "most"), [("ddim", 0.5), ("dpm-solver", 0.5), *((spec, 2.0) for spec in ADAPTIVE)])
+@pytest.mark.parametrize(("spec", "most"), [("ddim", 0), ("dpm-solver", 0), *zip(ADAPTIVE, (2, 5 / 3), strict=True)])
 def test_how_often_an_evaluation_sends_something(gpu, spec, most):
     """Samplers of fixed steps send nothing while they sample, adaptive ones a level an evaluation and twice a step."""
     worker = gpu("v")
     before = worker.strict.count
     drawn(worker, spec)
     calls = 2 * worker.passes() / 6  # of two batches
-    assert (worker.strict.count - before) / calls <= most
+    assert worker.strict.count - before <= most * calls + 2  # and x_T's sample numbers, once a batch
 
 
 def planted(what):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..files import Damaged, arrays_as_bytes, load_arrays, write_whole
 
-__all__ = ["KEPT", "PARTS", "SHARD", "Batch", "Shard", "ShardCache", "as_bytes"]
+__all__ = ["KEPT", "PARTS", "SHARD", "Batch", "Gathered", "Shard", "ShardCache", "as_bytes"]
 
 SHARD = 1024
 KEPT = 256  # samples of a cell that are kept as they are
@@ -107,6 +107,34 @@ class Shard:
     def tensors(self) -> dict[str, Tensor]:
         """Its tensors by name."""
         return {name: getattr(self, name) for name in TENSORS}
+
+
+class Gathered:
+    """A cell's shards as they come, put together without a second copy of what is large.
+
+    samples: n, of the cell.
+    """
+
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+        self._tensors: dict[str, Tensor] = {}
+        self._batches: dict[int, tuple[Batch, ...]] = {}
+
+    def add(self, first: int, shard: Shard) -> None:
+        """The shard of the samples from `first` on."""
+        for name, tensor in shard.tensors().items():
+            if name == "x0":
+                if first == 0:
+                    self._tensors[name] = tensor
+                continue
+            if name not in self._tensors:
+                self._tensors[name] = tensor.new_empty(self.samples, *tensor.shape[1:])
+            self._tensors[name][first : first + len(shard)] = tensor
+        self._batches[first] = shard.batches
+
+    def whole(self) -> Shard:
+        """All of the cell's samples."""
+        return Shard(**self._tensors, batches=tuple(one for _, some in sorted(self._batches.items()) for one in some))
 
 
 TENSORS = ("features", "logits", "x0", "evaluations", "passes")

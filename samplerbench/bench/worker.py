@@ -203,6 +203,7 @@ class Worker:
                 raise Unsuitable(str(error)) from None
         with self.clock.part("features"):
             features, logits = self._extracted(quantise(drawing.x0))
+            logits = self.extractor.kept(features, logits)
         kept = drawing.x0[: max(KEPT - indices[0], 0)]
         return _Batch(
             _to_host(features.float()),
