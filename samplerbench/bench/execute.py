@@ -171,6 +171,7 @@ class Executor:
             batch_size=self.worker.batch_size,
             device=self.worker.device,
             dtype=cell.dtype,
+            compiled=cell.compiled,
             extractor=cell.extractor[0],
             reference_count=reference.statistics.count,
             reference_features=None if reference.features is None else len(reference.features),

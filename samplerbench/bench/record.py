@@ -61,6 +61,7 @@ class Record:
     batch_size: int | None = None
     device: str = ""
     dtype: str = ""
+    compiled: str = "no"
     quantise: str = "round-half-up"
     extractor: str = ""
     reference_count: int | None = None
@@ -180,6 +181,7 @@ COLUMNS = {
     "batch_size": "samples at once; does not change them but for rounding",
     "device": "where the network ran",
     "dtype": "precision of the network",
+    "compiled": "how torch compiled the network: no, inductor, or graphs",
     "quantise": "how samples became uint8",
     "extractor": "feature extractor, with the options that differ from their defaults",
     "reference_count": "real images in the reference statistics; empty where the file does not say",

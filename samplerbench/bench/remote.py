@@ -62,6 +62,7 @@ class Remote:
             batch_size=setup.batch_size,
             hardware=self.hardware,
             notice=notice,
+            how_compiled=setup.compiled,
         )
         self.maker = Maker(worker, self.registry, self.cache)
         self._model, self._extractor = model.sha256, extractor
@@ -82,6 +83,7 @@ class Remote:
             model=self._model,
             code=code_of(self.registry.sampler(cell.sampler), self.registry),
             dtype=self.setup.dtype,
+            compiled=self.setup.compiled,
             device=self.setup.device.partition(":")[0],
             extractor=(found.spec, found.layer, found.sha256, found.code),
             core=self._core,
@@ -96,6 +98,7 @@ NAMES = {
     "model": "the hash of the model",
     "code": "the hash of the sampler's code",
     "dtype": "the precision",
+    "compiled": "--compile",
     "device": "the device",
     "extractor": "the extractor",
     "core": "the hash of samplerbench's code",

@@ -18,6 +18,7 @@ from ..drawing import draw
 from ..errors import UserError
 from ..images import quantise
 from ..metrics.extractors import LoadedExtractor
+from ..models.compiled import check_compiled, compiled
 from ..models.model import Model
 from ..models.networks.experts import networks_of
 from ..modules import ADVICE, loose_modules
@@ -46,7 +47,7 @@ class Worker:
         device: cpu, cuda or cuda:N. dtype: precision of the network.
         batch_size: halved for the rest of a cell where memory runs out, as is the number of images that the extractor
             is given at once. hardware: what the device is, by name.
-        notice: told a line that the user should know.
+        notice: told a line that the user should know. how_compiled: the network, one of `COMPILED`.
 
     Attributes:
         model: on `device`. epsilon: its ε(x, t). batch_size: that of the cell.
@@ -63,7 +64,10 @@ class Worker:
         batch_size: int,
         hardware: str,
         notice: Callable[[str], None],
+        how_compiled: str = "no",
     ) -> None:
+        check_compiled(how_compiled, device)
+        self.compiled, self._warm = how_compiled, how_compiled == "no"
         self._reload, self.extractor, self.make, self.notice = reload, extractor, make, notice
         self.device, self.dtype, self.hardware = device, dtype, hardware
         self.batch_size = self._whole = batch_size
@@ -78,6 +82,9 @@ class Worker:
         # autocast casts weights once, and not at every call, where they take gradients; none is ever computed
         self.model.predictor.requires_grad_(self.dtype in ("bfloat16", "float16"))
         self.epsilon = self.model.epsilon(self.dtype)
+        if self.compiled != "no":
+            predictor = self.model.predictor.requires_grad_(False)
+            predictor.network = compiled(predictor.network, self.compiled, self.epsilon.lowered)
         passes = 0
 
         def begin(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
@@ -140,7 +147,19 @@ class Worker:
             )
         return shard
 
+    def _warmed(self, batch: int) -> None:
+        """Compiles the network before anything is timed."""
+        self.notice("compiling the network, once a worker: this takes half a minute or so")
+        shape = batch, *self.model.sample_shape
+        x = torch.zeros(shape, dtype=self.state_dtype, device=self.device)
+        with torch.no_grad(), self.epsilon.precision(x):
+            for network in networks_of(self.model.predictor.network):
+                network(x, torch.ones(batch, device=self.device))
+        self._warm = True
+
     def _draw(self, cell: Cell, indices: range, advance: Callable[[int], None]) -> Shard:
+        if not self._warm:
+            self._warmed(min(self.batch_size, len(indices)))
         batches: list[_Batch] = []
         done = 0
         while done < len(indices):
