@@ -18,7 +18,7 @@ from ..drawing import draw
 from ..errors import UserError
 from ..images import quantise
 from ..metrics.extractors import LoadedExtractor
-from ..models.compiled import check_compiled, compiled
+from ..models.compiled import check_compiled, compiled, is_kernel
 from ..models.model import Model
 from ..models.networks.experts import networks_of
 from ..modules import ADVICE, loose_modules
@@ -125,6 +125,8 @@ class Worker:
 
         Raises Unsuitable, Tampered, and whatever the sampler raises.
         """
+        if not self._warm:
+            self._warmed(min(self.batch_size, len(indices)))
         before, generators = loose_modules(), states(GENERATORS)
         try:
             shard = self._draw(cell, indices, advance)
@@ -139,7 +141,8 @@ class Worker:
             raise Tampered(
                 f"{cell.sampler} drew from the global generator of {drawn_from[0]}; noise(i) is what it is given"
             )
-        later = sorted(name for name in loose_modules() - before if not accounted(name))
+        loaded = (name for name in loose_modules() - before if not accounted(name))
+        later = sorted(name for name in loaded if self.compiled == "no" or not is_kernel(name))
         if later:
             raise Tampered(
                 f"{cell.sampler} loaded the module {later[0]} while it sampled, which the key of its results does not "
@@ -158,8 +161,6 @@ class Worker:
         self._warm = True
 
     def _draw(self, cell: Cell, indices: range, advance: Callable[[int], None]) -> Shard:
-        if not self._warm:
-            self._warmed(min(self.batch_size, len(indices)))
         batches: list[_Batch] = []
         done = 0
         while done < len(indices):

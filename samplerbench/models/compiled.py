@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from ..errors import UserError, unknown
 from .networks.experts import Experts
 
-__all__ = ["COMPILED", "Compiled", "check_compiled", "compiled"]
+__all__ = ["COMPILED", "Compiled", "check_compiled", "compiled", "is_kernel"]
 
 COMPILED = ("no", "inductor", "graphs")
 MODES = {"inductor": "default", "graphs": "reduce-overhead"}
@@ -41,6 +43,14 @@ def check_compiled(how: str, device: str) -> None:
             raise UserError(
                 "--compile needs a C++ compiler on a CPU, such as g++; leave it out, or install one"
             ) from None
+
+
+def is_kernel(module: str) -> bool:
+    """Whether a loaded module is what the compiler has made, and keeps as files of its own."""
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return file is not None and Path(file).is_relative_to(cache_dir())
 
 
 def compiled(network: nn.Module, how: str, lowered: torch.dtype | None = None) -> nn.Module:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import types
+
 import pytest
 import torch
 from torch import nn
@@ -97,6 +100,18 @@ def test_fast_and_a_precision_that_was_typed(command):
     code, _, errors = command("run", "--samplers", "ddim", "--fast", "--dtype", "float32")
     assert code == 2
     assert "--fast is --dtype bfloat16 --compile; leave out --dtype float32" in errors
+
+
+def test_what_the_compiler_has_made_is_known_by_where_it_is(monkeypatch, tmp_path):
+    """A batch of another size may load such a module while a sampler draws."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "kernels"))
+    for name, folder in (("a_kernel", "kernels/ab"), ("a_helper", "plugin")):
+        made = types.ModuleType(name)
+        made.__file__ = str(tmp_path / folder / f"{name}.so")
+        monkeypatch.setitem(sys.modules, name, made)
+    assert module.is_kernel("a_kernel")
+    assert not module.is_kernel("a_helper")
+    assert not module.is_kernel("math")
 
 
 def test_no_compiler_is_one_line(monkeypatch):
