@@ -42,6 +42,7 @@ def cell_named(name, steps=5):
         times=tuple(float(t) for t in range(steps, -1, -1)),
         seed=0,
         dtype="float32",
+        compiled="no",
         device="cpu",
         extractor=("e", "", "1", "2"),
         core="k",
