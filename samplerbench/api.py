@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Never
 
 from .bench.execute import Listener
+from .bench.given import axis_of, default_out, split_names
 from .bench.plan import RunConfig
-from .bench.run import BenchmarkRun, axis_of, default_out, split_names
+from .bench.run import BenchmarkRun
 from .bench.telling import JsonLines, Several
 from .errors import FailedCells, UserError, unknown
 from .models.model import Model
@@ -40,6 +41,8 @@ def run(
     batch_size: int | None = None,
     device: str = "auto",
     dtype: str = "float32",
+    compile: str = "no",
+    fast: bool = False,
     extractor: str | None = None,
     extractor_weights: str | PathLike[str] | None = None,
     reference: str | PathLike[str] | None = None,
@@ -71,6 +74,7 @@ def run(
         samples: how many samples a cell draws. seed: of x_T and every later draw.
         batch_size: samples at once; None picks 128 on a CPU, 512 on a GPU.
         device: auto, cpu, cuda or cuda:N. dtype: precision of the network, float32, tf32, float64, bfloat16 or float16.
+        compile: how torch compiles the network, no, inductor or graphs. fast: bfloat16 and compiled.
         extractor: the feature extractor; None for the model's own. extractor_weights: its file or folder.
         reference: real images, a file of statistics or images or a dataset's name; None for the model's own.
         data_root: where the files of a dataset are.
@@ -113,6 +117,8 @@ def run(
         dtype=dtype,
         prompts=_path(prompts),
         guidance=split_names(guidance if isinstance(guidance, str) else _texts(guidance)),
+        compile=compile,
+        fast=fast,
         extractor=extractor,
         extractor_weights=_path(extractor_weights),
         reference=None if reference is None else str(reference),

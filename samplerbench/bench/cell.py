@@ -32,7 +32,7 @@ class Cell:
         asked: hash of the lines that samples are asked for in turn; empty of a model that is asked for nothing.
         guidance: the guider's spec, the hash of its code where it is a plugin's, and that of its second model; empty
             without guidance.
-        dtype: precision of the network. device: cpu or cuda.
+        dtype: precision of the network. compiled: whether torch compiles it, and how. device: cpu or cuda.
         extractor: its spec, its layer, the hash of its weights, the hash of its code.
         core: hash of samplerbench's own code that a sample and its features go through, and the versions of the
             distributions below it.
@@ -50,6 +50,7 @@ class Cell:
     asked: str
     guidance: tuple[str, ...]
     dtype: str
+    compiled: str
     device: str
     extractor: tuple[str, str, str, str]
     core: str

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import operator
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..diffusion.spacing import explicit_times
 from ..errors import UserError, contained, one_line, unknown
 from ..files import content_key, sha256
 from ..metrics.extractors import LoadedExtractor
+from ..models.compiled import COMPILED
 from ..models.condition import read_prompts
 from ..models.guided import asked_of
 from ..models.model import Model
@@ -50,6 +50,8 @@ class RunConfig:
         in_passes: whether `values` are budgets of passes through networks, of which a guided evaluation takes two.
         samples: how many samples a cell draws, with indices 0..samples-1.
         batch_size: None picks 128 on a CPU, 512 on a GPU.
+        compile: how torch compiles the network: no, inductor, or graphs on a GPU.
+        fast: bfloat16 and compiled.
         metrics: names of what is measured; the first is what the table shows first.
         reference: a file of statistics or images, or the name of a dataset; None for the model's own.
         data_root: where the files of a dataset are, for such a reference and for metrics that need real images.
@@ -71,6 +73,8 @@ class RunConfig:
     batch_size: int | None = None
     device: str = "auto"
     dtype: str = "float32"
+    compile: str = "no"
+    fast: bool = False
     extractor: str | None = None
     extractor_weights: Path | None = None
     reference: str | None = None
@@ -111,6 +115,13 @@ class RunConfig:
             raise UserError(f"cell-timeout is a number of seconds above 0, got {self.cell_timeout:g}")
         if self.dtype not in DTYPES:
             raise unknown("dtype", self.dtype, DTYPES)
+        if self.fast:
+            if self.dtype not in ("float32", "bfloat16"):
+                raise UserError(f"--fast is --dtype bfloat16 --compile; leave out --dtype {self.dtype}")
+            object.__setattr__(self, "dtype", "bfloat16")
+            object.__setattr__(self, "compile", "inductor" if self.compile == "no" else self.compile)
+        if self.compile not in COMPILED:
+            raise unknown("compile", self.compile, COMPILED)
 
     def lines(self) -> tuple[str, ...]:
         """Those of `prompts`; none without it. Raises UserError."""
@@ -218,6 +229,7 @@ def plan_cells(
             asked=asked.sha256,
             guidance=guidance,
             dtype=config.dtype,
+            compiled=config.compile,
             device=device.partition(":")[0],
             extractor=(extractor.spec, extractor.layer, extractor.sha256, extractor.code),
             core=core,
@@ -264,18 +276,3 @@ def _grid(sampler: Sampler, value: int, axis: Axis, model: Model) -> tuple[tuple
         return None, 0, str(error), ""
     except Exception as error:
         return None, 0, one_line(error), traceback.format_exc()
-
-
-def split_values(text: int | str | Sequence[int], axis: str) -> tuple[int, ...]:
-    """'5,10', [5, 10] or 5 -> a tuple. Raises UserError for what is no whole number."""
-    if isinstance(text, int):
-        text = [text]
-    if not isinstance(text, str):
-        try:
-            return tuple(operator.index(value) for value in text)
-        except TypeError:
-            raise UserError(f"{axis} is whole numbers, like [5, 10, 20], got {text!r}") from None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UserError(f"{axis} is whole numbers separated by commas, like 5,10,20, got '{text}'") from None

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from ..errors import UserError
-from .complete import plugin_option, samplers_of
+from .complete import samplers_of
 from .help import Command
+from .options import plugin_option
 
 EXAMPLES = [
     "samplerbench sample --sampler dpm --nfe 10 --out clothes.png",

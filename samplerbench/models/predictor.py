@@ -119,7 +119,7 @@ class ModelEpsilon:
             twice = Level(*(torch.cat([part, part]) if isinstance(part, Tensor) else part for part in at))
             labels = torch.cat([label, label]) if isinstance(label, Tensor) else label
             asked = {n: torch.cat([self._row(n, x), other._row(n, x)]) for n in self._asked}
-            with self._precision(x):
+            with self.precision(x):
                 output, place = self.predictor.output(torch.cat([x, x]), labels, twice, **asked)
             (one, two), places = output.chunk(2), (None, None) if place is None else place.chunk(2)
             return (one, places[0]), (two, places[1])
@@ -136,19 +136,19 @@ class ModelEpsilon:
 
     def __call__(self, x: Tensor, t: Time) -> Tensor:
         label, at = self._level(x, t)
-        with self._precision(x):
+        with self.precision(x):
             return self.predictor(x, label, at, **self._rows(x))
 
     def x0(self, x: Tensor, t: Time) -> Tensor:
         """The predicted data, of x's shape."""
         label, at = self._level(x, t)
-        with self._precision(x):
+        with self.precision(x):
             return self.predictor.x0(x, label, at, **self._rows(x))
 
     def _with_range(self, x: Tensor, t: Time) -> tuple[Tensor, Tensor | None]:
         """ε, and the place of the log variance, -1 for β̃ to 1 for β."""
         label, at = self._level(x, t)
-        with self._precision(x):
+        with self.precision(x):
             output, place = self.predictor.output(x, label, at, **self._rows(x))
             return self.predictor.preconditioning.epsilon(output, x, at), place
 
@@ -162,7 +162,8 @@ class ModelEpsilon:
         return rows
 
     @contextmanager
-    def _precision(self, x: Tensor) -> Iterator[None]:
+    def precision(self, x: Tensor) -> Iterator[None]:
+        """What the network is run inside of."""
         with (
             products(self._products),
             torch.autocast(x.device.type, self.lowered or torch.bfloat16, enabled=self.lowered is not None),
@@ -175,9 +176,10 @@ class ModelEpsilon:
         if not isinstance(t, Tensor):
             level = Level(float(path.alpha(t)), float(path.sigma(t)), float(path.scale(t)))
             return float(labels(path, self._rule(t))), level
-        times, shape = t.cpu().numpy(), (len(x), *[1] * (x.ndim - 1))
-        values = (torch.from_numpy(f(times)).to(x).view(shape) for f in (path.alpha, path.sigma, path.scale))
-        return torch.from_numpy(labels(path, self._rule(times))).float().to(x.device), Level(*values)
+        times = t.cpu().numpy()
+        told = (path.alpha(times), path.sigma(times), path.scale(times), labels(path, self._rule(times)))
+        *values, label = torch.from_numpy(np.stack(told)).to(x.device)  # one copy of all
+        return label.float(), Level(*(one.to(x.dtype).view(len(x), *[1] * (x.ndim - 1)) for one in values))
 
 
 def _monotone(schedule: NoiseSchedule, measured: dict[str, list[float]]) -> list[float]:

@@ -34,6 +34,7 @@ CONDITIONS = {
     "seed": "",
     "asked_sha256": "",
     "dtype": "",
+    "compiled": "",
 }
 SHORT = 8  # characters of a hash, where they tell it apart
 LISTED = 20  # values that an error lists
