@@ -89,6 +89,7 @@ def test_every_field_of_a_cell_is_in_its_key():
         "asked": "h",
         "guidance": ("2", "", ""),
         "dtype": "float32",
+        "compiled": "no",
         "device": "cpu",
         "extractor": ("c", "d", "e", "f"),
         "core": "f",
