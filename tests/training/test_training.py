@@ -124,7 +124,7 @@ def test_the_model_is_saved_before_samples_are_drawn(images, tmp_path, monkeypat
     def fail(*args, **options):
         raise error
 
-    monkeypatch.setattr("samplerbench.training.run.sample", fail)
+    monkeypatch.setattr("samplerbench.training.finish.sample", fail)
     with pytest.raises(said, match=message):
         train(recipe(optimiser=replace(recipe().optimiser, steps=2)), tmp_path / "out", images)
     assert load_model(str(tmp_path / "out" / "model")).image_shape == (1, 8, 8)
