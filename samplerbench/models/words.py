@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ..errors import UserError, unknown
 
-__all__ = ["Vocabulary"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["WORD", "Vocabulary"]
 
 START, FIRST_WORD = 1, 2  # 0 is padding
 WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*")
@@ -33,6 +34,8 @@ class Vocabulary:
         """[B, length], int64: a start, the words, and zeros. Case and punctuation do not count; an empty prompt is a
         start alone. Raises UserError for a word that is not known, and for a prompt that is too long.
         """
+        import torch
+
         places = {word: i for i, word in enumerate(self.words, FIRST_WORD)}
         found = torch.zeros(len(prompts), self.length, dtype=torch.int64)
         found[:, 0] = START
