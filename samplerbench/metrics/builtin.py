@@ -183,7 +183,6 @@ class VariationalBound(Metric):
 
 @hookimpl
 def samplerbench_metrics(register):  # type: ignore[no-untyped-def]
-    for metric in (FID, FIDInfinity, KID, Precision, Recall, InceptionScore):
-        register(metric)
-    for metric in (ClassAccuracy, FlowError, StartError, VariationalBound):
+    features = (FID, FIDInfinity, KID, Precision, Recall, InceptionScore, ClassAccuracy)
+    for metric in (*features, FlowError, StartError, VariationalBound):
         register(metric)
