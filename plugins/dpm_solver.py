@@ -159,10 +159,11 @@ class Solver:
     def __init__(self, options: DPMSolver, eps: Denoiser, grid: TimeGrid) -> None:
         self.options, self.eps, self.grid = options, eps, grid
         self.rows: Any = None  # the samples that x holds, where it does not hold all
+        self.sent: dict[bytes, list[Any]] = {}  # the coefficients of steps of samples by themselves, by where they end
 
     def predict(self, x: Tensor, lam: Value, t: float | None = None) -> Tensor:
         """The network's ε or x_0 at λ. t: its time, where it is known exactly."""
-        time = times_for(x, self.grid.schedule.time(lam) if t is None else t)
+        time = times_for(self.grid.schedule.time(lam) if t is None else t)
         if self.options.prediction == "eps":
             return self.eps(x, time, self.rows)
         return self.options.limit_x0(self.eps.x0(x, time, self.rows))
@@ -171,17 +172,37 @@ class Solver:
         self, x: Tensor, lam: Value, lam_next: Value, m: Tensor, d1: Tensor | None = None, d2: Any = None
     ) -> Tensor:
         """From λ to λ_next with the prediction m, its first derivative d1 in units of 1/h, and its second d2."""
+        terms = [x, m] if d1 is None else [x, m, d1] if d2 is None else [x, m, d1, d2]
+        decay, *gains = self.coefficients(x, lam, lam_next, len(terms))
+        x = decay * x
+        for gain, term in zip(gains, terms[1:], strict=False):
+            x = x - gain * term
+        return x
+
+    def coefficients(self, x: Tensor, lam: Value, lam_next: Value, terms: int) -> list[Any]:
+        """What a step multiplies with: of x, m, d1 and d2, as many as it has."""
+        if np.ndim(lam) == 0:
+            return [float(one) for one in self.weights(lam, lam_next, terms)]
+        if lam_next.tobytes() not in self.sent:
+            self.send(x, lam, [lam_next])
+        return self.sent[lam_next.tobytes()]
+
+    def send(self, x: Tensor, lam: Value, ends: list[Value]) -> None:
+        """Brings the coefficients of steps from λ to several ends to where x is, in one copy; others are forgotten."""
+        import torch
+
+        packed = np.stack([one for end in ends for one in self.weights(lam, end, 4)])
+        each = torch.from_numpy(packed).to(x).view(len(ends), 4, -1, *[1] * (x.ndim - 1))
+        self.sent = {end.tobytes(): list(some) for end, some in zip(ends, each, strict=True)}
+
+    def weights(self, lam: Value, lam_next: Value, terms: int) -> list[Value]:
+        """The same as numbers, or arrays."""
         h = lam_next - lam
         if self.options.prediction == "x0":
             decay, gain, z = sigma(lam_next) / sigma(lam), alpha(lam_next), -h
         else:
             decay, gain, z = alpha(lam_next) / alpha(lam), sigma(lam_next), h
-        x = scaled(decay, x) * x - scaled(gain * np.expm1(z), x) * m
-        if d1 is not None:
-            x = x - scaled(gain * phi_2(z), x) * d1
-        if d2 is not None:
-            x = x - scaled(gain * phi_3(z), x) * d2
-        return x
+        return [decay, *(gain * phi(z) for phi in (np.expm1, phi_2, phi_3)[: terms - 1])]
 
     def half_step(self, x: Tensor, lam: Value, lam_next: Value, m: Tensor, d1: Tensor) -> Tensor:
         """The second-order step of the papers' 2S and 2M, with half the first-order weight on the derivative."""
@@ -271,33 +292,36 @@ class Solver:
         stages, end = self.options.stages, self.grid.half_log_snr[-1]
         cap = min(self.options.max_evaluations, self.eps.budget or inf)
         lam, h = np.full(len(x), self.grid.half_log_snr[0]), np.full(len(x), 0.05)
-        x, previous, used = x.clone(), x, 0
-        rows = np.arange(len(x))
+        x, previous, used = x.clone(), x.clone(), 0
+        rows, here = np.arange(len(x)), torch.arange(len(x), device=x.device)
         while len(rows):
-            here = torch.from_numpy(rows).to(x.device)
             self.rows = rows
             x_s, lam_s = x[here], lam[rows]
             last = used + 2 * stages > cap  # what is left pays for this step alone
             step = end - lam_s if last else np.minimum(h[rows], end - lam_s)
+            whole = lam_s + step
+            inner = [0.5] if stages == 2 else [1 / 3, 2 / 3]
+            self.send(x_s, lam_s, [whole, *(lam_s + r * (whole - lam_s) for r in inner)])
             m = self.predict(x_s, lam_s)
             if stages == 2:
-                lower = self.step(x_s, lam_s, lam_s + step, m)
-                higher = self.two_stages(x_s, lam_s, lam_s + step, m, 0.5)[0]
+                lower = self.step(x_s, lam_s, whole, m)
+                higher = self.two_stages(x_s, lam_s, whole, m, *inner)[0]
             else:
-                higher, lower = self.three_stages(x_s, lam_s, lam_s + step, m)
+                higher, lower = self.three_stages(x_s, lam_s, whole, m, *inner)
             used += stages
             size = torch.maximum(lower.abs(), previous[here].abs())
             error = (higher - lower) / (self.options.rtol * size).clamp(min=self.options.atol)
             e = error.flatten(1).square().mean(dim=1).sqrt().double().cpu().numpy()
             broken = ~np.isfinite(e)  # such a sample ends here, and is reported for what it is
             accepted = (e <= 1) | broken | last
-            taken, kept = here[torch.from_numpy(accepted).to(x.device)], torch.from_numpy(accepted).to(x.device)
-            previous = previous.clone()
-            x[taken], previous[taken] = higher[kept], lower[kept]
             lam[rows[accepted]] += step[accepted]
             with np.errstate(invalid="ignore"):
                 h[rows] = 0.9 * step * np.maximum(e, 1e-8) ** (-1 / stages)
-            rows = rows[~(broken | (accepted & (end - lam[rows] <= 1e-9)) | last)]
+            left = ~(broken | (accepted & (end - lam[rows] <= 1e-9)) | last)
+            kept, more = np.flatnonzero(accepted), np.flatnonzero(left)
+            taken, on = torch.from_numpy(np.concatenate([kept, more])).to(x.device).split([len(kept), len(more)])
+            x[here[taken]], previous[here[taken]] = higher[taken], lower[taken]
+            rows, here = rows[left], here[on]
         return x
 
 
@@ -323,22 +347,13 @@ def phi_3(z: Value) -> Value:
         return np.where(np.abs(z) < 1e-2, series, phi_2(z) / z - 0.5)
 
 
-def scaled(value: Value, x: Tensor) -> Any:
-    """A coefficient as something that multiplies x: a float, or a tensor with one for each row."""
-    if np.ndim(value) == 0:
-        return float(value)
-    import torch
-
-    return torch.from_numpy(np.asarray(value)).to(x).view(-1, *[1] * (x.ndim - 1))
-
-
-def times_for(x: Tensor, time: Value) -> Any:
+def times_for(time: Value) -> Any:
     """Times as the denoiser takes them."""
     if np.ndim(time) == 0:
         return float(time)
     import torch
 
-    return torch.from_numpy(np.asarray(time)).to(x.device)
+    return torch.from_numpy(np.asarray(time))
 
 
 def dynamically_thresholded(x0: Tensor) -> Tensor:

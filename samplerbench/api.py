@@ -38,6 +38,8 @@ def run(
     batch_size: int | None = None,
     device: str = "auto",
     dtype: str = "float32",
+    compile: str = "no",
+    fast: bool = False,
     extractor: str | None = None,
     extractor_weights: str | PathLike[str] | None = None,
     reference: str | PathLike[str] | None = None,
@@ -66,6 +68,7 @@ def run(
         samples: how many samples a cell draws. seed: of x_T and every later draw.
         batch_size: samples at once; None picks 128 on a CPU, 512 on a GPU.
         device: auto, cpu, cuda or cuda:N. dtype: precision of the network, float32, tf32, float64, bfloat16 or float16.
+        compile: how torch compiles the network, no, inductor or graphs. fast: bfloat16 and compiled.
         extractor: the feature extractor; None for the model's own. extractor_weights: its file or folder.
         reference: real images, a file of statistics or images or a dataset's name; None for the model's own.
         data_root: where the files of a dataset are.
@@ -106,6 +109,8 @@ def run(
         batch_size=None if batch_size is None else index(batch_size),
         device=device,
         dtype=dtype,
+        compile=compile,
+        fast=fast,
         extractor=extractor,
         extractor_weights=_path(extractor_weights),
         reference=None if reference is None else str(reference),

@@ -29,7 +29,7 @@ class Cell:
         axis, value: the budget of evaluations, or the number of steps, that was asked for.
         times: those of the grid; None where no grid could be planned.
         seed: of x_T and every later draw.
-        dtype: precision of the network. device: cpu or cuda.
+        dtype: precision of the network. compiled: whether torch compiles it, and how. device: cpu or cuda.
         extractor: its spec, its layer, the hash of its weights, the hash of its code.
         core: hash of samplerbench's own code that a sample and its features go through, and the versions of the
             distributions below it.
@@ -45,6 +45,7 @@ class Cell:
     times: tuple[float, ...] | None
     seed: int
     dtype: str
+    compiled: str
     device: str
     extractor: tuple[str, str, str, str]
     core: str

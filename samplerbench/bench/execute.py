@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import datetime
 import traceback
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-
-import torch
 
 from .. import __version__
 from ..errors import one_line
 from ..metrics.measured import Measured
-from .maker import Failure, Made
+from .maker import Failure
 from .measure import Measurements, Measurer
 from .plan import Planned, RunConfig
-from .pools.pool import Pool, Told
+from .pools.pool import Pool, Result, Told
+from .pools.serial import SerialPool
 from .record import Record, Value
+from .shards import PARTS, Gathered, Shard
 from .task import ShardTask, tasks_of
 from .worker import Worker
 
@@ -78,7 +80,7 @@ class Executor:
             if planned.cell.times is None:
                 yield planned, self._unplanned(planned)
             else:
-                left[planned.cell.key] = _Cell(planned, self.record(planned))
+                left[planned.cell.key] = _Cell(planned, self.record(planned), Gathered(self.config.samples))
         tasks = [task for key in left for task in tasks_of(left[key].planned.cell, self.config.samples)]
         begun: set[str] = set()
 
@@ -92,44 +94,72 @@ class Executor:
                 self.listener.advance(left[task.cell.key].planned, samples)
 
         results = self.pool.make(tasks, lambda task: task.cell.key in left, Told(start, advance, self.listener.notice))
-        with closing(results):
+        ended: deque[tuple[_Cell, Future[Outcome]]] = deque()
+        with closing(results), self._measuring() as measuring:
             for result in results:
                 cell = left[result.task.cell.key]
-                cell.results[result.task.index] = result.outcome
-                if isinstance(result.outcome, Failure) or len(cell.results) == cell.shards(self.config.samples):
+                cell.add(result)
+                if cell.failure or cell.shards == len(tasks_of(cell.planned.cell, self.config.samples)):
                     del left[result.task.cell.key]
-                    yield cell.planned, self._outcome(cell)
+                    ended.append((cell, measuring(cell)))
+                while ended and (ended[0][1].done() or len(ended) > 1):
+                    yield _next(ended)
+            while ended:
+                yield _next(ended)
+
+    @contextmanager
+    def _measuring(self) -> Iterator[Callable[[_Cell], Future[Outcome]]]:
+        """How a cell that has its samples is measured: in a thread, while the next one samples, where that takes
+        nothing from the sampling; at once where both would want the same processors.
+        """
+        if (isinstance(self.pool, SerialPool) and self.worker.device == "cpu") or not self.measurer.beside:
+            yield self._at_once
+            return
+        thread = ThreadPoolExecutor(1, "metrics")
+        try:
+            yield lambda cell: thread.submit(self._outcome, cell, beside=True)
+        finally:
+            thread.shutdown(cancel_futures=True)
+
+    def _at_once(self, cell: _Cell) -> Future[Outcome]:
+        done: Future[Outcome] = Future()
+        done.set_result(self._outcome(cell))
+        return done
 
     def _unplanned(self, planned: Planned) -> Outcome:
         record = self.record(planned)
         record.status, record.reason = ("failed" if planned.details else "skipped"), planned.reason
         return Outcome(record, details=planned.details)
 
-    def _outcome(self, cell: _Cell) -> Outcome:
+    def _outcome(self, cell: _Cell, beside: bool = False) -> Outcome:
+        """beside: whether others use the process meanwhile."""
         record, details = cell.record, ""
         measured: Measurements | None = None
-        for outcome in cell.results.values():
-            if isinstance(outcome, Failure):
-                record.status, record.reason, details = outcome.status, outcome.reason, outcome.details
-                break
+        if cell.failure:
+            record.status, record.reason, details = cell.failure.status, cell.failure.reason, cell.failure.details
+            record.batch_size = self.worker.batch_size
         else:
-            made = [outcome for _, outcome in sorted(cell.results.items()) if isinstance(outcome, Made)]
             try:
-                _account(record, made)
-                self._tell_of_hardware(cell.planned, made)
-                measured = self.measurer.measure(cell.planned.cell, cell.planned.sampler, [one.shard for one in made])
+                whole = cell.gathered.whole()
+                _account(record, whole, cell.cached)
+                self._tell_of_hardware(cell.planned, whole)
+                measured = self.measurer.measure(cell.planned.cell, cell.planned.sampler, whole, beside)
             except Exception as error:
                 record.status, record.reason, details = "failed", one_line(error), traceback.format_exc()
             else:
                 for metric, code in self.measurer.metrics:
                     record.metrics[metric.name] = _value(measured.found.get(metric.name), self.config.samples, code)
                 record.reason, details = "; ".join(measured.reasons), measured.details
-        record.finished, record.batch_size = _now(), self.worker.batch_size
+                record.seconds_metrics = round(measured.seconds, 4)
+                record.seconds = round(record.seconds_metrics + _drawing(record), 4)
+                for writing in cell.writing:
+                    writing.result()  # what can be kept is on the disk before the row
+        record.finished = _now()
         return Outcome(record, measured, details)
 
-    def _tell_of_hardware(self, planned: Planned, made: Sequence[Made]) -> None:
+    def _tell_of_hardware(self, planned: Planned, whole: Shard) -> None:
         """Says once that samples of a cell were drawn on several kinds of hardware."""
-        kinds = frozenset(batch.hardware for one in made for batch in one.shard.batches)
+        kinds = frozenset(batch.hardware for batch in whole.batches)
         if len(kinds) > 1 and kinds not in self._told:
             self._told.add(kinds)
             named = " and ".join(sorted(kinds))
@@ -148,8 +178,10 @@ class Executor:
             steps=None if cell.times is None else len(cell.times) - 1,
             samples=self.config.samples,
             seed=cell.seed,
+            batch_size=self.worker.batch_size,
             device=self.worker.device,
             dtype=cell.dtype,
+            compiled=cell.compiled,
             extractor=cell.extractor[0],
             reference_count=reference.statistics.count,
             reference_features=None if reference.features is None else len(reference.features),
@@ -165,28 +197,49 @@ class Executor:
 
 @dataclass
 class _Cell:
-    """A cell that is being run. results: of its shards, by their numbers."""
+    """A cell that is being run. gathered: its samples so far, of so many shards, so many of them cached. writing: of
+    those shards that are new. failure: why there will be none.
+    """
 
     planned: Planned
     record: Record
-    results: dict[int, Made | Failure] = field(default_factory=dict)
+    gathered: Gathered
+    shards: int = 0
+    cached: int = 0
+    writing: list[Future[bool]] = field(default_factory=list)
+    failure: Failure | None = None
 
-    def shards(self, samples: int) -> int:
-        return len(tasks_of(self.planned.cell, samples))
+    def add(self, result: Result) -> None:
+        """What became of one of its shards."""
+        if isinstance(result.outcome, Failure):
+            self.failure = result.outcome
+            return
+        self.gathered.add(result.task.first, result.outcome.shard)
+        self.shards, self.cached = self.shards + 1, self.cached + result.outcome.cached
+        if result.outcome.writing is not None:
+            self.writing.append(result.outcome.writing)
 
 
-def _account(record: Record, made: Sequence[Made]) -> None:
+def _next(ended: deque[tuple[_Cell, Future[Outcome]]]) -> tuple[Planned, Outcome]:
+    cell, outcome = ended.popleft()
+    return cell.planned, outcome.result()
+
+
+def _account(record: Record, whole: Shard, cached: int) -> None:
     """What the samples took goes into the record."""
-    shards = [one.shard for one in made]
-    whole = [batch for shard in shards for batch in shard.batches]
-    record.cached = sum(one.cached for one in made)
-    record.nfe = float(torch.cat([shard.evaluations for shard in shards]).mean())
-    record.passes = float(torch.cat([shard.passes for shard in shards]).mean())
-    parts = [sum(batch.sampling for batch in whole), sum(batch.decoding for batch in whole)]
-    parts.append(sum(batch.features for batch in whole))
-    record.seconds = round(sum(parts), 3)
-    record.seconds_sampling, record.seconds_decoding, record.seconds_features = (round(p, 3) for p in parts)
-    record.hardware = " and ".join(dict.fromkeys(batch.hardware for batch in whole))
+    record.cached = cached
+    record.nfe, record.passes = float(whole.evaluations.mean()), float(whole.passes.mean())
+    for part in PARTS:
+        setattr(record, f"seconds_{part}", round(sum(getattr(batch, part) for batch in whole.batches), 4))
+    record.images_per_second = round(len(whole) / max(_drawing(record), 1e-4), 3)
+    record.memory_mb = max(batch.memory for batch in whole.batches)
+    record.batch_size = max(batch.samples for batch in whole.batches)
+    record.hardware = " and ".join(dict.fromkeys(batch.hardware for batch in whole.batches))
+
+
+def _drawing(record: Record) -> float:
+    """Seconds without those of metrics."""
+    return float(sum(getattr(record, f"seconds_{part}") for part in PARTS))
 
 
 def _value(measured: Measured | None, samples: int, code: str) -> Value:

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import UserError
 from .cell import Axis
 
-__all__ = ["axis_of", "default_out", "split_names"]
+__all__ = ["axis_of", "default_out", "split_names", "split_values"]
 
 
 def split_names(text: str | Sequence[str]) -> tuple[str, ...]:
@@ -26,7 +26,7 @@ def axis_of(nfe: int | str | Sequence[int] | None, steps: int | str | Sequence[i
         raise UserError("give --nfe (budgets of evaluations) or --steps (grid steps), not both")
     axis: Axis = "nfe" if steps is None else "steps"
     given = nfe if steps is None else steps
-    return {"axis": axis} | ({} if given is None else {"values": _split_values(given, axis)})
+    return {"axis": axis} | ({} if given is None else {"values": split_values(given, axis)})
 
 
 def default_out() -> Path:
@@ -34,7 +34,7 @@ def default_out() -> Path:
     return Path("results") / datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
 
 
-def _split_values(text: int | str | Sequence[int], axis: str) -> tuple[int, ...]:
+def split_values(text: int | str | Sequence[int], axis: str) -> tuple[int, ...]:
     """'5,10', [5, 10] or 5 -> a tuple. Raises UserError for what is no whole number."""
     if isinstance(text, int):
         text = [text]

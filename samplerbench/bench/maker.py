@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 import traceback
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 from ..errors import one_line
 from ..registry import Registry
@@ -18,11 +21,16 @@ __all__ = ["Failure", "Made", "Maker"]
 
 @dataclass(frozen=True)
 class Made:
-    """A shard. cached: how many of its samples were there already. kept: whether it is in the cache."""
+    """A shard. cached: how many of its samples were there already. writing: whether it will be in the cache."""
 
     shard: Shard
     cached: int
-    kept: bool = True
+    writing: Future[bool] | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is in the cache, once that is known."""
+        return self.writing is None or self.writing.result()
 
 
 @dataclass(frozen=True)
@@ -36,12 +44,14 @@ class Failure:
 
 @dataclass
 class Maker:
-    """A worker and the cache that it fills."""
+    """A worker and the cache that it fills. Shards are hashed and written in a thread, while the next one is drawn."""
 
     worker: Worker
     registry: Registry
     cache: ShardCache
     cell: str = ""  # the key of the last one
+    _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "shards"))
+    _writing: deque[Future[bool]] = field(default_factory=deque)
 
     def make(self, task: ShardTask, advance: Callable[[int], None] = lambda samples: None) -> Made | Failure:
         """The shard of a task. What a sampler raises is a Failure; KeyboardInterrupt passes through."""
@@ -56,9 +66,12 @@ class Maker:
         if self.cell != task.cell.key:
             self.cell = task.cell.key
             self.worker.start()
+        started = time.perf_counter()
+        while len(self._writing) >= AHEAD:
+            self._writing.popleft().result()
         cell, wanted, extractor = task.cell, task.samples, self.worker.extractor
         entry = self.registry.entry(self.registry.sampler(cell.sampler).name)
-        shard, kept = self.cache.load(cell.key, task.index), True
+        shard, writing = self.cache.load(cell.key, task.index), None
         there = 0 if shard is None else min(len(shard), len(wanted))
         if there:
             advance(there)
@@ -71,9 +84,23 @@ class Maker:
             )
             for used in (entry, self.registry.find("extractors", extractor.extractor.name)):
                 used.confirm()
+            new = new.with_waiting(time.perf_counter() - started)
             shard = new if shard is None else Shard.joined([shard, new])
-            kept = self.cache.save(cell.key, task.index, shard)
-            if kept:
-                describe(self.cache.root, cell, self.worker.model.name)
+            writing = self._writer.submit(self._write, task, shard)
+            self._writing.append(writing)
         assert shard is not None
-        return Made(shard.first(len(wanted)), there, kept)
+        return Made(shard.first(len(wanted)), there, writing)
+
+    def _write(self, task: ShardTask, shard: Shard) -> bool:
+        kept = self.cache.save(task.cell.key, task.index, shard)
+        if kept:
+            describe(self.cache.root, task.cell, self.worker.model.name)
+        return kept
+
+    def finish(self) -> None:
+        """Waits until all that was made is written."""
+        while self._writing:
+            self._writing.popleft().result()
+
+
+AHEAD = 2  # shards that are being written while the next one is drawn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -36,13 +37,14 @@ GRID = 64  # samples of a cell's picture
 @dataclass
 class Measurements:
     """What was measured of a cell: each metric that could be had, the first samples for a picture, uint8 [N, C, H, W];
-    for those that could not be had the reasons, and a traceback where a metric failed.
+    for those that could not be had the reasons, and a traceback where a metric failed. seconds: all that it took.
     """
 
     images: Tensor
     found: dict[str, Measured] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
     details: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,15 +65,22 @@ class Measurer:
     progress: Callable[[str], None]
     confirm: Callable[[str], None]
 
-    def measure(self, cell: Cell, sampler: Sampler, shards: Sequence[Shard]) -> Measurements:
-        """Every metric of a cell, from the shards of its samples 0..n-1. One that fails costs its own column."""
-        whole = Shard.joined(shards)
-        result = Measurements(quantise(shards[0].x0[:GRID]))
+    @property
+    def beside(self) -> bool:
+        """Whether all may be measured in a thread: by our own metrics, which touch nothing but what they are given."""
+        return all(_ours(metric) and metric.on_features and not metric.needs_classes for metric, _ in self.metrics)
+
+    def measure(self, cell: Cell, sampler: Sampler, whole: Shard, beside: bool = False) -> Measurements:
+        """Every metric of a cell, from its samples 0..n-1. One that fails costs its own column. beside: whether others
+        use model and settings meanwhile, so that nothing can be said of who changed them.
+        """
+        started = time.perf_counter()
+        result = Measurements(quantise(whole.x0[:GRID]))
         for metric, code in self.metrics:
             measured: Measured | None = None
             error: Exception | None = None
             try:
-                drawn = self._drawn(metric, code, cell, sampler, whole, shards[0].x0)
+                drawn = self._drawn(metric, code, cell, sampler, whole)
                 with contained(metric.name):
                     measured = _checked(metric, metric.measure(drawn))
                 self.confirm(metric.name)
@@ -79,7 +88,7 @@ class Measurer:
                 result.reasons.append(str(reason))
             except Exception as raised:
                 error = raised
-            if broken := self.worker.heal():
+            if not beside and (broken := self.worker.heal()):
                 error = Tampered(f"{metric.name} changed {broken}")
             if error:
                 result.reasons.append(f"{metric.name} failed: {one_line(error)}")
@@ -88,16 +97,23 @@ class Measurer:
                 result.found[metric.name] = measured
                 if measured.note:
                     result.reasons.append(f"{metric.name}: {measured.note}")
+        result.seconds = time.perf_counter() - started
         return result
 
-    def _drawn(self, metric: Metric, code: str, cell: Cell, sampler: Sampler, whole: Shard, x0: Tensor) -> Drawn:
-        """What a metric is given is its own: whatever it does to it, the next one has it as it was."""
-        worker = self.worker
+    def _drawn(self, metric: Metric, code: str, cell: Cell, sampler: Sampler, whole: Shard) -> Drawn:
+        """What a metric is given is its own: whatever it does to it, the next one has it as it was. Our own metrics
+        change nothing, and are given no copy of what is large.
+        """
+        worker, own = self.worker, _ours(metric)
         assert cell.times is not None
+        logits: Tensor | None = whole.logits
+        if not whole.logits.shape[1]:
+            wanted = metric.needs_classes or not own
+            logits = worker.extractor.logits_of(whole.features, worker.device) if wanted else None
         return Drawn(
-            features=whole.features.clone(),
-            logits=whole.logits.clone() if whole.logits.shape[1] else None,
-            x0=x0.clone(),
+            features=whole.features if own else whole.features.clone(),
+            logits=logits if own or logits is None else logits.clone(),
+            x0=whole.x0.clone(),
             reference=copy.deepcopy(self.reference),
             sampler=copy.copy(sampler),
             grid=TimeGrid(copy.deepcopy(worker.model.schedule), cell.times),
@@ -128,6 +144,10 @@ class Measurer:
         if not metric.needs_images:
             raise TypeError(f"{metric.name} asks for real images; it has to say so: needs_images = True")
         return real_images(self.worker.model, self.data_root).images
+
+
+def _ours(metric: Metric) -> bool:
+    return type(metric).__module__.startswith(f"{__name__.partition('.')[0]}.")
 
 
 def real_images(model: Model, data_root: Path | None) -> Images:

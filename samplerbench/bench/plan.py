@@ -19,6 +19,7 @@ from ..diffusion.spacing import explicit_times
 from ..errors import UserError, contained, one_line, unknown
 from ..files import content_key, sha256
 from ..metrics.extractors import LoadedExtractor
+from ..models.compiled import COMPILED
 from ..models.model import Model
 from ..options import split_budgets
 from ..registry import Registry
@@ -43,6 +44,8 @@ class RunConfig:
         axis: whether `values` are budgets of evaluations (`nfe`) or grid steps (`steps`).
         samples: how many samples a cell draws, with indices 0..samples-1.
         batch_size: None picks 128 on a CPU, 512 on a GPU.
+        compile: how torch compiles the network: no, inductor, or graphs on a GPU.
+        fast: bfloat16 and compiled.
         metrics: names of what is measured; the first is what the table shows first.
         reference: a file of statistics or images, or the name of a dataset; None for the model's own.
         data_root: where the files of a dataset are, for such a reference and for metrics that need real images.
@@ -61,6 +64,8 @@ class RunConfig:
     batch_size: int | None = None
     device: str = "auto"
     dtype: str = "float32"
+    compile: str = "no"
+    fast: bool = False
     extractor: str | None = None
     extractor_weights: Path | None = None
     reference: str | None = None
@@ -99,6 +104,13 @@ class RunConfig:
             raise UserError(f"cell-timeout is a number of seconds above 0, got {self.cell_timeout:g}")
         if self.dtype not in DTYPES:
             raise unknown("dtype", self.dtype, DTYPES)
+        if self.fast:
+            if self.dtype not in ("float32", "bfloat16"):
+                raise UserError(f"--fast is --dtype bfloat16 --compile; leave out --dtype {self.dtype}")
+            object.__setattr__(self, "dtype", "bfloat16")
+            object.__setattr__(self, "compile", "inductor" if self.compile == "no" else self.compile)
+        if self.compile not in COMPILED:
+            raise unknown("compile", self.compile, COMPILED)
 
 
 @dataclass(frozen=True)
@@ -192,6 +204,7 @@ def plan_cells(
             times=times,
             seed=config.seed,
             dtype=config.dtype,
+            compiled=config.compile,
             device=device.partition(":")[0],
             extractor=(extractor.spec, extractor.layer, extractor.sha256, extractor.code),
             core=core,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COLUMNS",
     "ENDINGS",
+    "PAIRED",
     "SCHEMA",
     "Record",
     "Value",
@@ -26,7 +27,8 @@ __all__ = [
 ]
 
 ENDINGS = ("", "_se", "_n", "_sha256")  # of a metric's columns
-SCHEMA = 3  # of results.csv; raised where a column changes its name or meaning, so that no number is read as another
+SCHEMA = 4  # of results.csv; raised where a column changes its name or meaning, so that no number is read as another
+PAIRED = 3  # the schema since which rows say what finds their influences
 
 
 @dataclass(frozen=True)
@@ -63,14 +65,20 @@ class Record:
     batch_size: int | None = None
     device: str = ""
     dtype: str = ""
+    compiled: str = "no"
     quantise: str = "round-half-up"
     extractor: str = ""
     reference_count: int | None = None
     reference_features: int | None = None
     seconds: float | None = None
-    seconds_sampling: float | None = None
+    seconds_network: float | None = None
+    seconds_sampler: float | None = None
     seconds_decoding: float | None = None
     seconds_features: float | None = None
+    seconds_metrics: float | None = None
+    seconds_waiting: float | None = None
+    images_per_second: float | None = None
+    memory_mb: int | None = None
     hardware: str = ""
     model_sha256: str = ""
     sampler_sha256: str = ""
@@ -186,14 +194,20 @@ COLUMNS = {
     "batch_size": "samples at once; does not change them but for rounding",
     "device": "where the network ran",
     "dtype": "precision of the network",
+    "compiled": "how torch compiled the network: no, inductor, or graphs",
     "quantise": "how samples became uint8",
     "extractor": "feature extractor, with the options that differ from their defaults",
     "reference_count": "real images in the reference statistics; empty where the file does not say",
     "reference_features": "real images whose features kid, precision and recall compare with",
-    "seconds": "time that drawing the cell's samples took, features included, when and wherever they were drawn",
-    "seconds_sampling": "of these, the sampler with the network",
+    "seconds": "work that the cell took, the sum of its parts; workers' add up, and what was done meanwhile counts too",
+    "seconds_network": "of these, the networks behind ε",
+    "seconds_sampler": "of these, the sampler besides: its arithmetic, its noise, counts and checks",
     "seconds_decoding": "of these, the decoder of a latent model",
     "seconds_features": "of these, the feature extractor",
+    "seconds_metrics": "of these, the metrics; of the last time that they were measured",
+    "seconds_waiting": "of these, what a worker did besides: looking for changes of the model, copies, the disk",
+    "images_per_second": "samples over the seconds without metrics: what one worker draws",
+    "memory_mb": "most memory in use while they were drawn, in 10⁶ bytes: torch's on a GPU, the process's on a CPU",
     "hardware": "what the samples were drawn on",
     "model_sha256": "hash of the model's config and weights",
     "sampler_sha256": "hash of the plugin's code: its module and all that this imports",

@@ -66,6 +66,7 @@ class Remote:
             batch_size=setup.batch_size,
             hardware=self.hardware,
             notice=notice,
+            how_compiled=setup.compiled,
         )
         self.maker = Maker(worker, self.registry, self.cache)
         self._model, self._extractor = model.sha256, extractor
@@ -87,6 +88,7 @@ class Remote:
             cell,
             model=self._model,
             dtype=self.setup.dtype,
+            compiled=self.setup.compiled,
             device=self.setup.device.partition(":")[0],
             extractor=(found.spec, found.layer, found.sha256, found.code),
             core=self._core,
@@ -118,6 +120,7 @@ class _NoCache(ShardCache):
 NAMES = {
     "model": "the hash of the model",
     "dtype": "the precision",
+    "compiled": "--compile",
     "device": "the device",
     "extractor": "the extractor",
     "core": "the hash of samplerbench's code",

@@ -124,6 +124,7 @@ class BenchmarkRun:
             batch_size=config.batch_size or (512 if self.device.startswith("cuda") else 128),
             hardware=hardware(self.device),
             notice=notice,
+            how_compiled=config.compile,
         )
         coded = [(metric, self.metric_sha256[metric.name]) for metric in self.metrics]
         keeper = Keeper(folder, notice, config.fresh)
@@ -153,6 +154,7 @@ class BenchmarkRun:
             plugins=tuple(map(_absolute, config.plugins)),
             device=worker.device,
             dtype=worker.dtype,
+            compiled=worker.compiled,
             batch_size=worker.batch_size,
             threads=0,
             cache=str(self._cache.resolve()),

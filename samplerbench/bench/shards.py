@@ -8,7 +8,7 @@ not at all, with a checksum over all that they say: one that is damaged is repor
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..files import Damaged, arrays_as_bytes, load_arrays, write_whole
 
-__all__ = ["KEPT", "SHARD", "Batch", "Shard", "ShardCache", "as_bytes"]
+__all__ = ["KEPT", "PARTS", "SHARD", "Batch", "Gathered", "Shard", "ShardCache", "as_bytes"]
 
 SHARD = 1024
 KEPT = 256  # samples of a cell that are kept as they are
@@ -24,20 +24,29 @@ KEPT = 256  # samples of a cell that are kept as they are
 
 @dataclass(frozen=True)
 class Batch:
-    """How consecutive samples were drawn: on what, and how many seconds each part took, which are the sampler with the
-    network, the decoder of a latent model, and the feature extractor.
+    """How consecutive samples were drawn: on what, how many seconds each part took, and at most how much memory.
+
+    network: the networks behind ε. sampler: the sampler and its noise besides. decoding: the decoder of a latent model.
+    features: the extractor. waiting: all else that the worker did for them: checks, copies, the disk. memory: in 10⁶
+    bytes; of a GPU, or of the whole process on a CPU.
     """
 
     samples: int
     hardware: str
-    sampling: float
+    network: float
+    sampler: float
     decoding: float
     features: float
+    waiting: float
+    memory: int
 
     def first(self, count: int) -> Batch:
         """Its first samples, with their share of the time."""
         share = count / self.samples
-        return Batch(count, self.hardware, share * self.sampling, share * self.decoding, share * self.features)
+        return replace(self, samples=count, **{part: share * getattr(self, part) for part in PARTS})
+
+
+PARTS = ("network", "sampler", "decoding", "features", "waiting")
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,13 @@ class Shard:
                 left -= batches[-1].samples
         return Shard(**{name: tensor[:count] for name, tensor in self.tensors().items()}, batches=tuple(batches))
 
+    def with_waiting(self, seconds: float) -> Shard:
+        """The same, of which it is known that all took so long: what no batch has counted is waiting."""
+        left = max(seconds - sum(getattr(batch, part) for batch in self.batches for part in PARTS), 0.0)
+        each = left / len(self)
+        batches = tuple(replace(one, waiting=one.waiting + each * one.samples) for one in self.batches)
+        return replace(self, batches=batches)
+
     @classmethod
     def joined(cls, shards: Sequence[Shard]) -> Shard:
         """Shards one behind the other."""
@@ -90,6 +106,34 @@ class Shard:
     def tensors(self) -> dict[str, Tensor]:
         """Its tensors by name."""
         return {name: getattr(self, name) for name in TENSORS}
+
+
+class Gathered:
+    """A cell's shards as they come, put together without a second copy of what is large.
+
+    samples: n, of the cell.
+    """
+
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+        self._tensors: dict[str, Tensor] = {}
+        self._batches: dict[int, tuple[Batch, ...]] = {}
+
+    def add(self, first: int, shard: Shard) -> None:
+        """The shard of the samples from `first` on."""
+        for name, tensor in shard.tensors().items():
+            if name == "x0":
+                if first == 0:
+                    self._tensors[name] = tensor
+                continue
+            if name not in self._tensors:
+                self._tensors[name] = tensor.new_empty(self.samples, *tensor.shape[1:])
+            self._tensors[name][first : first + len(shard)] = tensor
+        self._batches[first] = shard.batches
+
+    def whole(self) -> Shard:
+        """All of the cell's samples."""
+        return Shard(**self._tensors, batches=tuple(one for _, some in sorted(self._batches.items()) for one in some))
 
 
 TENSORS = ("features", "logits", "x0", "evaluations", "passes")
@@ -126,7 +170,7 @@ class ShardCache:
         ]
         return max(found, key=len, default=None)
 
-    def _read(self, source: Path | bytes, key: str, index: int) -> Shard | None:
+    def _read(self, source: Path | bytes, key: str, index: int, told: bool = True) -> Shard | None:
         try:
             arrays, about = load_arrays(source)
             if about["key"] != key or about["index"] != index:
@@ -137,7 +181,8 @@ class ShardCache:
             return None
         except (Damaged, KeyError, TypeError, ValueError) as error:
             which = f"shard {source}" if isinstance(source, Path) else "a shard that was sent"
-            self.notice(f"{which} is damaged ({error}) and is made again")
+            if told:
+                self.notice(f"{which} is damaged ({error}) and is made again")
             return None
 
     def save(self, key: str, index: int, shard: Shard) -> bool:
@@ -150,7 +195,9 @@ class ShardCache:
 
         def longer() -> bool:
             """Whether another has drawn more of it meanwhile."""
-            return not self.fresh and path.is_file() and len(self._read(path, key, index) or ()) > len(shard)
+            if self.fresh or not path.is_file():
+                return False
+            return len(self._read(path, key, index, told=False) or ()) > len(shard)
 
         try:
             if not longer():

@@ -22,7 +22,7 @@ class Setup:
 
     Attributes:
         model: what `--model` takes; extractor, extractor_weights, plugins: likewise.
-        device: cpu, cuda or cuda:N. dtype: precision of the network.
+        device: cpu, cuda or cuda:N. dtype: precision of the network. compiled: whether it is, and how.
         batch_size: samples at once. threads: of torch on a CPU; 0 leaves them as they are.
         cache: the folder of shards. fresh: whether those in it count for nothing.
     """
@@ -33,6 +33,7 @@ class Setup:
     plugins: tuple[str, ...]
     device: str
     dtype: str
+    compiled: str
     batch_size: int
     threads: int
     cache: str

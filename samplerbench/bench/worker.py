@@ -5,8 +5,9 @@ that it needs. What this module imports is what the key of a shard holds of our 
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +18,15 @@ from ..drawing import draw
 from ..errors import UserError
 from ..images import quantise
 from ..metrics.extractors import LoadedExtractor
+from ..models.compiled import check_compiled, compiled, is_kernel
 from ..models.model import Model
 from ..models.networks.experts import networks_of
 from ..modules import ADVICE, loose_modules
 from ..sampler import Sampler
 from ..settings import GENERATORS, changed, states
 from .cell import Cell, plain_options
+from .clock import Clock, Spans, forget_peak, peak_megabytes
+from .memory import unless_full
 from .seal import Seal, Tampered
 from .shards import KEPT, Batch, Shard
 
@@ -41,8 +45,9 @@ class Worker:
         extractor: on `device` already.
         make: the sampler of a spec.
         device: cpu, cuda or cuda:N. dtype: precision of the network.
-        batch_size: halved for the rest of a cell where memory runs out. hardware: what the device is, by name.
-        notice: told a line that the user should know.
+        batch_size: halved for the rest of a cell where memory runs out, as is the number of images that the extractor
+            is given at once. hardware: what the device is, by name.
+        notice: told a line that the user should know. how_compiled: the network, one of `COMPILED`.
 
     Attributes:
         model: on `device`. epsilon: its ε(x, t). batch_size: that of the cell.
@@ -59,11 +64,16 @@ class Worker:
         batch_size: int,
         hardware: str,
         notice: Callable[[str], None],
+        how_compiled: str = "no",
     ) -> None:
+        check_compiled(how_compiled, device)
+        self.compiled, self._warm = how_compiled, how_compiled == "no"
         self._reload, self.extractor, self.make, self.notice = reload, extractor, make, notice
         self.device, self.dtype, self.hardware = device, dtype, hardware
         self.batch_size = self._whole = batch_size
+        self._images = IMAGES
         self.state_dtype = torch.float64 if dtype == "float64" else torch.float32
+        self.clock = Clock(device)
         self._ready(model)
 
     def _ready(self, model: Model) -> None:
@@ -72,14 +82,22 @@ class Worker:
         # autocast casts weights once, and not at every call, where they take gradients; none is ever computed
         self.model.predictor.requires_grad_(self.dtype in ("bfloat16", "float16"))
         self.epsilon = self.model.epsilon(self.dtype)
+        if self.compiled != "no":
+            predictor = self.model.predictor.requires_grad_(False)
+            predictor.network = compiled(predictor.network, self.compiled, self.epsilon.lowered)
         passes = 0
 
-        def count(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        def begin(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
             nonlocal passes
             passes += len(arguments[0])
+            self.clock.start("network")
+
+        def end(*_: object) -> None:
+            self.clock.stop("network")
 
         for network in networks_of(self.model.predictor.network):
-            network.register_forward_pre_hook(count)
+            network.register_forward_pre_hook(begin)
+            network.register_forward_hook(end)
         self.passes = lambda: passes
         self._seal = Seal.of(self.model)
 
@@ -92,7 +110,7 @@ class Worker:
 
     def start(self) -> None:
         """A new cell: who took the memory of the one before need not be there, so batches are whole again."""
-        self.batch_size = self._whole
+        self.batch_size, self._images = self._whole, IMAGES
 
     def draw(
         self,
@@ -107,6 +125,8 @@ class Worker:
 
         Raises Unsuitable, Tampered, and whatever the sampler raises.
         """
+        if not self._warm:
+            self._warmed(min(self.batch_size, len(indices)))
         before, generators = loose_modules(), states(GENERATORS)
         try:
             shard = self._draw(cell, indices, advance)
@@ -121,7 +141,8 @@ class Worker:
             raise Tampered(
                 f"{cell.sampler} drew from the global generator of {drawn_from[0]}; noise(i) is what it is given"
             )
-        later = sorted(name for name in loose_modules() - before if not accounted(name))
+        loaded = (name for name in loose_modules() - before if not accounted(name))
+        later = sorted(name for name in loaded if self.compiled == "no" or not is_kernel(name))
         if later:
             raise Tampered(
                 f"{cell.sampler} loaded the module {later[0]} while it sampled, which the key of its results does not "
@@ -129,67 +150,124 @@ class Worker:
             )
         return shard
 
+    def _warmed(self, batch: int) -> None:
+        """Compiles the network before anything is timed."""
+        self.notice("compiling the network, once a worker: this takes half a minute or so")
+        shape = batch, *self.model.sample_shape
+        x = torch.zeros(shape, dtype=self.state_dtype, device=self.device)
+        with torch.no_grad(), self.epsilon.precision(x):
+            for network in networks_of(self.model.predictor.network):
+                network(x, torch.ones(batch, device=self.device))
+        self._warm = True
+
     def _draw(self, cell: Cell, indices: range, advance: Callable[[int], None]) -> Shard:
-        shards: list[Shard] = []
+        batches: list[_Batch] = []
         done = 0
         while done < len(indices):
-            batch = indices[done : done + self.batch_size]
-            shard = self._batch_or_none(cell, batch)
-            if shard is None:
-                self.batch_size = max(len(batch) // 2, 1)
+            some = indices[done : done + self.batch_size]
+            batch = unless_full(partial(self._batch, cell, some), smallest=len(some) == 1)
+            if batch is None:
+                self.batch_size = max(len(some) // 2, 1)
                 self.notice(f"out of memory: going on with batches of {self.batch_size}")
-                if self.device.startswith("cuda"):
-                    torch.cuda.empty_cache()
                 continue
-            shards.append(shard)
-            done += len(batch)
-            advance(len(batch))
-        return Shard.joined(shards)
+            batches.append(batch)
+            done += len(some)
+            advance(len(some))
+        return self._shard(batches)
 
-    def _batch_or_none(self, cell: Cell, indices: range) -> Shard | None:
-        """One batch; None where there is no memory for it, and its tensors are gone then."""
-        try:
-            return self._batch(cell, indices)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error) or len(indices) == 1:
-                raise
-            return None
+    def _shard(self, batches: list[_Batch]) -> Shard:
+        """Batches one behind the other, once the device is done with them."""
+        self.clock.done()
+        features = torch.cat([batch.features for batch in batches])
+        if not torch.isfinite(features).all():
+            raise ValueError("the features of some samples are not finite")
+        evaluations = torch.cat([batch.evaluations for batch in batches])
+        return Shard(
+            features,
+            torch.cat([batch.logits for batch in batches]),
+            torch.cat([batch.x0 for batch in batches]),
+            evaluations,
+            evaluations.clone(),  # one network an evaluation
+            tuple(self._told(batch) for batch in batches),
+        )
 
-    def _batch(self, cell: Cell, indices: range) -> Shard:
+    def _told(self, batch: _Batch) -> Batch:
+        """How a batch was drawn."""
+        took = self.clock.seconds(batch.spans)
+        sampler = max(took["sampling"] - took["network"], 0.0)
+        return Batch(
+            samples=len(batch.features),
+            hardware=self.hardware,
+            network=took["network"],
+            sampler=sampler,
+            decoding=took["decoding"],
+            features=took["features"],
+            waiting=0.0,
+            memory=batch.memory,
+        )
+
+    def _batch(self, cell: Cell, indices: range) -> _Batch:
         assert cell.times is not None
         # sampler and schedule are new ones each time: nothing that is kept on them goes into the next batch
         sampler = self.make(cell.sampler)
         grid = TimeGrid(copy.deepcopy(self.model.schedule), cell.times)
         if plain_options(sampler) != cell.options:
             raise RuntimeError(f"'{cell.sampler}' is made into a sampler of other options: {plain_options(sampler)}")
-        noise = NoiseSource(cell.seed, indices, self.model.sample_shape, self.device, self.state_dtype)
-        x_T = noise.x_T()
-        started = self._now()
-        try:
-            drawing = draw(sampler, self.epsilon, grid, x_T, noise, cell.budget, self.passes)
-        except UserError as error:
-            raise Unsuitable(str(error)) from None
-        sampled = self._now()
-        features, logits = self.extractor.with_logits(quantise(drawing.x0))
-        if not torch.isfinite(features).all():
-            raise ValueError("the features of some samples are not finite")
+        self.clock.take()
+        forget_peak(self.device)
+        with self.clock.part("sampling"):
+            noise = NoiseSource(cell.seed, indices, self.model.sample_shape, self.device, self.state_dtype)
+            try:
+                drawing = draw(sampler, self.epsilon, grid, noise.x_T(), noise, cell.budget, self.passes)
+            except UserError as error:
+                raise Unsuitable(str(error)) from None
+        with self.clock.part("features"):
+            features, logits = self._extracted(quantise(drawing.x0))
+            logits = self.extractor.kept(features, logits)
         kept = drawing.x0[: max(KEPT - indices[0], 0)]
-        evaluations = torch.from_numpy(drawing.evaluations)
-        return Shard(
-            features.float().cpu(),
-            logits.float().cpu(),
-            kept.float().cpu(),
-            evaluations,
-            evaluations.clone(),  # one network an evaluation
-            (Batch(len(indices), self.hardware, sampled - started, 0.0, self._now() - sampled),),
+        return _Batch(
+            _to_host(features.float()),
+            _to_host(logits.float()),
+            _to_host(kept.float()),
+            torch.from_numpy(drawing.evaluations),
+            self.clock.take(),
+            peak_megabytes(self.device),
         )
 
-    def _now(self) -> float:
-        """Seconds, with the device's work done."""
-        if self.device.startswith("cuda"):
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
+    def _extracted(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and logits of images, some at a time. Where memory runs out, nothing that is there is done again."""
+        parts: list[tuple[Tensor, Tensor]] = []
+        done = 0
+        while done < len(images):
+            some = images[done : done + self._images]
+            part = unless_full(partial(self.extractor.with_logits, some), smallest=len(some) == 1)
+            if part is None:
+                self._images = max(len(some) // 2, 1)
+                self.notice(f"out of memory in the feature extractor: going on with {self._images} images at once")
+                continue
+            parts.append(part)
+            done += len(some)
+        features, logits = (torch.cat(each) if len(parts) > 1 else each[0] for each in zip(*parts, strict=True))
+        return features, logits
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+IMAGES = 256  # that an extractor is given at once
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What was drawn at once, on the host, where it may not have arrived yet. spans: of the clock. memory: the peak."""
+
+    features: Tensor
+    logits: Tensor
+    x0: Tensor
+    evaluations: Tensor
+    spans: Spans
+    memory: int
+
+
+def _to_host(tensor: Tensor) -> Tensor:
+    """The tensor on the host; from a GPU on its way there, for which nothing waits."""
+    if tensor.device.type == "cpu":
+        return tensor
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)

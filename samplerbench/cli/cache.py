@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import UserError
-from .complete import plugin_option
 from .help import Command
+from .options import plugin_option
 
 if TYPE_CHECKING:
     from ..bench.cached import Entry

@@ -9,12 +9,23 @@ import click
 from click.core import ParameterSource
 
 from ..errors import UserError
-from .complete import complete_from, plugin_option, samplers_of
+from .complete import complete_from, samplers_of
 from .help import Command
+from .options import data_root_option, plugin_option
 
 GROUPS = {
     "What is run": ["samplers", "nfe", "steps", "model", "plugins", "config"],
-    "How samples are drawn": ["samples", "seed", "batch_size", "device", "dtype", "workers", "cell_timeout"],
+    "How samples are drawn": [
+        "samples",
+        "seed",
+        "batch_size",
+        "device",
+        "dtype",
+        "compile",
+        "fast",
+        "workers",
+        "cell_timeout",
+    ],
     "What is measured": ["metrics", "baseline", "extractor", "extractor_weights", "reference", "data_root"],
     "Where it goes": ["out", "fresh", "cache", "plan_only", "watch", "quiet", "as_json", "log_json"],
 }
@@ -75,6 +86,15 @@ def _configured(ctx: click.Context, parameter: click.Parameter, path: Path | Non
     "--dtype", default="float32", metavar="float32|tf32|float64|bfloat16|float16", help="Precision of the network."
 )
 @click.option(
+    "--compile",
+    is_flag=False,
+    flag_value="inductor",
+    default="no",
+    metavar="[no|inductor|graphs]",
+    help="Compile the network by torch's inductor, half a minute a worker; graphs, on a GPU, records its work as well.",
+)
+@click.option("--fast", is_flag=True, help="--dtype bfloat16 --compile: other rounding, often several times the speed.")
+@click.option(
     "--metrics",
     default="fid",
     metavar="NAME,…",
@@ -103,11 +123,7 @@ def _configured(ctx: click.Context, parameter: click.Parameter, path: Path | Non
     metavar="FILE|DATASET",
     help="Real images: a file of statistics or of images, or a dataset's name.  [default: the model's own]",
 )
-@click.option(
-    "--data-root",
-    type=click.Path(path_type=Path, exists=True),
-    help="Where a dataset's files are, for a reference and for metrics of real images.",
-)
+@data_root_option("Where a dataset's files are, for a reference and for metrics of real images.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -159,6 +175,9 @@ def run(
         raise UserError("--baseline prints a table of differences; leave out --json")
     if plan_only and (watch or baseline or as_json):
         raise UserError("--plan-only runs nothing; leave out --watch, --baseline and --json")
+    typed = ctx.get_parameter_source("dtype") is ParameterSource.COMMANDLINE
+    if options["fast"] and typed and options["dtype"] == "float32":
+        raise UserError("--fast is --dtype bfloat16 --compile; leave out --dtype float32")
     from .running import Asked, once
 
     given = [name for name in ("nfe", "steps") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]

@@ -19,7 +19,8 @@ __all__ = ["BadNoise", "Denoiser", "Epsilon", "Meter", "Time", "x0_of"]
 NO_RANGE = "the network of this model gives no range of variances; use another variance"
 
 Time = Union[float, "Tensor"]
-"""A time of the schedule, or a float64 tensor [B] with one for each sample (adaptive samplers alone ask so)."""
+"""A time of the schedule, or a float64 tensor [B] on the CPU with one for each sample (adaptive samplers alone ask so).
+"""
 
 Epsilon = Callable[["Tensor", Any], "Tensor"]
 """x [B, ...], in variance-preserving coordinates, and a `Time` -> the noise predicted to be in x, of the same shape.
@@ -162,7 +163,7 @@ def x0_of(x: Tensor, eps: Tensor, schedule: NoiseSchedule, t: Time) -> Tensor:
     sigma: Any
     if isinstance(t, torch.Tensor):
         times, shape = t.cpu().numpy(), (len(x), *[1] * (x.ndim - 1))
-        alpha, sigma = (torch.from_numpy(f(times)).to(x).view(shape) for f in (schedule.alpha, schedule.sigma))
+        alpha, sigma = torch.from_numpy(np.stack([schedule.alpha(times), schedule.sigma(times)])).to(x).view(2, *shape)
     else:
         alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))
         if alpha == 0:

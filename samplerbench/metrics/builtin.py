@@ -9,6 +9,7 @@ from .metric import Drawn, Metric
 
 class FID(Metric):
     name = "fid"
+    on_features = True
     title = "FID"
     about = "Fréchet distance of Gaussians fitted to the features of samples and of real images; falls with n"
     paper = "Heusel et al. 2017, arXiv:1706.08500"
@@ -18,11 +19,12 @@ class FID(Metric):
     def measure(self, drawn: Drawn) -> Measured:
         from .frechet_error import frechet
 
-        return frechet(drawn.features, drawn.reference.statistics)
+        return frechet(drawn.features, drawn.reference.statistics, drawn.device)
 
 
 class FIDInfinity(Metric):
     name = "fid_inf"
+    on_features = True
     about = "FID extrapolated to infinitely many samples"
     paper = "Chong & Forsyth 2020, arXiv:1911.07023"
     extrapolates = True
@@ -32,11 +34,12 @@ class FIDInfinity(Metric):
 
         if len(drawn.features) < 4:
             raise Unmeasurable(f"fid_inf needs 4 samples, got {len(drawn.features)}")
-        return frechet_at_infinity(drawn.features, drawn.reference.statistics)
+        return frechet_at_infinity(drawn.features, drawn.reference.statistics, drawn.device)
 
 
 class KID(Metric):
     name = "kid"
+    on_features = True
     title = "KID"
     about = "kernel distance of the features of samples and of real images; unbiased"
     paper = "Bińkowski et al. 2018, arXiv:1801.01401"
@@ -49,6 +52,7 @@ class KID(Metric):
 
 class Precision(Metric):
     name = "precision"
+    on_features = True
     direction = "higher"
     about = "share of samples within the manifold of real images (k = 3)"
     paper = "Kynkäänniemi et al. 2019, arXiv:1904.06991"
@@ -61,6 +65,7 @@ class Precision(Metric):
 
 class Recall(Metric):
     name = "recall"
+    on_features = True
     direction = "higher"
     about = "share of real images within the manifold of samples (k = 3); falls with n"
     paper = "Kynkäänniemi et al. 2019, arXiv:1904.06991"
@@ -73,6 +78,7 @@ class Recall(Metric):
 
 class InceptionScore(Metric):
     name = "isc"
+    on_features = True
     title = "Inception Score"
     needs_classes = True
     direction = "higher"

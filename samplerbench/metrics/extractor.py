@@ -79,6 +79,12 @@ class Extractor(ABC):
         """Features [B, D], and the logits [B, K] of its classes, for the Inception Score; None where it has none."""
         return self(images), None
 
+    def logits_of(self, features: Tensor) -> Tensor | None:
+        """The logits [B, K] of features [B, D], where these determine them, as those before a linear layer do; None
+        where they do not. Many logits of many samples are then not kept, but computed anew.
+        """
+        return None
+
     @property
     def spec(self) -> str:
         """It as it is written on the command line, options that differ from their defaults only."""

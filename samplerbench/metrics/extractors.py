@@ -19,6 +19,8 @@ from .extractor import Extractor, shape_text
 
 __all__ = ["LoadedExtractor", "load_extractor"]
 
+CLASSES = 100  # of at most so many the logits are kept
+BATCH = 1024
 ALIKE = 1e-2  # of the largest feature: what batches of other sizes may change, TF32 included
 
 
@@ -80,6 +82,27 @@ class LoadedExtractor:
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
             raise TypeError(f"extractor '{own.name}' gave logits that are not [{len(images)}, K]")
         return features, logits
+
+    @torch.no_grad()
+    def kept(self, features: Tensor, logits: Tensor) -> Tensor:
+        """What is kept of logits [B, K]: [B, 0] where there are many classes, and `logits_of` can have them again."""
+        if logits.shape[1] <= CLASSES or self.extractor.logits_of(features[:1]) is None:
+            return logits
+        return logits[:, :0]
+
+    @torch.no_grad()
+    def logits_of(self, features: Tensor, device: str) -> Tensor | None:
+        """The logits of features [n, D] on the host, a few at a time on the extractor's device; None where features do
+        not tell.
+        """
+        parts: list[Tensor] = []
+        with contained(self.extractor.name), products():
+            for batch in features.split(BATCH):
+                part = self.extractor.logits_of(batch.to(device))
+                if part is None:
+                    return None
+                parts.append(part.float().cpu())
+        return torch.cat(parts)
 
 
 def _axes(extractor: Extractor) -> str:

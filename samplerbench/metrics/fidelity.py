@@ -151,6 +151,12 @@ class InceptionV3(StateDict):
         features, logits = super().with_logits(images)
         return features, logits if self._classifies else None
 
+    def logits_of(self, features: Tensor) -> Tensor | None:
+        if self.layer != "2048" or not self._classifies:
+            return None
+        logits: Tensor = features.mm(self.network.fc.weight.T)
+        return logits
+
 
 class VGG16(StateDict):
     name = "vgg16"

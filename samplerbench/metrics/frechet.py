@@ -5,6 +5,7 @@ pass.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ..errors import UserError
 
-__all__ = ["Moments", "Statistics", "frechet_distance", "square_root", "statistics_of"]
+__all__ = ["Moments", "Statistics", "frechet_distance", "kept_square_root", "square_root", "statistics_of"]
 
 
 @dataclass(frozen=True)
@@ -32,22 +33,24 @@ class Moments:
     Batches are merged by the pairwise update of Chan et al. 1982, which loses nothing to a large mean.
     """
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, dimension: int, device: str = "cpu") -> None:
         self.count = 0
-        self._mean = torch.zeros(dimension, dtype=torch.float64)
-        self._scatter = torch.zeros(dimension, dimension, dtype=torch.float64)
+        self._mean = torch.zeros(dimension, dtype=torch.float64, device=device)
+        self._scatter = torch.zeros(dimension, dimension, dtype=torch.float64, device=device)
 
     def add(self, features: Tensor) -> None:
         """features: [N, D], any float type. Raises ValueError where one is not finite."""
-        features = features.detach().to("cpu", torch.float64)
+        features = features.detach().to(self._mean.device, torch.float64, copy=True)
         if not torch.isfinite(features).all():
             raise ValueError("the features of some samples are not finite")
         n = len(features)
         mean = features.mean(dim=0)
-        centred = features - mean
+        features -= mean
         delta = mean - self._mean
         total = self.count + n
-        self._scatter += centred.T @ centred + torch.outer(delta, delta) * (self.count * n / total)
+        scatter = features.T @ features
+        scatter += torch.outer(delta, delta).mul_(self.count * n / total)
+        self._scatter += scatter
         self._mean += delta * (n / total)
         self.count = total
 
@@ -55,15 +58,18 @@ class Moments:
         """What was gathered; at least two features are needed for a covariance."""
         if self.count < 2:
             raise UserError(f"a covariance needs at least 2 samples, got {self.count}")
-        return Statistics(self._mean.numpy().copy(), (self._scatter / (self.count - 1)).numpy(), self.count)
+        return Statistics(self._mean.cpu().numpy().copy(), (self._scatter / (self.count - 1)).cpu().numpy(), self.count)
 
 
-def statistics_of(features: Tensor) -> Statistics:
-    """Of features [N, D] that are all there."""
-    moments = Moments(features.shape[1])
-    for batch in features.split(4096):
+def statistics_of(features: Tensor, rows: Tensor | None = None, device: str = "cpu") -> Statistics:
+    """Of features [N, D] that are all there, or of those at rows, gathered on a device, a few at a time."""
+    moments = Moments(features.shape[1], device)
+    for batch in features.split(BATCH) if rows is None else (features[some] for some in rows.split(BATCH)):
         moments.add(batch)
     return moments.statistics()
+
+
+BATCH = 4096
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
@@ -87,3 +93,18 @@ def square_root(sigma: np.ndarray) -> np.ndarray:
     """The symmetric square root of a covariance matrix."""
     values, vectors = np.linalg.eigh(sigma)
     return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+
+
+def kept_square_root(sigma: np.ndarray) -> np.ndarray:
+    """The same, not to be changed; taken once of a matrix that is asked about again and again, as a run's reference is.
+    Known by its content, so that a copy has it, too.
+    """
+    key = sha256(np.ascontiguousarray(sigma).data).digest()
+    if key not in _roots:
+        _roots.clear()
+        _roots[key] = square_root(sigma)
+        _roots[key].setflags(write=False)
+    return _roots[key]
+
+
+_roots: dict[bytes, np.ndarray] = {}  # the last one

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..stats.halving import halvings
 from ..stats.tails import standard_error
-from .frechet import Statistics, frechet_distance, square_root, statistics_of
+from .frechet import Statistics, frechet_distance, kept_square_root, statistics_of
 from .measured import Measured
 
 __all__ = ["Expansion", "expand", "frechet", "frechet_at_infinity", "frechet_halves"]
@@ -52,9 +52,21 @@ class Expansion:
         """
         parts = []
         for batch in features.split(BATCH):
-            f = batch.double().numpy() - self.mean
-            parts.append(f @ self.slope + ((f @ self.bent) * f).sum(axis=1) - self.offset)
+            f = batch.to(torch.float64, copy=True).numpy()
+            f -= self.mean
+            bent = f @ self.bent
+            bent *= f
+            parts.append(f @ self.slope + bent.sum(axis=1) - self.offset)
         return np.concatenate(parts)
+
+    def influences_on(self, features: Tensor, device: str) -> np.ndarray:
+        """The same on a GPU."""
+        mean, slope, bent = (torch.from_numpy(one).to(device) for one in (self.mean, self.slope, self.bent))
+        parts = []
+        for batch in features.split(BATCH):
+            f = batch.to(device, torch.float64) - mean
+            parts.append(f @ slope + ((f @ bent) * f).sum(dim=1) - self.offset)
+        return torch.cat(parts).cpu().numpy()
 
     def curvature(self, one: Tensor, two: Tensor) -> np.ndarray:
         """[p], half the second derivative of the distance along the features one and two, each [p, D], together: with
@@ -70,7 +82,7 @@ class Expansion:
 
 def expand(a: Statistics, b: Statistics) -> Expansion:
     """The expansion of the distance of `a` to `b` about a."""
-    root = square_root(b.sigma)
+    root = kept_square_root(b.sigma)
     values, vectors = np.linalg.eigh(root @ a.sigma @ root)
     known = values > values.max() * len(values) * np.finfo(np.float64).eps
     scale = np.sqrt(np.where(known, values, 1.0))
@@ -83,35 +95,37 @@ def expand(a: Statistics, b: Statistics) -> Expansion:
     return Expansion(a.mu, 2 * (a.mu - b.mu), transport, bent, offset, basis, np.where(known, values, 0.0), weights)
 
 
-def frechet(features: Tensor, b: Statistics) -> Measured:
-    """The distance of features [n, D] to b, with its influences, its error and its values on the common halvings.
+def frechet(features: Tensor, b: Statistics, device: str = "cpu") -> Measured:
+    """The distance of features [n, D] to b, with its influences, its error and its values on the common halvings. Sums
+    over samples are taken on the device, a few samples at a time.
 
     No error below 1.5 samples a feature, nor where a few samples carry it; the note says so. No halves of fewer than 4
     samples.
     """
     n, d = features.shape
-    a = statistics_of(features)
+    a = statistics_of(features, device=device)
     value = frechet_distance(a, b)
-    halves = frechet_halves(features, a, b) if n >= 4 else None
+    halves = frechet_halves(features, a, b, device) if n >= 4 else None
     fewest = math.ceil(SAMPLES_A_FEATURE * d)
     if n < fewest:
         return Measured(value, halves=halves, note=f"no error below {fewest} samples, 1.5 a feature")
     expansion = expand(a, b)
-    influences = expansion.influences(features)
+    on_cpu = device == "cpu"
+    influences = expansion.influences(features) if on_cpu else expansion.influences_on(features, device)
     error, note = standard_error(influences)
     if error is not None:
         error *= _second_order(expansion, features, influences)
     return Measured(value, error, influences=influences, halves=halves, note=note)
 
 
-def frechet_at_infinity(features: Tensor, b: Statistics) -> Measured:
+def frechet_at_infinity(features: Tensor, b: Statistics, device: str = "cpu") -> Measured:
     """The distance extrapolated to infinitely many samples: 2 F(n) - mean over the common halvings of F(n/2).
 
     Its bias falls as 1/n (Chong & Forsyth 2020), so this is without it, to first order. Its first order is the
     distance's own, so it has the same influences; the choice of the halvings adds its spread to the error. Halves are
     each half's distance less the bias of n/2 samples, so that their mean is the value.
     """
-    found = frechet(features, b)
+    found = frechet(features, b, device)
     if found.halves is None:
         raise ValueError(f"an extrapolation needs 4 samples, got {len(features)}")
     bias = 2 * (float(found.halves.mean()) - found.value)  # of n/2 samples: twice that of n
@@ -121,7 +135,7 @@ def frechet_at_infinity(features: Tensor, b: Statistics) -> Measured:
     return Measured(float(means.mean()), error, influences=found.influences, halves=halves, note=found.note)
 
 
-def frechet_halves(features: Tensor, a: Statistics, b: Statistics) -> np.ndarray:
+def frechet_halves(features: Tensor, a: Statistics, b: Statistics, device: str = "cpu") -> np.ndarray:
     """[H, 2], the distance of both halves of each common halving; `a` are the statistics of all features.
 
     The second half's statistics are those of all less those of the first (Chan et al. 1982, backwards).
@@ -129,7 +143,7 @@ def frechet_halves(features: Tensor, a: Statistics, b: Statistics) -> np.ndarray
     n = len(features)
     scatter, found = a.sigma * (n - 1), []
     for row in halvings(n):
-        one = statistics_of(features[torch.from_numpy(row)])
+        one = statistics_of(features, torch.from_numpy(np.flatnonzero(row)), device)
         assert one.count is not None
         rest = n - one.count
         mean = (n * a.mu - one.count * one.mu) / rest

@@ -79,6 +79,8 @@ class Metric(ABC):
         direction: whether `lower` or `higher` is better.
         extrapolates: whether its bias falls as 1/n and differs between samplers, so that two cells are compared by what
             it would be of infinitely many samples (`stats.difference`).
+        on_features: whether it looks at nothing but features, logits and reference. Where a GPU or other processes
+            sample, our own such metrics are computed meanwhile.
         needs_classes: whether it is computed from the extractor's logits, so that there must be some.
         needs_images: whether it is measured on `real_images`; then a value hangs on them, too, and is measured anew
             where they are others.
@@ -91,6 +93,7 @@ class Metric(ABC):
     title: ClassVar[str] = ""
     direction: ClassVar[Literal["lower", "higher"]] = "lower"
     extrapolates: ClassVar[bool] = False
+    on_features: ClassVar[bool] = False
     needs_classes: ClassVar[bool] = False
     needs_images: ClassVar[bool] = False
     about: ClassVar[str] = ""

@@ -90,23 +90,24 @@ class ModelEpsilon:
         return self._again(rule=rule)
 
     def __call__(self, x: Tensor, t: Time) -> Tensor:
-        with self._precision(x):
+        with self.precision(x):
             return self.predictor(x, *self._level(x, t))
 
     def x0(self, x: Tensor, t: Time) -> Tensor:
         """The predicted data, of x's shape."""
-        with self._precision(x):
+        with self.precision(x):
             return self.predictor.x0(x, *self._level(x, t))
 
     def _with_range(self, x: Tensor, t: Time) -> tuple[Tensor, Tensor | None]:
         """ε, and the place of the log variance, -1 for β̃ to 1 for β."""
         label, at = self._level(x, t)
-        with self._precision(x):
+        with self.precision(x):
             output, place = self.predictor.output(x, label, at)
             return self.predictor.preconditioning.epsilon(output, x, at), place
 
     @contextmanager
-    def _precision(self, x: Tensor) -> Iterator[None]:
+    def precision(self, x: Tensor) -> Iterator[None]:
+        """What the network is run inside of."""
         with (
             products(self._products),
             torch.autocast(x.device.type, self.lowered or torch.bfloat16, enabled=self.lowered is not None),
@@ -119,9 +120,10 @@ class ModelEpsilon:
         if not isinstance(t, Tensor):
             level = Level(float(path.alpha(t)), float(path.sigma(t)), float(path.scale(t)))
             return float(labels(path, self._rule(t))), level
-        times, shape = t.cpu().numpy(), (len(x), *[1] * (x.ndim - 1))
-        values = (torch.from_numpy(f(times)).to(x).view(shape) for f in (path.alpha, path.sigma, path.scale))
-        return torch.from_numpy(labels(path, self._rule(times))).float().to(x.device), Level(*values)
+        times = t.cpu().numpy()
+        told = (path.alpha(times), path.sigma(times), path.scale(times), labels(path, self._rule(times)))
+        *values, label = torch.from_numpy(np.stack(told)).to(x.device)  # one copy of all
+        return label.float(), Level(*(one.to(x.dtype).view(len(x), *[1] * (x.ndim - 1)) for one in values))
 
 
 def _monotone(schedule: NoiseSchedule, measured: dict[str, list[float]]) -> list[float]:

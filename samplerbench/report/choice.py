@@ -33,6 +33,7 @@ CONDITIONS = {
     "quantise": "",
     "seed": "",
     "dtype": "",
+    "compiled": "",
 }
 SHORT = 8  # characters of a hash, where they tell it apart
 LISTED = 20  # values that an error lists

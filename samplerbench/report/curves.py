@@ -14,6 +14,7 @@ from .view import Chart, Cost, Direction, Floor, Point, Published, Series, Slope
 __all__ = ["COSTS", "charts", "costs_of", "front", "traits"]
 
 COSTS: tuple[Cost, ...] = ("evaluations", "seconds")
+SAMPLING = ("seconds_network", "seconds_sampler", "seconds_decoding", "seconds_sampling")  # the last up to schema 3
 NORMAL = 1.959963984540054  # errors to either side that hold the truth with 95 %
 FALLING = ("ode_rmse",)  # metrics that fall as a power of the evaluations, so that a slope says something
 
@@ -57,11 +58,10 @@ def costs_of(rows: Shown, cost: Cost) -> tuple[list[int], list[float]]:
     if cost == "evaluations":
         each = plain_column(rows.known, "nfe")
     else:
-        names = ("seconds_sampling", "seconds_decoding", "samples")
-        columns = [list(map(_number, plain_column(rows.known, name))) for name in names]
+        columns = [list(map(_number, plain_column(rows.known, name))) for name in (*SAMPLING, "samples")]
         each = [
-            (sampling + (decoding or 0.0)) / samples if sampling and samples else None
-            for sampling, decoding, samples in zip(*columns, strict=True)
+            sum(part or 0.0 for part in parts) / samples if samples and any(parts) else None
+            for *parts, samples in zip(*columns, strict=True)
         ]
     places = [k for k, value in enumerate(each) if value is not None and value > 0]
     return places, [float(each[k]) for k in places]

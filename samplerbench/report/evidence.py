@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ..bench.influences import Kept, influence_path, load_kept
-from ..bench.record import SCHEMA
+from ..bench.record import PAIRED
 from ..files import Damaged
 from ..stats.estimate import Estimate
 from .results import Results
@@ -152,9 +152,10 @@ def _kept(path: Path, value: float, metric: str) -> tuple[Kept | None, str]:
 
 def _outdated(schema: str | None) -> str:
     """Why a row of an older version of results.csv cannot be paired: its key is of another make, and the code of its
-    metric is not known. '' for a row that says no version, or ours.
+    metric is not known. '' for a row that says no version, or one since which both are.
     """
-    return f"is not said by a CSV of schema {schema}" if schema and schema != str(SCHEMA) else ""
+    said = str(schema or PAIRED)
+    return "" if said.isdecimal() and int(said) >= PAIRED else f"is not said by a CSV of schema {schema}"
 
 
 def _names(folder: Path) -> set[str]:

@@ -19,7 +19,7 @@ __all__ = ["Matched", "match", "match_baseline"]
 # anything together; and those that are worth knowing.
 VARIED = ("model", "samples", "seed", "dtype")
 DECISIVE = ("samples", "extractor_sha256", "reference_sha256", "quantise")
-OTHERS = ("model_sha256", "seed", "dtype", "device", "torch", "samplerbench")
+OTHERS = ("model_sha256", "seed", "dtype", "compiled", "device", "torch", "samplerbench")
 SAMPLERS = 8  # that a line names
 
 

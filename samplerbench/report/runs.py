@@ -71,6 +71,7 @@ def facts_of(results: Results, rows: pd.DataFrame, run: Run) -> RunFacts:
         ("reference", ", ".join(filter(None, [count, data, of("reference_sha256", short=True)]))),
         ("rounding", of("quantise")),
         ("precision", of("dtype")),
+        ("compiled", "" if of("compiled") == "no" else of("compiled")),
         ("device", ", ".join(filter(None, [of("device"), of("hardware")]))),
         ("versions", ", ".join(f"{name} {of(name)}" for name in ("samplerbench", "torch") if of(name))),
         ("python", str(environment.get("python", ""))),

@@ -6,8 +6,12 @@ import pandas as pd
 import pytest
 
 import samplerbench
+from samplerbench.bench.record import COLUMNS
 
-TIMES = ["seconds", "seconds_sampling", "seconds_decoding", "seconds_features", "finished", "cached", "checksum"]
+TIMES = [
+    *(name for name in COLUMNS if name.startswith("seconds")),
+    *("images_per_second", "memory_mb", "finished", "cached", "checksum"),
+]
 
 PLUGIN = """
 import os, time

@@ -17,7 +17,7 @@ from samplerbench import NoiseSource, UserError, linear_schedule
 from samplerbench.bench import task, worker
 from samplerbench.bench.execute import Listener
 from samplerbench.bench.influences import Kept, influence_path, load_kept, save_kept
-from samplerbench.bench.shards import Batch, Shard
+from samplerbench.bench.shards import PARTS, Batch, Shard
 from samplerbench.bench.store import Store, _file_name
 from samplerbench.check.mixture import GaussianMixture
 from samplerbench.drawing import draw
@@ -65,7 +65,7 @@ def contents(out: Path) -> dict[str, bytes]:
         for file in (out / folder).glob("*")
     }
     rows = pd.read_csv(out / "results.csv")
-    apart = ("finished", "cached", "checksum")
+    apart = ("finished", "cached", "checksum", "images_per_second", "memory_mb")
     times = [name for name in rows.columns if name.startswith("seconds") or name in apart]
     status = json.loads((out / "run.json").read_text())["status"]
     return found | {"rows": rows.drop(columns=times).to_csv().encode(), "status": status.encode()}
@@ -118,28 +118,32 @@ class TestShards:
         assert len(set(whole)) > 1
         assert [taken([i])[0] for i in range(12)] == whole.tolist()
         evaluations, none = torch.from_numpy(whole), torch.zeros(12, 0)
-        shard = Shard(none, none, none[:2], evaluations, 2 * evaluations, (Batch(12, "a cpu", 3.0, 0.0, 6.0),))
+        shard = Shard(
+            none, none, none[:2], evaluations, 2 * evaluations, (Batch(12, "a cpu", 3.0, 1.5, 0.0, 6.0, 0.6, 7),)
+        )
         cut = Shard.joined([shard.first(5), shard.first(1)])
         assert cut.evaluations.tolist() == [*whole[:5], whole[0]]
         assert cut.passes.tolist() == [*(2 * whole[:5]), 2 * whole[0]]
-        assert [(batch.samples, batch.sampling, batch.features) for batch in cut.batches] == [
-            (5, 1.25, 2.5),
-            (1, 0.25, 0.5),
-        ]
+        parts = [(b.samples, b.network, b.sampler, b.features, b.waiting, b.memory) for b in cut.batches]
+        assert parts == [(5, 1.25, 0.625, 2.5, 0.25, 7), (1, 0.25, 0.125, 0.5, pytest.approx(0.05), 7)]
 
     def test_seconds_are_those_of_drawing_wherever_it_was(self, go):
         first = go()
         again = go(out="again")
         more = go(out="more", samples=80)
         assert again["cached"].tolist() == [40, 40]
-        parts = ["seconds_sampling", "seconds_decoding", "seconds_features"]
+        parts = [f"seconds_{part}" for part in PARTS]
         for frame in (first, again, more):
-            assert (frame["seconds_sampling"] > 0).all()
-            assert (frame["seconds_features"] > 0).all()
-            assert (frame["seconds"] - frame[parts].sum(axis=1)).abs().max() < 0.01
+            for part in ("network", "sampler", "features", "metrics", "waiting"):
+                assert (frame[f"seconds_{part}"] > 0).all()
+            assert (frame["seconds_decoding"] == 0).all()
+            drawing = frame[parts].sum(axis=1)
+            assert (frame["seconds"] - drawing - frame["seconds_metrics"]).abs().max() < 1e-3
+            assert (frame["images_per_second"] * drawing / frame["samples"] - 1).abs().max() < 0.01
+            assert (frame["memory_mb"] > 50).all()
             assert (frame["hardware"] != "").all()
-        assert again[[*parts, "seconds"]].equals(first[[*parts, "seconds"]])
-        assert (more["seconds"] >= first["seconds"]).all()
+        assert again[[*parts, "images_per_second"]].equals(first[[*parts, "images_per_second"]])
+        assert (more[parts].sum(axis=1) >= first[parts].sum(axis=1)).all()
 
     def test_a_shard_in_the_place_of_another_is_damaged(self, go, tmp_path, drawn):
         listener = Notices()

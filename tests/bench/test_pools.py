@@ -39,6 +39,7 @@ def cell_named(name, steps=5):
         times=tuple(float(t) for t in range(steps, -1, -1)),
         seed=0,
         dtype="float32",
+        compiled="no",
         device="cpu",
         extractor=("e", "", "1", "2"),
         core="k",
@@ -54,7 +55,7 @@ def shard_of(task):
         torch.zeros(0, 1, 2, 2),
         torch.ones(n),
         torch.ones(n),
-        (Batch(n, "cpu", 1.0, 0.0, 0.0),),
+        (Batch(n, "cpu", 1.0, 0.0, 0.0, 0.0, 0.0, 9),),
     )
 
 

@@ -1,11 +1,15 @@
 """How much sampler and harness add to the bare network calls, both timed in one run, batch by batch in turn.
 
     python -m tests.benchmarks.overhead [--samplers ddim,dpm] [--nfe 5,10,20,50] [--batches 8] [--batch-size 128]
+    python -m tests.benchmarks.overhead --host [--samplers …]
 
 For each cell: the seconds of as many bare calls of the network as the sampler makes, on a batch, and the ratios to them
 of sampling (noise, sampler, ε from the network's output, checks), of the whole cell (sampling, quantising and features)
 and of the sampler on its own: noise, arithmetic, counting and checks around a network that costs nothing. The last is
 hardly touched by what else the machine does; the others are, so take many batches.
+
+With --host: microseconds of the processor an evaluation of one sample, of a sampler around an ε that costs nothing, and
+around a network that does (its labels, levels and conversions besides).
 """
 
 from __future__ import annotations
@@ -29,8 +33,10 @@ from samplerbench.drawing import draw
 from samplerbench.models.model import load_model
 from samplerbench.models.networks.experts import Experts
 from samplerbench.models.preconditioning import Label
+from samplerbench.models.predictor import ModelEpsilon, NoisePredictor
 from samplerbench.plugins import load_plugins
 from samplerbench.sampler import Sampler
+from samplerbench.sampling import plan_grid
 
 
 def timed(call: Callable[[], object]) -> float:
@@ -70,13 +76,41 @@ def drawn(
     draw(sampler, epsilon, grid, source.x_T(), source, budget, passes)
 
 
+class Nothing(nn.Module):
+    """A network that costs nothing."""
+
+    def forward(self, x: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def host(samplers: tuple[str, ...], console: Console) -> None:
+    """Prints the microseconds of an evaluation in 20, the least of 30 batches."""
+    model, registry = load_model("fashion-mnist"), load_plugins()
+    through = NoisePredictor(Nothing(), model.predictor.preconditioning).eval()
+    network = ModelEpsilon(through, model.schedule, mean_squares=model.checkpoint.mean_squares)
+    table = Table("sampler", "ε for nothing, µs", "through ModelEpsilon, µs")
+    for spec in samplers:
+        sampler = registry.sampler(spec)
+        grid, noise = plan_grid(sampler, model.schedule, nfe=20), partial(NoiseSource, 0, range(1), (1, 8, 8))
+        took = []
+        for epsilon in (Free(network), network):
+            source = noise()
+            evaluations = draw(sampler, epsilon, grid, source.x_T(), source, 20).nfe
+            took.append(min(timed(partial(drawn, sampler, grid, noise, 20, epsilon, None)) for _ in range(30)))
+        table.add_row(spec, *(f"{1e6 * one / evaluations:.0f}" for one in took))
+    console.print(table)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samplers", default="ddim,dpm,ddpm")
     parser.add_argument("--nfe", default="5,10,20,50")
     parser.add_argument("--batches", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--host", action="store_true")
     arguments = parser.parse_args()
+    if arguments.host:
+        return host(tuple(arguments.samplers.split(",")), Console())
     values = tuple(int(v) for v in arguments.nfe.split(","))
     config = RunConfig(samplers=tuple(arguments.samplers.split(",")), values=values)
     model, registry = load_model(config.model), load_plugins()
@@ -104,7 +138,7 @@ def main() -> None:
             calls: list[Callable[[], object]] = [
                 partial(bare, networks, x, labels),
                 partial(sampling, worker.epsilon, worker.passes),
-                partial(worker._batch, cell, indices),
+                partial(worker._draw, cell, indices, lambda samples: None),
                 partial(sampling, Free(worker.epsilon), None),
             ]
             for i, call in enumerate(calls):

@@ -21,7 +21,9 @@ class SerialPool(Pool):
     def make(
         self, tasks: Sequence[ShardTask], wanted: Callable[[ShardTask], bool], told: Told
     ) -> Generator[Result, None, None]:
-        for task in tasks:
-            if wanted(task):
+        try:
+            for task in filter(wanted, tasks):
                 told.start(task)
                 yield Result(task, self.maker.make(task, lambda samples, task=task: told.advance(task, samples)))  # type: ignore[misc]
+        finally:
+            self.maker.finish()
