@@ -443,6 +443,7 @@ def test_no_worker_outlives_its_run(go, tiny_model, tmp_path, workers, ends):
             for pid in alive(mark):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+            process.wait(timeout=60)
     there = len(list(cache.rglob("*.safetensors")))
     assert start("last", "0").wait(timeout=200) == 0
     assert len(list(cache.rglob("*.safetensors"))) == 6 >= there
