@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Never
 
 from .bench.execute import Listener
+from .bench.given import axis_of, default_out, split_names
 from .bench.plan import RunConfig
-from .bench.run import BenchmarkRun, axis_of, default_out, split_names
+from .bench.run import BenchmarkRun
 from .bench.telling import JsonLines, Several
 from .errors import FailedCells, UserError, unknown
 from .models.model import Model

@@ -9,8 +9,8 @@ import json
 import os
 import platform
 import secrets
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 __all__ = [
+    "LOCK",
     "PART",
     "Damaged",
     "arrays_as_bytes",
@@ -29,6 +30,7 @@ __all__ = [
     "fill",
     "load_arrays",
     "load_weights",
+    "locked",
     "read_json",
     "save_arrays",
     "save_weights",
@@ -38,6 +40,7 @@ __all__ = [
 ]
 
 PART = ".part"  # the ending of a file that is still being written
+LOCK = ".lock"  # who has it replaces files in its folder
 
 
 class Damaged(Exception):
@@ -49,10 +52,11 @@ def content_key(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, stays: Callable[[], bool] | None = None) -> None:
     """Writes a file whole or not at all, and on the disk when it returns. Raises OSError; nothing is left then.
 
-    The name that it has until then tells host, process and call apart, so that many may write into one folder.
+    The name that it has until then tells host, process and call apart, so that many may write into one folder. stays:
+    asked whether what is there is better; nobody else who asks replaces the file meanwhile.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}{PART}")
@@ -61,11 +65,28 @@ def write_whole(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
+        if stays is None:
+            part.replace(path)
+            return
+        with locked(path.parent / LOCK):
+            if not stays():
+                part.replace(path)
+        part.unlink(missing_ok=True)
     except BaseException:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One at a time, of all processes that name this file. Where the disk knows no locks, all at once."""
+    with path.open("a") as file:
+        with suppress(ImportError, OSError):
+            from fcntl import LOCK_EX, flock
+
+            flock(file, LOCK_EX)
+        yield
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], about: dict[str, Any]) -> None:
@@ -84,16 +105,24 @@ def arrays_as_bytes(arrays: Mapping[str, np.ndarray], about: dict[str, Any]) -> 
     return data
 
 
-def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """What `save_arrays` wrote. Raises FileNotFoundError where there is none, and Damaged."""
+def load_arrays(source: Path | bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What `save_arrays` wrote, or `arrays_as_bytes` gave. Raises FileNotFoundError where there is no file, and
+    Damaged.
+    """
     from safetensors import SafetensorError, safe_open
+    from safetensors.numpy import load
 
-    if not path.is_file():
-        raise FileNotFoundError(path)
+    if isinstance(source, Path) and not source.is_file():
+        raise FileNotFoundError(source)
     try:
-        with safe_open(path, framework="numpy") as file:
-            said = json.loads((file.metadata() or {})["json"])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if isinstance(source, Path):
+            with safe_open(source, framework="numpy") as file:
+                said = json.loads((file.metadata() or {})["json"])
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        else:
+            arrays = load(source)
+            header = json.loads(source[8 : 8 + int.from_bytes(source[:8], "little")])
+            said = json.loads(header["__metadata__"]["json"])
         about: dict[str, Any] = said["about"]
         if said["sha256"] != _checksum(arrays, about):
             raise Damaged("its checksum is wrong")

@@ -69,6 +69,7 @@ class Executor:
     measurer: Measurer
     pool: Pool
     listener: Listener = field(default_factory=Listener)
+    _told: set[frozenset[str]] = field(default_factory=set)
 
     def run(self, cells: Sequence[Planned]) -> Generator[tuple[Planned, Outcome], None, None]:
         """The outcomes of cells, as they end. What a sampler raises becomes a failed record; KeyboardInterrupt passes
@@ -141,6 +142,7 @@ class Executor:
             try:
                 whole = cell.gathered.whole()
                 _account(record, whole, cell.cached)
+                self._tell_of_hardware(cell.planned, whole)
                 measured = self.measurer.measure(cell.planned.cell, cell.planned.sampler, whole, beside)
             except Exception as error:
                 record.status, record.reason, details = "failed", one_line(error), traceback.format_exc()
@@ -154,6 +156,14 @@ class Executor:
                     writing.result()  # what can be kept is on the disk before the row
         record.finished = _now()
         return Outcome(record, measured, details)
+
+    def _tell_of_hardware(self, planned: Planned, whole: Shard) -> None:
+        """Says once that samples of a cell were drawn on several kinds of hardware."""
+        kinds = frozenset(batch.hardware for batch in whole.batches)
+        if len(kinds) > 1 and kinds not in self._told:
+            self._told.add(kinds)
+            named = " and ".join(sorted(kinds))
+            self.listener.notice(f"{planned.label}: samples were drawn on {named}; its seconds are of all of them")
 
     def record(self, planned: Planned) -> Record:
         """The record of a cell before it is run: its conditions."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from ..errors import one_line
 from ..registry import Registry
+from .cached import describe
 from .shards import Shard, ShardCache
 from .task import ShardTask
 from .worker import Unsuitable, Worker
@@ -85,10 +86,16 @@ class Maker:
                 used.confirm()
             new = new.with_waiting(time.perf_counter() - started)
             shard = new if shard is None else Shard.joined([shard, new])
-            writing = self._writer.submit(self.cache.save, cell.key, task.index, shard)
+            writing = self._writer.submit(self._write, task, shard)
             self._writing.append(writing)
         assert shard is not None
         return Made(shard.first(len(wanted)), there, writing)
+
+    def _write(self, task: ShardTask, shard: Shard) -> bool:
+        kept = self.cache.save(task.cell.key, task.index, shard)
+        if kept:
+            describe(self.cache.root, task.cell, self.worker.model.name)
+        return kept
 
     def finish(self) -> None:
         """Waits until all that was made is written."""

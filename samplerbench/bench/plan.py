@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import operator
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -237,18 +236,3 @@ def _grid(sampler: Sampler, value: int, axis: Axis, model: Model) -> tuple[tuple
         return None, 0, str(error), ""
     except Exception as error:
         return None, 0, one_line(error), traceback.format_exc()
-
-
-def split_values(text: int | str | Sequence[int], axis: str) -> tuple[int, ...]:
-    """'5,10', [5, 10] or 5 -> a tuple. Raises UserError for what is no whole number."""
-    if isinstance(text, int):
-        text = [text]
-    if not isinstance(text, str):
-        try:
-            return tuple(operator.index(value) for value in text)
-        except TypeError:
-            raise UserError(f"{axis} is whole numbers, like [5, 10, 20], got {text!r}") from None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UserError(f"{axis} is whole numbers separated by commas, like 5,10,20, got '{text}'") from None

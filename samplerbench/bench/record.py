@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..files import content_key
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 __all__ = [
     "COLUMNS",
@@ -19,6 +22,7 @@ __all__ = [
     "columns_of",
     "metric_columns",
     "metrics_in",
+    "records_frame",
     "written",
 ]
 
@@ -162,6 +166,15 @@ def metrics_in(columns: Sequence[str]) -> list[str]:
     if columns_of(metrics) != list(columns):
         raise ValueError("its columns are others")
     return metrics
+
+
+def records_frame(records: Sequence[Record], metrics: Sequence[str]) -> DataFrame:
+    """Records as a pandas DataFrame."""
+    import pandas as pd
+
+    frame = pd.DataFrame([record.row(metrics) for record in records], columns=columns_of(metrics))
+    whole = ["budget", "steps", "samples", "batch_size", "reference_count", "reference_features"]
+    return frame.astype({name: "Int64" for name in [*whole, *(f"{metric}_n" for metric in metrics)]})
 
 
 COLUMNS = {

@@ -16,14 +16,18 @@ from ..plugins import load_plugins
 from .environment import hardware
 from .maker import Failure, Maker
 from .plan import code_of
-from .shards import ShardCache, as_bytes
+from .shards import Shard, ShardCache, as_bytes
 from .task import Setup, ShardTask
 from .worker import Worker
 
 if TYPE_CHECKING:
     from .cell import Cell
 
-__all__ = ["Done", "Remote"]
+__all__ = ["Done", "OtherSampler", "Remote"]
+
+
+class OtherSampler(UserError):
+    """This worker's sampler is not the cell's; those of other cells may be."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +49,13 @@ class Remote:
     def __init__(self, setup: Setup, notice: Callable[[str], None], shared: bool = True) -> None:
         if setup.threads:
             torch.set_num_threads(setup.threads)
-        self.setup, self.shared = setup, shared
+        self.setup = setup
         self.registry = load_plugins(setup.plugins)
         model = self.registry.model(setup.model)
         weights = None if setup.extractor_weights is None else Path(setup.extractor_weights)
         extractor = self.registry.extractor(setup.extractor, weights, setup.device, model.image_shape)
         self.hardware = hardware(setup.device)
-        self.cache = ShardCache(Path(setup.cache), notice, setup.fresh)
+        self.cache = (ShardCache if shared else _NoCache)(Path(setup.cache), notice, setup.fresh)
         worker = Worker(
             model=model,
             reload=lambda: self.registry.model(setup.model, model.sha256),
@@ -69,19 +73,20 @@ class Remote:
         self._core = code_sha256("samplerbench.bench.worker")
 
     def do(self, task: ShardTask, advance: Callable[[int], None]) -> Done | Failure:
-        """Makes a shard. Raises UserError where this worker is not what the cell's key says."""
+        """Makes a shard. Raises UserError where this worker is not what the cell's key says, OtherSampler where only
+        the sampler is not.
+        """
         self._compare(task.cell)
         made = self.maker.make(task, advance)
         if isinstance(made, Failure):
             return made
-        return Done(made.cached, None if made.kept and self.shared else as_bytes(task.cell.key, task.index, made.shard))
+        return Done(made.cached, None if made.kept else as_bytes(task.cell.key, task.index, made.shard))
 
     def _compare(self, cell: Cell) -> None:
         found = self._extractor
         mine = dataclasses.replace(
             cell,
             model=self._model,
-            code=code_of(self.registry.sampler(cell.sampler), self.registry),
             dtype=self.setup.dtype,
             compiled=self.setup.compiled,
             device=self.setup.device.partition(":")[0],
@@ -92,11 +97,28 @@ class Remote:
         for name, here in dataclasses.asdict(mine).items():
             if (there := getattr(cell, name)) != here:
                 raise UserError(f"this worker is not what the run is: {NAMES[name]} is {here}, expected {there}")
+        try:
+            code = code_of(self.registry.sampler(cell.sampler), self.registry)
+        except UserError as error:
+            raise OtherSampler(f"this worker is not what the run is: {error}") from None
+        if code != cell.code:
+            raise OtherSampler(
+                f"this worker is not what the run is: the hash of the sampler's code is {code}, expected {cell.code}"
+            )
+
+
+class _NoCache(ShardCache):
+    """Nothing is read, and nothing written: who is sent the shards keeps them."""
+
+    def load(self, key: str, index: int) -> Shard | None:
+        return None
+
+    def save(self, key: str, index: int, shard: Shard) -> bool:
+        return False
 
 
 NAMES = {
     "model": "the hash of the model",
-    "code": "the hash of the sampler's code",
     "dtype": "the precision",
     "compiled": "--compile",
     "device": "the device",

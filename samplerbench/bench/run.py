@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import copy
-import datetime
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from ..devices import resolve_device
 from ..errors import UserError, one_line
@@ -22,16 +19,17 @@ from ..plugins import load_plugins
 from ..registry import Registry
 from ..sampler import Sampler
 from ..settings import products
-from .cell import Axis
-from .environment import environment, hardware
+from .cached import describe, using
+from .environment import hardware
 from .execute import Executor, Listener, Outcome
 from .influences import Kept
 from .keep import Keeper
 from .maker import Maker
+from .manifest import manifest
 from .measure import Measurer, real_images
-from .plan import Planned, RunConfig, chosen_samplers, plan_cells, split_values, told_of_spacings
+from .plan import Planned, RunConfig, chosen_samplers, plan_cells, told_of_spacings
 from .pools.choose import pool_of
-from .record import COLUMNS, SCHEMA, Record, columns_of
+from .record import Record
 from .references import find_reference
 from .shards import ShardCache
 from .store import Store
@@ -41,39 +39,7 @@ from .trajectory import SAMPLES, trajectory
 from .worker import Worker
 from .written import WrittenPlan
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-__all__ = ["BenchmarkRun", "axis_of", "default_out", "records_frame", "split_names"]
-
-
-def split_names(text: str | Sequence[str]) -> tuple[str, ...]:
-    """'fid,kid' or ['fid', 'kid'] -> ('fid', 'kid'), each once."""
-    names = [name.strip() for name in text.split(",")] if isinstance(text, str) else list(text)
-    return tuple(dict.fromkeys(names))
-
-
-def axis_of(nfe: int | str | Sequence[int] | None, steps: int | str | Sequence[int] | None) -> dict[str, Any]:
-    """The `axis` and `values` of a RunConfig from the two ways to give them."""
-    if nfe is not None and steps is not None:
-        raise UserError("give --nfe (budgets of evaluations) or --steps (grid steps), not both")
-    axis: Axis = "nfe" if steps is None else "steps"
-    given = nfe if steps is None else steps
-    return {"axis": axis} | ({} if given is None else {"values": split_values(given, axis)})
-
-
-def default_out() -> Path:
-    """A folder under results/ named after the time."""
-    return Path("results") / datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
-
-
-def records_frame(records: Sequence[Record], metrics: Sequence[str]) -> DataFrame:
-    """Records as a pandas DataFrame."""
-    import pandas as pd
-
-    frame = pd.DataFrame([record.row(metrics) for record in records], columns=columns_of(metrics))
-    whole = ["budget", "steps", "samples", "batch_size", "reference_count", "reference_features"]
-    return frame.astype({name: "Int64" for name in [*whole, *(f"{metric}_n" for metric in metrics)]})
+__all__ = ["BenchmarkRun"]
 
 
 class BenchmarkRun:
@@ -136,14 +102,18 @@ class BenchmarkRun:
         """
         earlier = self.store.open()
         try:
-            with products():
+            with products(), using(self._cache, [cell.cell.key for cell in self.cells]):
                 self._execute(earlier)
         finally:
             self.store.close()
 
+    @property
+    def _cache(self) -> Path:
+        return self.config.cache or shard_cache()
+
     def _executor(self) -> Executor:
         config, notice = self.config, self.listener.notice
-        folder = config.cache or shard_cache()
+        folder = self._cache
         worker = Worker(
             model=self.model,
             reload=self._load,
@@ -156,12 +126,13 @@ class BenchmarkRun:
             notice=notice,
             how_compiled=config.compile,
         )
-        coded = [(metric, self._metric_sha256[metric.name]) for metric in self.metrics]
+        coded = [(metric, self.metric_sha256[metric.name]) for metric in self.metrics]
         keeper = Keeper(folder, notice, config.fresh)
         working = self.listener.working
         measurer = Measurer(coded, self.reference, worker, keeper, config.data_root, notice, working, self._confirm)
         maker = Maker(worker, self.registry, ShardCache(folder, notice, config.fresh, [self.store.shards]))
-        pool = pool_of(config.workers, config.cell_timeout, maker, lambda: self._setup(worker))
+        workers, timeout = ("serial", None) if self.plan_only else (config.workers, config.cell_timeout)
+        pool = pool_of(workers, timeout, maker, lambda: self._setup(worker))
         return Executor(config, worker, measurer, pool, self.listener)
 
     def _write_plan(self, worker: Worker) -> None:
@@ -186,7 +157,7 @@ class BenchmarkRun:
             compiled=worker.compiled,
             batch_size=worker.batch_size,
             threads=0,
-            cache=str((config.cache or shard_cache()).resolve()),
+            cache=str(self._cache.resolve()),
             fresh=config.fresh,
         )
 
@@ -194,7 +165,7 @@ class BenchmarkRun:
         self.registry.metric_entry(metric).confirm()
 
     @cached_property
-    def _metric_sha256(self) -> dict[str, str]:
+    def metric_sha256(self) -> dict[str, str]:
         """The hash of each metric's code; of one that needs the dataset's images, of them too."""
         found = {}
         for metric in self.metrics:
@@ -224,7 +195,7 @@ class BenchmarkRun:
         }
         others = [r for r in earlier if _identity(r) not in planned]
         self.store.replace([*others, *(finished[i] for i in planned if i in finished)], config.metrics)
-        self.store.write_run(self.description("planned" if self.plan_only else "running"))
+        self.store.write_run(manifest(self, "planned" if self.plan_only else "running"))
         with suppress(UserError):  # objects of this process cannot be written down
             self._write_plan(executor.worker)
         if self.plan_only:
@@ -248,9 +219,9 @@ class BenchmarkRun:
             with suppress(UserError):  # where the disk is full, say what could not be written first
                 status = "interrupted" if isinstance(error, KeyboardInterrupt) else "aborted"
                 self.listener.end(status)
-                self.store.write_run(self.description(status))
+                self.store.write_run(manifest(self, status))
             raise
-        self.store.write_run(self.description("finished"))
+        self.store.write_run(manifest(self, "finished"))
         self.listener.end("finished")
 
     @property
@@ -273,6 +244,7 @@ class BenchmarkRun:
         if outcome.details:
             self.store.save_error(record, cell.label, outcome.details)
         if outcome.measured:
+            describe(self._cache, cell.cell, self.model.name)
             kept = {
                 name: Kept(float(one.value), one.influences, one.halves) for name, one in outcome.measured.found.items()
             }
@@ -291,42 +263,6 @@ class BenchmarkRun:
             self.listener.notice(f"{cell.label}: no trajectory was kept: {one_line(error)}")
             return
         self.store.save_trajectory(record, cell.label, picture, about)
-
-    def description(self, status: str) -> dict[str, Any]:
-        """What run.json says of it."""
-        used = {cell.sampler.name: self.registry.entry(cell.sampler.name) for cell in self.cells}
-        metrics = {metric.name: (metric, self.registry.metric_entry(metric.name)) for metric in self.metrics}
-        extractor = self.registry.find("extractors", self.extractor.extractor.name)
-        return {
-            "status": status,
-            "command": sys.argv,
-            "config": {name: getattr(self.config, name) for name in self.config.__dataclass_fields__},
-            "cells": len(self.cells),
-            "model": self.model.conditions(),
-            "samplers": {
-                name: {"distribution": r.distribution, "sha256": r.code_sha256, "code": r.code}
-                for name, r in used.items()
-            },
-            "extractor": {
-                "name": self.extractor.spec,
-                "layer": self.extractor.layer,
-                "sha256": self.extractor.sha256,
-                "distribution": extractor.distribution,
-                "code": extractor.code,
-            },
-            "reference": {
-                "sha256": self.reference.sha256,
-                "count": self.reference.statistics.count,
-                **vars(self.reference.provenance),
-            },
-            "environment": environment(self.device),
-            "metrics": {
-                name: {"direction": m.direction, "about": m.about, "sha256": self._metric_sha256[name], "code": r.code}
-                for name, (m, r) in metrics.items()
-            },
-            "schema": SCHEMA,
-            "columns": COLUMNS,
-        }
 
 
 def _absolute(text: str) -> str:

@@ -7,7 +7,6 @@ not at all, with a checksum over all that they say: one that is damaged is repor
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -171,9 +170,9 @@ class ShardCache:
         ]
         return max(found, key=len, default=None)
 
-    def _read(self, path: Path, key: str, index: int) -> Shard | None:
+    def _read(self, source: Path | bytes, key: str, index: int, told: bool = True) -> Shard | None:
         try:
-            arrays, about = load_arrays(path)
+            arrays, about = load_arrays(source)
             if about["key"] != key or about["index"] != index:
                 raise Damaged("it is another's")
             batches = tuple(Batch(**batch) for batch in about["batches"])
@@ -181,7 +180,9 @@ class ShardCache:
         except FileNotFoundError:
             return None
         except (Damaged, KeyError, TypeError, ValueError) as error:
-            self.notice(f"shard {path} is damaged ({error}) and is made again")
+            which = f"shard {source}" if isinstance(source, Path) else "a shard that was sent"
+            if told:
+                self.notice(f"{which} is damaged ({error}) and is made again")
             return None
 
     def save(self, key: str, index: int, shard: Shard) -> bool:
@@ -191,27 +192,27 @@ class ShardCache:
         if not self._writable:
             return False
         path = self.path(key, index)
-        if not self.fresh and path.is_file() and len(self._read(path, key, index) or ()) > len(shard):
-            return True  # another has drawn more of it meanwhile
-        return self._write(path, as_bytes(key, index, shard))
 
-    def take(self, key: str, index: int, data: bytes) -> Shard | None:
-        """Writes the bytes of a shard that another made, and reads them; None where they are none."""
-        path = self.path(key, index)
-        if self._writable and self._write(path, data):
-            return self._read(path, key, index)
-        with tempfile.TemporaryDirectory() as folder:
-            aside = Path(folder) / path.name
-            aside.write_bytes(data)
-            return self._read(aside, key, index)
+        def longer() -> bool:
+            """Whether another has drawn more of it meanwhile."""
+            if self.fresh or not path.is_file():
+                return False
+            return len(self._read(path, key, index, told=False) or ()) > len(shard)
 
-    def _write(self, path: Path, data: bytes) -> bool:
         try:
-            write_whole(path, data)
+            if not longer():
+                write_whole(path, as_bytes(key, index, shard), longer)
         except OSError as error:
             self._writable = False
             self.notice(f"{self.root} cannot be written ({error.strerror or error}); this run cannot be gone on with")
         return self._writable
+
+    def take(self, key: str, index: int, data: bytes) -> Shard | None:
+        """Reads the bytes of a shard that another made, and writes it; None where they are none."""
+        shard = self._read(data, key, index)
+        if shard is not None:
+            self.save(key, index, shard)
+        return shard
 
 
 def as_bytes(key: str, index: int, shard: Shard) -> bytes:

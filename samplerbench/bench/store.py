@@ -57,14 +57,10 @@ class Store:
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             (self.out / "samples").mkdir(exist_ok=True)
-            self._lock = (self.out / ".lock").open("w")
+            self._lock = (self.out / ".lock").open("a+")
         except OSError as error:
             raise UserError(f"--out {self.out} cannot be written: {error.strerror or error}") from None
-        try:
-            self._flock(self._lock)
-        except OSError:
-            self.close()
-            raise UserError(f"another run is writing to --out {self.out}; wait for it, or name another") from None
+        self._lock_or_say()
         for folder in (self.out, *(self.out / name for name in FOLDERS)):
             for part in folder.glob(f".*{PART}"):  # of a run that was killed
                 part.unlink(missing_ok=True)
@@ -74,6 +70,24 @@ class Store:
             self.close()
             what = f"is not of schema {SCHEMA}: it is of another version of samplerbench, or was edited"
             raise UserError(f"{self.csv} {what} ({error}); name another --out") from None
+
+    def _lock_or_say(self) -> None:
+        """Keeps other runs out, with a word on who does. Raises UserError where another has done so."""
+        assert self._lock is not None
+        try:
+            self._flock(self._lock)
+            self._lock.truncate(0)
+            self._lock.write(f"process {os.getpid()} on {platform.node()}")
+            self._lock.flush()
+        except BlockingIOError:
+            self._lock.seek(0)
+            who = self._lock.read(200)
+            self.close()
+            told = f" ({who})" if who else ""
+            raise UserError(f"another run is writing to --out {self.out}{told}; wait for it, or name another") from None
+        except OSError as error:
+            self.close()
+            raise UserError(f"--out {self.out} cannot be locked: {error.strerror or error}; name another") from None
 
     def close(self) -> None:
         """Lets other runs in."""

@@ -8,7 +8,9 @@ import datetime
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import IO, Any
 
@@ -81,12 +83,13 @@ class Logged(Listener):
 
 class JsonLines(Listener):
     """Writes a line of JSON an event to a file, whole lines that are there at once: `plan`, `start`, `advance` (at most
-    one a second), `finish` with the row of results.csv, `notice`, `end`. Each has `event` and `time`, UTC. Raises
-    UserError where the file cannot be written.
+    one a second of a cell), `finish` with the row of results.csv, `notice`, `end`. Each has `event` and `time`, UTC.
+    Several cells may go on at once; each line names its own. Raises UserError where the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self._told = path, 0.0
+        self.path = path
+        self._done, self._told = Counter[str](), dict[str, float]()  # by cell
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: IO[str] = path.open("a", encoding="utf-8")
@@ -104,14 +107,14 @@ class JsonLines(Listener):
         self._write("plan", samples=samples, cells=listed)
 
     def start(self, cell: Planned) -> None:
-        self._done = 0
         self._write("start", **_of(cell))
 
     def advance(self, cell: Planned, samples: int) -> None:
-        self._done += samples
-        if time.monotonic() - self._told >= 1:
-            self._told = time.monotonic()
-            self._write("advance", **_of(cell), done=self._done)
+        key, now = cell.cell.key, time.monotonic()
+        self._done[key] += samples
+        if now - self._told.get(key, -inf) >= 1:
+            self._told[key] = now
+            self._write("advance", **_of(cell), done=self._done[key])
 
     def finish(self, cell: Planned, record: Record) -> None:
         self._write("finish", **_of(cell), row=record.row(list(record.metrics)))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import read_json, write_whole
+from .cached import using
 from .cell import Cell
 from .maker import Failure
 from .remote import Remote
@@ -68,6 +69,12 @@ def work(
     plan, (first, parts) = WrittenPlan.read(out), part
     tasks = plan.tasks()[first - 1 :: parts]
     remote = Remote(plan.for_worker(out, device), told)
+    with using(out / "shards", [cell.key for cell in plan.cells]):
+        return _done(remote, tasks, told, out)
+
+
+def _done(remote: Remote, tasks: Sequence[ShardTask], told: Callable[[str], None], out: Path) -> list[ShardTask]:
+    """Makes shards, and returns those that failed."""
     failed = []
     for number, task in enumerate(tasks, 1):
         done = remote.do(task, lambda samples: None)

@@ -13,6 +13,7 @@ import click
 
 from .. import __version__
 from ..errors import UserError
+from .cache import cache
 from .check import check
 from .cite import cite
 from .compare import compare
@@ -84,7 +85,7 @@ def cli() -> None:
 
 COMMANDS = (
     *(run, worker, table, compare, report, plot, export_results, cite),
-    *(new, check, list_, models, train, reference, info),
+    *(new, check, list_, models, train, reference, cache, info),
 )
 for command in COMMANDS:
     cli.add_command(command)

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from ..errors import UserError
-from .complete import plugin_option, samplers_of
+from .complete import samplers_of
 from .help import Command
+from .options import data_root_option, plugin_option
 
 
 @click.command(
@@ -33,7 +34,7 @@ from .help import Command
     metavar="FOLDER|CSV|NPZ|DATASET",
     help="Real images for --model; without them it is checked on samples of its own, which tell less.",
 )
-@click.option("--data-root", type=click.Path(path_type=Path, exists=True), help="Where a dataset's files are.")
+@data_root_option()
 @click.option("--samples", type=int, help="Images to compare readings on.  [default: 512, or 256 samples of its own]")
 @click.option("--seed", type=int, help="Seed of images and noise.  [default: 0]")
 @click.option("--device", metavar="auto|cpu|cuda", help="Where the network runs.  [default: auto]")

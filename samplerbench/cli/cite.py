@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from .complete import plugin_option, samplers_of
+from .complete import samplers_of
 from .help import Command
+from .options import plugin_option
 
 
 @click.command(

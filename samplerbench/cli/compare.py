@@ -12,6 +12,7 @@ import click
 
 from ..errors import UserError
 from .help import Command
+from .options import metric_option, plugin_option, results_argument, where_option
 
 if TYPE_CHECKING:
     from ..report.compare import Family
@@ -42,18 +43,12 @@ def _uncollected() -> Iterator[None]:
         "samplerbench compare RUN --against published",
     ],
 )
-@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="A B …")
-@click.option("--metric", default="fid", show_default=True, metavar="NAME", help="The column that is compared.")
-@click.option("--plugin", "plugins", multiple=True, metavar="FILE.py|FOLDER|MODULE", help="Metrics of your own.")
+@results_argument("A B …")
+@metric_option("The column that is compared.")
+@plugin_option("Metrics of your own.")
 @click.option("--baseline", metavar="SAMPLER", help="Within one run: every sampler against this one.")
 @click.option("--against", type=click.Choice(["published"]), help="Set one run's rows beside the literature's.")
-@click.option(
-    "--where",
-    multiple=True,
-    metavar="COLUMN=VALUE",
-    help="Only rows that have this value; a hash may be shortened, an empty value is an empty field. Several values of "
-    "a column: either; several columns: all.",
-)
+@where_option
 @click.option(
     "--family",
     type=click.Choice(["evaluations", "all"]),

@@ -1,5 +1,5 @@
 """What the shell offers at the tab key, by click's own mechanism: names of samplers and their options, of models,
-metrics and so on. And the option that most commands share.
+metrics and so on.
 """
 
 from __future__ import annotations
@@ -7,19 +7,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-__all__ = ["complete_from", "plugin_option", "samplers_of"]
+__all__ = ["complete_from", "samplers_of"]
 
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Completer = Callable[[click.Context, click.Parameter, str], list[str]]
-
-
-def plugin_option(about: str) -> Callable[[Decorated], Decorated]:
-    """`--plugin`, which may be given several times."""
-    return click.option("--plugin", "plugins", multiple=True, metavar="FILE.py|FOLDER|MODULE", help=about)
 
 
 def samplers_of(ctx: click.Context, parameter: click.Parameter, typed: str) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from ..errors import UserError, unknown
-from .complete import plugin_option, samplers_of
+from .complete import samplers_of
 from .help import Command
+from .options import plugin_option
 
 KINDS = ("samplers", "metrics", "models", "extractors", "paths", "spacings", "recipes")
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from ..errors import UserError
+from .help import Command
+from .options import data_root_option, device_option, plugin_option
 
 if TYPE_CHECKING:
     from ..registry import Registry
 
-own = click.option(
-    "--plugin",
-    "plugins",
-    multiple=True,
-    metavar="FILE.py|FOLDER|MODULE",
-    help="Formats, paths and spacings of your own; may be given several times.",
-)
+OWN = "Formats, paths and spacings of your own; may be given several times."
 
 
 @click.group()
@@ -30,7 +28,7 @@ def models() -> None:
 @models.command()
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-@own
+@plugin_option(OWN)
 def show(model: str, as_json: bool, plugins: tuple[str, ...]) -> None:
     """Print what is understood of MODEL: path, prediction, labels, shapes, weights, cost, its authors' sampler."""
     import json
@@ -50,13 +48,51 @@ def show(model: str, as_json: bool, plugins: tuple[str, ...]) -> None:
 @models.command()
 @click.argument("model")
 @click.argument("folder", type=click.Path(path_type=Path))
-@own
+@plugin_option(OWN)
 def export(model: str, folder: Path, plugins: tuple[str, ...]) -> None:
     """Write MODEL to FOLDER, new or empty, as config.json and model.safetensors, read it back and compare."""
     from ..models.export import export_model
 
     difference = export_model(_registry(plugins).model(model), folder)
     click.echo(f"{folder}: read back, its ε differs by {difference:.2g} at most from that of {model}")
+
+
+@models.command(
+    cls=Command, examples=["samplerbench models floors results/train-mine/model --samples 1024,4096 --data-root data"]
+)
+@click.argument("model")
+@click.option("--samples", default="1024,4096", show_default=True, metavar="N,…", help="For cells of so many samples.")
+@click.option("--sampler", default="dpm-solver", show_default=True, metavar="SAMPLER", help="How the ODE is solved.")
+@click.option("--nfe", default=100, show_default=True, help="Evaluations; half as many show how near the end that is.")
+@data_root_option("Where the dataset's files are.")
+@device_option
+@click.option("--workers", default="serial", show_default=True, metavar="serial|N|gpus|ray[:ADDRESS]")
+@click.option("--out", type=click.Path(path_type=Path), help="The file to write.  [default: MODEL/floors.json]")
+@plugin_option(OWN)
+def floors(model: str, samples: str, sampler: str, nfe: int, out: Path | None, **options: Any) -> None:
+    """Write the floors of MODEL's FIDs, which reports draw: of real test images, and of its own samples.
+
+    No sampler is expected below the first. Those that solve the ODE do not get far below the second; a stochastic one
+    may.
+    """
+    from ..bench.floors import floors, write_floors
+    from ..bench.given import split_values
+    from ..bench.plan import RunConfig
+    from ..report.terminal.progress import RunProgress
+
+    if out is None:
+        if not Path(model).is_dir():
+            raise UserError(f"'{model}' is no folder that floors.json could stand in; say where with --out FILE")
+        out = Path(model) / "floors.json"
+    config = RunConfig((sampler,), (nfe,), model=model, **options)
+    with RunProgress(quiet=False) as progress:
+        found = floors(config, split_values(samples, "samples"), progress)
+    write_floors(out, found)
+    for floor in found:
+        error = "" if floor.se is None else f" ± {floor.se:.2g}"
+        change = "" if floor.change is None else f"; half the evaluations: {-floor.change:+.2g}"
+        click.echo(f"FID {floor.value:.4g}{error} of {floor.samples} samples: {floor.about}{change}")
+    click.echo(f"{out}: {len(found)} floors")
 
 
 def _registry(plugins: tuple[str, ...]) -> Registry:

@@ -9,6 +9,7 @@ import click
 
 from ..errors import UserError
 from .help import Command
+from .options import metric_option, plugin_option, results_argument, where_option
 
 if TYPE_CHECKING:
     from ..report.figure import Width
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     cls=Command,
     examples=["samplerbench plot RUN -o fid.pdf", "samplerbench plot RUN -o front.svg --front --against seconds"],
 )
-@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN …")
+@results_argument("RUN …")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The file: .pdf, .svg or .png.")
-@click.option("--metric", default="fid", show_default=True, metavar="NAME", help="What is drawn.")
+@metric_option("What is drawn.")
 @click.option(
     "--against",
     type=click.Choice(["evaluations", "seconds"]),
@@ -37,14 +38,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="How wide, of a paper's page.",
 )
-@click.option("--plugin", "plugins", multiple=True, metavar="FILE.py|FOLDER|MODULE", help="Metrics of your own.")
-@click.option(
-    "--where",
-    multiple=True,
-    metavar="COLUMN=VALUE",
-    help="Only rows that have this value; a hash may be shortened, an empty value is an empty field. Several values of "
-    "a column: either; several columns: all.",
-)
+@plugin_option("Metrics of your own.")
+@where_option
 @click.option("--force", is_flag=True, help="One figure even where conditions make the values incomparable.")
 def plot(
     results: tuple[Path, ...],

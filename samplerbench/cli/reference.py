@@ -10,6 +10,7 @@ import click
 
 from ..errors import UserError
 from .help import Command
+from .options import data_root_option, device_option, plugin_option
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--data", required=True, metavar="FOLDER|CSV|NPZ|DATASET", help="Real images: files, or a torchvision dataset."
 )
-@click.option("--data-root", type=click.Path(path_type=Path, exists=True), help="Where a dataset's files are.")
+@data_root_option()
 @click.option(
     "--extractor",
     required=True,
@@ -32,10 +33,8 @@ if TYPE_CHECKING:
     "--extractor-weights", type=click.Path(path_type=Path), help="Its weights, where they are not to be downloaded."
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The npz file to write.")
-@click.option(
-    "--plugin", "plugins", multiple=True, metavar="FILE.py|FOLDER|MODULE", help="Feature extractors of your own."
-)
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda")
+@plugin_option("Feature extractors of your own.")
+@device_option
 def reference(
     data: str,
     data_root: Path | None,

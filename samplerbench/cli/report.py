@@ -8,28 +8,23 @@ import click
 
 from ..errors import UserError
 from .help import Command
+from .options import metric_option, plugin_option, results_argument, where_option
 
 
 @click.command(
     cls=Command,
     examples=["samplerbench report RUN -o report.html", "samplerbench report RUN bundle.zip --baseline ddim"],
 )
-@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN …")
+@results_argument("RUN …")
 @click.option(
     "-o", "--out", default="report.html", show_default=True, type=click.Path(path_type=Path), help="The file to write."
 )
-@click.option("--metric", default="fid", show_default=True, metavar="NAME", help="What tables and pairs are of.")
+@metric_option("What tables and pairs are of.")
 @click.option(
     "--baseline", metavar="SAMPLER", help="What all others are compared with.  [default: the first that there is]"
 )
-@click.option("--plugin", "plugins", multiple=True, metavar="FILE.py|FOLDER|MODULE", help="Metrics of your own.")
-@click.option(
-    "--where",
-    multiple=True,
-    metavar="COLUMN=VALUE",
-    help="Only rows that have this value; a hash may be shortened, an empty value is an empty field. Several values of "
-    "a column: either; several columns: all.",
-)
+@plugin_option("Metrics of your own.")
+@where_option
 @click.option("--force", is_flag=True, help="One report even where conditions make the figures incomparable.")
 def report(
     results: tuple[Path, ...],

@@ -9,8 +9,9 @@ import click
 from click.core import ParameterSource
 
 from ..errors import UserError
-from .complete import complete_from, plugin_option, samplers_of
+from .complete import complete_from, samplers_of
 from .help import Command
+from .options import data_root_option, plugin_option
 
 GROUPS = {
     "What is run": ["samplers", "nfe", "steps", "model", "plugins", "config"],
@@ -122,11 +123,7 @@ def _configured(ctx: click.Context, parameter: click.Parameter, path: Path | Non
     metavar="FILE|DATASET",
     help="Real images: a file of statistics or of images, or a dataset's name.  [default: the model's own]",
 )
-@click.option(
-    "--data-root",
-    type=click.Path(path_type=Path, exists=True),
-    help="Where a dataset's files are, for a reference and for metrics of real images.",
-)
+@data_root_option("Where a dataset's files are, for a reference and for metrics of real images.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

@@ -11,8 +11,11 @@ from typing import Any
 import click
 
 from ..bench.config import differing
+from ..bench.given import axis_of, default_out, split_names
+from ..bench.manifest import manifest
 from ..bench.plan import RunConfig
-from ..bench.run import BenchmarkRun, axis_of, default_out, records_frame, split_names
+from ..bench.record import records_frame
+from ..bench.run import BenchmarkRun
 from ..bench.telling import JsonLines, Several
 from ..errors import UserError
 from ..options import split_specs
@@ -70,7 +73,7 @@ def once(asked: Asked, loaded: Callable[[Registry], object] = lambda registry: N
         loaded(benchmark.registry)
         baseline = None if asked.baseline is None else _named(asked.baseline, benchmark)
         if asked.earlier is not None:
-            for line in differing(asked.earlier, benchmark.description("")):
+            for line in differing(asked.earlier, manifest(benchmark, "")):
                 progress.notice(line)
         progress.titles = {metric.name: metric.title for metric in benchmark.metrics}
         stopped: BaseException | None = None

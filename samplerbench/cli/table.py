@@ -8,22 +8,17 @@ import click
 
 from ..errors import UserError
 from .help import Command
+from .options import metric_option, plugin_option, results_argument, where_option
 
 
 @click.command(
     cls=Command,
     examples=["samplerbench table results/fashion-mnist", "samplerbench table A B --where samples=1024 --latex"],
 )
-@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="A B …")
-@click.option("--metric", default="fid", show_default=True, metavar="NAME", help="The column that is shown.")
-@click.option("--plugin", "plugins", multiple=True, metavar="FILE.py|FOLDER|MODULE", help="Metrics of your own.")
-@click.option(
-    "--where",
-    multiple=True,
-    metavar="COLUMN=VALUE",
-    help="Only rows that have this value; a hash may be shortened, an empty value is an empty field. Several values of "
-    "a column: either; several columns: all.",
-)
+@results_argument("A B …")
+@metric_option("The column that is shown.")
+@plugin_option("Metrics of your own.")
+@where_option
 @click.option("--honest", is_flag=True, help="Estimate the best of each column on samples that did not choose it.")
 @click.option(
     "--force",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .help import Command
+from .options import data_root_option, device_option
 
 
 @click.command(cls=Command, examples=["samplerbench train fashion-mnist --set optimiser.steps=1000 --out results/mine"])
@@ -16,11 +17,7 @@ from .help import Command
     type=click.Path(path_type=Path),
     help="Folder of checkpoints and of the finished model.  [default: results/train-RECIPE]",
 )
-@click.option(
-    "--data-root",
-    type=click.Path(path_type=Path, exists=True),
-    help="Where the images are: a folder, or an npz file; without it they are downloaded.",
-)
+@data_root_option("Where the images are: a folder, or an npz file; without it they are downloaded.")
 @click.option(
     "--set",
     "changes",
@@ -28,7 +25,7 @@ from .help import Command
     metavar="KEY=VALUE",
     help="Change the recipe: optimiser.steps=1000, data.dataset=npz; may be given several times.",
 )
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda")
+@device_option
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def train(
     recipe: str, out: Path | None, data_root: Path | None, changes: tuple[str, ...], device: str, quiet: bool

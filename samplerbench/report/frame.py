@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ..bench.run import records_frame
+from ..bench.record import records_frame
 from .html.tables import results_table
 from .results import Results
 from .tables import conditions_line, table

@@ -11,11 +11,12 @@ from typing import Any
 from ..bench.execute import Listener
 from ..bench.plan import Planned
 from ..bench.record import Record
+from .pace import Pace
 
 __all__ = ["NotebookProgress", "in_notebook", "progress_here"]
 
 EVERY = 0.2  # seconds between two frames
-SHOWN = 8  # finished cells that are shown
+SHOWN = 8  # running cells that are shown, and finished ones
 
 
 def in_notebook() -> bool:
@@ -35,42 +36,37 @@ def progress_here() -> Any:
 
 
 class NotebookProgress(Listener, AbstractContextManager["NotebookProgress"]):
-    """Bars for the whole run and the running cell, and the last finished cells. The whole is measured in planned
-    evaluations of the network.
-    """
+    """Bars for the whole run and each running cell, and the last finished cells."""
 
     def __init__(self) -> None:
+        self.pace = Pace()
         self._handle: Any = None
         self._lines: list[str] = []
-        self._total = self._whole = self._samples = self._done = 0
-        self._label = self._text = ""
-        self._begun, self._drawn = time.monotonic(), 0.0
+        self._drawn = 0.0
 
     def __exit__(self, *_: object) -> None:
         self._draw()
 
     def plan(self, cells: list[Planned], samples: int) -> None:
-        self._samples, self._total = samples, sum(cell.claimed for cell in cells) * samples
+        self.pace.plan(cells, samples)
         self._draw()
 
     def start(self, cell: Planned) -> None:
-        self._label, self._done, self._text = cell.label, 0, ""
+        self.pace.start(cell)
         self._draw()
 
     def advance(self, cell: Planned, samples: int) -> None:
-        self._done += samples
-        self._whole += samples * cell.claimed
+        self.pace.advance(cell, samples)
         self._draw(soon=True)
 
     def finish(self, cell: Planned, record: Record) -> None:
-        self._whole += (self._samples - self._done) * cell.claimed
+        self.pace.finish(cell, record)
         values = ", ".join(f"{name} {v.value:.4g}" for name, v in record.metrics.items() if v.value is not None)
         self._lines.append(f"{cell.label}: {values or f'{record.status}: {record.reason}'}")
-        self._label = ""
         self._draw()
 
     def working(self, text: str) -> None:
-        self._text = text
+        self.pace.doing(text)
         self._draw(soon=True)
 
     def notice(self, text: str) -> None:
@@ -79,13 +75,15 @@ class NotebookProgress(Listener, AbstractContextManager["NotebookProgress"]):
 
     def html(self) -> str:
         """The frame as it is now."""
-        took = time.monotonic() - self._begun
-        share = self._whole / self._total if self._total else 1.0
-        left = f", about {took / share - took:.0f} s left" if 0 < share < 1 else ""
-        parts = [f"<div>{_bar(share)} {share:.0%} of the run, {took:.0f} s{left}</div>"]
-        if self._label:
-            text = self._text or f"{self._done}/{self._samples} samples"
-            parts.append(f"<div>{_bar(self._done / max(self._samples, 1))} {escape(self._label)}: {escape(text)}</div>")
+        pace, running = self.pace, list(self.pace.running.values())
+        left = "" if pace.left is None or pace.share == 1 else f", about {pace.left:.0f} s left"
+        parts = [f"<div>{_bar(pace.share)} {pace.share:.0%} of the run, {pace.took:.0f} s{left}</div>"]
+        for one in running[:SHOWN]:
+            text = one.doing or ("measuring" if one.measured else f"{one.done}/{one.samples} samples")
+            bar = _bar(one.done / max(one.samples, 1))
+            parts.append(f"<div>{bar} {escape(one.planned.label)}: {escape(text)}</div>")
+        if len(running) > SHOWN:
+            parts.append(f"<div>and {len(running) - SHOWN} more cells</div>")
         parts += [f"<div><small>{escape(line)}</small></div>" for line in self._lines[-SHOWN:]]
         return "".join(parts)
 

@@ -18,17 +18,14 @@ from samplerbench import UserError
 from samplerbench.bench import task as tasks
 from samplerbench.bench.cell import Cell
 from samplerbench.bench.maker import Failure, Made
-from samplerbench.bench.pools.crew import AHEAD, Crew, Died, Finished, Hands, Noticed, Ready, Unfit
+from samplerbench.bench.pools.crew import AHEAD, Crew, Hands
+from samplerbench.bench.pools.events import Died, Finished, Noticed, Ready, Refused, Unfit
 from samplerbench.bench.pools.pool import Told
 from samplerbench.bench.pools.processes import Processes
-from samplerbench.bench.record import COLUMNS
 from samplerbench.bench.shards import Batch, Shard, ShardCache
 from samplerbench.bench.task import ShardTask, largest_first, tasks_of
 
-TIMES = [
-    *(name for name in COLUMNS if name.startswith("seconds")),
-    *("images_per_second", "memory_mb", "finished", "cached", "checksum"),
-]
+from .conftest import TIMES
 
 
 def cell_named(name, steps=5):
@@ -63,16 +60,19 @@ def shard_of(task):
 
 
 class Fakes(Hands):
-    """Workers that do what a script says, one task a `wait`: script[sampler] is 'dies', 'hangs' or 'fails'."""
+    """Workers that do what a script says, one task a `wait`: script[sampler] is 'dies', 'hangs' or 'fails'. refuses:
+    a sampler, by place. fatal: places where everything dies. about: what each place's worker is.
+    """
 
-    def __init__(self, count, script=(), unfit=()):
+    def __init__(self, count, script=(), unfit=(), refuses=(), fatal=(), about=()):
         self.count, self.script, self.unfit = count, dict(script), set(unfit)
-        self.has, self.news, self.begun, self.closed = {}, [], 0, False
+        self.refuses, self.fatal, self.about = dict(refuses), set(fatal), about or ["fake"] * count
+        self.has, self.news, self.begun, self.turn, self.closed = {}, [], 0, 0, False
 
     def begin(self, place):
         self.begun += 1
         self.has[place] = []
-        self.news.append(Unfit(place, "no such plugin") if place in self.unfit else Ready(place, "fake"))
+        self.news.append(Unfit(place, "no such plugin") if place in self.unfit else Ready(place, self.about[place]))
 
     def give(self, place, task):
         self.has[place].append(task)
@@ -81,14 +81,17 @@ class Fakes(Hands):
     def wait(self, seconds):
         if self.news:
             return [self.news.pop(0)]
-        for place, given in sorted(self.has.items()):
+        self.turn += 1
+        for place, given in sorted(self.has.items(), key=lambda one: (one[0] + self.turn) % self.count):
             if not given:
                 continue
             what = self.script.get(given[0].cell.sampler)
             if what == "hangs":
                 continue
             task = given.pop(0)
-            if what == "dies":
+            if self.refuses.get(place) == task.cell.sampler:
+                return [Refused(place, f"another {task.cell.sampler}")]
+            if what == "dies" or place in self.fatal:
                 del self.has[place]
                 return [Died(place, "ended by SIGKILL")]
             if what == "fails":
@@ -104,10 +107,15 @@ class Fakes(Hands):
         self.closed = True
 
 
-def made_by(hands, planned, timeout=None, wanted=lambda task: True):
-    said = []
+def made_by(hands, planned, timeout=None):
+    """The results, and what was said. A cell that has failed is not wanted any more."""
+    said, results, failed = [], [], set()
     told = Told(lambda task: None, lambda task, samples: None, said.append)
-    return list(Crew(hands, timeout).make(planned, wanted, told)), said
+    for result in Crew(hands, timeout).make(planned, lambda task: task.cell.key not in failed, told):
+        results.append(result)
+        if isinstance(result.outcome, Failure):
+            failed.add(result.task.cell.key)
+    return results, said
 
 
 def test_tasks_are_text():
@@ -135,22 +143,31 @@ def test_each_task_has_one_result_whoever_dies():
     assert set(said) == {"a word"}
 
 
-def test_a_task_that_kills_its_workers_fails_and_costs_no_other():
-    planned = [*tasks_of(cell_named("poison"), 100), *(t for n in "abcdef" for t in tasks_of(cell_named(n), 100))]
-    results, said = made_by(Fakes(2, {"poison": "dies"}), planned)
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_a_task_that_kills_its_workers_fails_and_costs_no_other(workers):
+    planned = [*tasks_of(cell_named("poison"), 5000), *(t for n in "abcdef" for t in tasks_of(cell_named(n), 100))]
+    results, said = made_by(Fakes(workers, {"poison": "dies"}), planned)
     outcomes = {r.task.cell.sampler: r.outcome for r in results}
     assert outcomes.pop("poison").reason == "3 workers died while they sampled it; the last: ended by SIGKILL"
     assert set(outcomes) == set("abcdef")
     assert all(isinstance(outcome, Made) for outcome in outcomes.values())
     assert any("died (ended by SIGKILL); another takes its place" in line for line in said)
+    assert not any("given up" in line for line in said)
 
 
 def test_places_are_given_up_and_the_last_one_ends_the_run():
     planned = [task for n in "abcdefgh" for task in tasks_of(cell_named(n), 100)]
     hands = Fakes(1, dict.fromkeys("abcdefgh", "dies"))
-    with pytest.raises(UserError, match="no worker is left: 3 workers in a row have died; the last: ended by SIGKILL"):
+    with pytest.raises(UserError, match="no worker is left: 7 workers in a row have died; the last: ended by SIGKILL"):
         made_by(hands, planned)
     assert hands.closed
+    results, said = made_by(Fakes(2, fatal=[1]), planned)  # as a broken GPU would: all that it begins is others'
+    assert all(isinstance(r.outcome, Made) for r in results)
+    assert len(results) == 8
+    assert "worker 2 is given up: 3 workers in a row have died; the last: ended by SIGKILL" in said
+    results, said = made_by(Fakes(2, fatal=[1]), tasks_of(cell_named("a"), 20_000))
+    assert len(results) == 20
+    assert "worker 2 is given up: 3 workers in a row have died; the last: ended by SIGKILL" in said
     results, said = made_by(Fakes(2, unfit=[1]), planned)
     assert len(results) == 8
     assert "worker 2 is given up: no such plugin" in said
@@ -159,17 +176,8 @@ def test_places_are_given_up_and_the_last_one_ends_the_run():
 
 
 def test_what_is_not_wanted_any_more_is_not_done():
-    planned = tasks_of(cell_named("fails"), 50_000)
-    failed = []
-
-    def wanted(task):
-        return not failed
-
-    said = []
-    told = Told(lambda task: None, lambda task, samples: None, said.append)
-    for result in Crew(Fakes(2, {"fails": "fails"})).make(planned, wanted, told):
-        failed.append(result)
-    assert len(failed) == 1
+    results, _ = made_by(Fakes(2, {"fails": "fails"}), tasks_of(cell_named("fails"), 50_000))
+    assert len(results) == 1
 
 
 def test_a_cell_that_hangs_is_ended():
@@ -180,67 +188,6 @@ def test_a_cell_that_hangs_is_ended():
     assert outcomes["hangs"].reason == "it took longer than the 0.2 s of --cell-timeout"
     assert isinstance(outcomes["a"], Made)
     assert hands.begun == 2
-
-
-PLUGIN = """
-import os, time
-from dataclasses import dataclass
-from samplerbench import Sampler, hookimpl
-
-class Base(Sampler):
-    def sample(self, eps, grid, x, noise):
-        self.act()
-        return (x - 0.1 * eps(x, grid.times[0])).clamp(-1, 1)
-
-@dataclass(frozen=True, kw_only=True)
-class Fine(Base):
-    name = "fine"
-    def act(self):
-        pass
-
-@dataclass(frozen=True, kw_only=True)
-class Dies(Base):
-    name = "dies"
-    def act(self):
-        os._exit(7)
-
-@dataclass(frozen=True, kw_only=True)
-class Hangs(Base):
-    name = "hangs"
-    def act(self):
-        time.sleep(1000)
-
-@dataclass(frozen=True, kw_only=True)
-class Raises(Base):
-    name = "raises"
-    def act(self):
-        raise ValueError("inner trouble")
-
-@hookimpl
-def samplerbench_samplers(register):
-    for sampler in (Fine, Dies, Hangs, Raises):
-        register(sampler)
-"""
-
-
-@pytest.fixture
-def plugin(tmp_path):
-    path = tmp_path / "mine.py"
-    path.write_text(PLUGIN)
-    return str(path)
-
-
-@pytest.fixture
-def go(tiny_model, tmp_path):
-    """A run in its own folder and cache; its rows without what a clock says."""
-
-    def run(samplers, name, **options):
-        options = {"nfe": [2, 4], "samples": 2100, "model": str(tiny_model), "device": "cpu"} | options
-        options.setdefault("cache", tmp_path / f"{name}-cache")
-        samplerbench.run(samplers, out=tmp_path / name, **options)
-        return pd.read_csv(tmp_path / name / "results.csv", dtype=str).drop(columns=TIMES)
-
-    return run
 
 
 def test_processes_give_the_same_files(go, tmp_path):
@@ -317,7 +264,7 @@ def test_a_worker_that_is_another_than_the_run_says_so(command, plugin, tmp_path
         status, _, said = command("worker", out)
         assert status == 2
         assert expected in said
-        assert not (out / "shards").exists()
+        assert not list(out.rglob("*.safetensors"))
     Path(plugin).unlink()
     (out / "plan.json").write_text(json.dumps(plan))
     status, _, said = command("worker", out)
@@ -329,8 +276,6 @@ def test_a_worker_that_is_another_than_the_run_says_so(command, plugin, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--workers", "0"], "--workers 0: a number of processes is from 1 to 1024"),
-        (["--workers", "many"], "--workers many: expected serial, a number of processes, gpus, or ray"),
         (["--workers", "gpus"], "--workers gpus: this machine has no usable CUDA device"),
         (["--cell-timeout", "0"], "cell-timeout is a number of seconds above 0, got 0"),
         (["--plan-only", "--watch"], "--plan-only runs nothing"),

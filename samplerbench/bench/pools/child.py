@@ -1,4 +1,5 @@
-"""A worker in a process of its own: `python -m samplerbench.bench.pools.child FD`, over a socket to who started it.
+"""A worker in a process of its own: `python -m samplerbench.bench.pools.child FD PARENT`, over a socket to who started
+it, whose process id is PARENT.
 
 Messages are JSON, so that nothing that a plugin made is unpickled. A shard that could not be written to the cache
 follows its message as bytes.
@@ -6,9 +7,13 @@ follows its message as bytes.
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import signal
 import sys
+import threading
+import time
 from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing.connection import Connection
@@ -16,7 +21,7 @@ from typing import Any
 
 from ...errors import UserError, one_line
 from ..maker import Failure
-from ..remote import Remote
+from ..remote import OtherSampler, Remote
 from ..task import Setup, ShardTask
 
 __all__ = ["serve"]
@@ -39,6 +44,9 @@ def serve(line: Connection) -> None:
         task = ShardTask.read(line.recv_bytes().decode())
         try:
             done = remote.do(task, lambda samples: say("advance", samples=samples))
+        except OtherSampler as error:
+            say("refused", reason=str(error))
+            continue
         except UserError as error:
             say("unfit", reason=str(error))
             return
@@ -50,7 +58,26 @@ def serve(line: Connection) -> None:
                 line.send_bytes(done.data)
 
 
+PR_SET_PDEATHSIG = 1
+
+
+def end_with(parent: int) -> None:
+    """Ends this process when the one that started it is gone, however it went. On Linux native code is ended too that
+    never comes back to Python.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 if __name__ == "__main__":
+    end_with(int(sys.argv[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it, who ends it
     with suppress(EOFError, ConnectionError):  # nobody is there any more
         serve(Connection(int(sys.argv[1])))

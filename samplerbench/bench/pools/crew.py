@@ -1,77 +1,31 @@
 """Several workers at once, whatever they are: who gets which task, and what is done when one of them dies.
 
 A shard is a file under a key of all that it depends on, so a task may be done twice, and nothing is lost with a worker
-but what it had in hand. A task is given out again twice at most. A place where workers die three times in a row without
-having made anything is given up.
+but what it had in hand. A task is given out again twice at most, to another place where there is one. A place where
+workers die of three different tasks, or three times before any, and make nothing meanwhile, is given up. Tasks of a
+cell of which nobody has made one yet are one task in this: the sampler may be to blame.
 """
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ...errors import UserError
 from ..maker import Failure, Made
 from ..task import ShardTask, largest_first
+from .events import Advanced, Died, Event, Finished, Noticed, Ready, Refused, Unfit
 from .pool import Pool, Result, Told
 
-__all__ = ["Advanced", "Crew", "Died", "Event", "Finished", "Hands", "Noticed", "Ready", "Unfit"]
+__all__ = ["Crew", "Hands"]
 
 AGAIN = 2  # how often a task is given out again
-DEATHS = 3  # in a row, after which a place is given up
+DEATHS = 3  # of different tasks in a row, after which a place is given up
+LOADING = 300.0  # seconds after which a worker that is not there yet is not waited for
 AHEAD = 2  # tasks that a worker has at once: it need not wait for the next
-
-
-@dataclass(frozen=True)
-class Event:
-    """What a worker says. place: its number."""
-
-    place: int
-
-
-@dataclass(frozen=True)
-class Ready(Event):
-    """It has loaded what it needs. about: its device, by name."""
-
-    about: str
-
-
-@dataclass(frozen=True)
-class Unfit(Event):
-    """It cannot work, and no other in its place could. reason: in a line."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Advanced(Event):
-    """So many more samples of the task that it is at."""
-
-    samples: int
-
-
-@dataclass(frozen=True)
-class Finished(Event):
-    """The task that it was at, or why there is nothing of it."""
-
-    outcome: Made | Failure
-
-
-@dataclass(frozen=True)
-class Noticed(Event):
-    """A line that the user should know."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Died(Event):
-    """It is gone, with what it had in hand. reason: in a line."""
-
-    reason: str
 
 
 class Hands(ABC):
@@ -102,11 +56,17 @@ class Hands(ABC):
 
 @dataclass
 class _Place:
-    """What is known of a place: the tasks that its worker has, the first of which it is at since `since`."""
+    """What is known of a place: the tasks that its worker has, the first of which it is at since `since`, with so many
+    of its samples done. begun: when its worker was; about: the device. deaths: in a row; fatal: of what.
+    """
 
     tasks: deque[ShardTask] = field(default_factory=deque)
     since: float = 0.0
+    begun: float = 0.0
+    done: int = 0
+    about: str = ""
     deaths: int = 0
+    fatal: set[object] = field(default_factory=set)
     ready: bool = False
     open: bool = True
 
@@ -124,12 +84,15 @@ class Crew(Pool):
         self, tasks: Sequence[ShardTask], wanted: Callable[[ShardTask], bool], told: Told
     ) -> Generator[Result, None, None]:
         self._left, self._wanted, self._told = deque(largest_first(tasks)), wanted, told
-        self._again: Counter[ShardTask] = Counter()
+        self._died: defaultdict[ShardTask | str, list[int]] = defaultdict(list)  # of what, a task and a cell, and where
+        self._fine: set[str] = set()  # cells of which a shard was made
         self._spent: Counter[str] = Counter()
+        self._done: Counter[ShardTask] = Counter()  # samples that were told of
+        self._refused: defaultdict[str, dict[int, str]] = defaultdict(dict)  # by cell and place, why
         self._places = [_Place() for _ in range(min(self.hands.count, len(tasks)))]
         try:
             for number in range(len(self._places)):
-                self.hands.begin(number)
+                self._begin(number)
             while self._left or any(place.tasks for place in self._places):
                 self._give_out()
                 if not any(place.tasks or not place.ready for place in self._places if place.open):
@@ -137,6 +100,7 @@ class Crew(Pool):
                 for event in self.hands.wait(self._patience()):
                     yield from self._heard(event)
                 yield from self._late()
+                yield from self._nobodys()
         finally:
             for number, place in enumerate(self._places):
                 if place.open:
@@ -144,46 +108,96 @@ class Crew(Pool):
             self.hands.close()
 
     def _give_out(self) -> None:
-        """Tasks for workers that have less than they should, those with the least first."""
-        free = [number for number, place in enumerate(self._places) if place.open and place.ready]
+        """Tasks for workers that have less than they should, those with the least first. The last tasks are not given
+        out ahead: a worker that is free sooner, or that is still loading, should have them.
+        """
+        places = [number for number, place in enumerate(self._places) if place.open]
         for depth in range(AHEAD):
-            for number in free:
+            for number in places:
                 place = self._places[number]
-                if len(place.tasks) > depth or (task := self._next()) is None:
+                if not place.ready or len(place.tasks) > depth or (depth and len(self._left) < len(places)):
+                    continue
+                if (task := self._next(number)) is None:
                     continue
                 if not place.tasks:
                     self._begun(place, task)
                 place.tasks.append(task)
                 self.hands.give(number, task)
 
-    def _next(self) -> ShardTask | None:
-        while self._left:
-            task = self._left.popleft()
-            if self._wanted(task):
+    def _next(self, number: int) -> ShardTask | None:
+        """The next task for a place, which it has not refused. Where its workers died of one, others have a try."""
+        self._left = deque(filter(self._wanted, self._left))
+        for task in self._left:
+            refused = self._refused.get(task.cell.key, ())
+            died = self._died.get(task if task.cell.key in self._fine else task.cell.key, ())
+            others = {n for n, place in enumerate(self._places) if place.open and self._comes(place)}
+            others = others.difference(refused, died)
+            if number not in refused and not (number in died and others):
+                self._left.remove(task)
                 return task
         return None
 
+    def _begin(self, number: int) -> None:
+        self._places[number].begun = time.monotonic()
+        self.hands.begin(number)
+
+    def _comes(self, place: _Place) -> bool:
+        """Whether a worker is there, or may be soon; one of Ray's may wait for a GPU for ever."""
+        return place.ready or time.monotonic() - place.begun < LOADING
+
+    def _nobodys(self) -> Iterator[Result]:
+        """Tasks that all workers refuse have failed."""
+        places = {number for number, place in enumerate(self._places) if place.open}
+        for key, refused in self._refused.items():
+            if places <= refused.keys():
+                for task in [task for task in self._left if task.cell.key == key]:
+                    self._left.remove(task)
+                    if self._wanted(task):
+                        yield Result(task, Failure("failed", refused[min(places)]))
+
     def _begun(self, place: _Place, task: ShardTask) -> None:
-        place.since = time.monotonic()
+        place.since, place.done = time.monotonic(), 0
         self._told.start(task)
+
+    def _advance(self, place: _Place, samples: int) -> None:
+        """Tells of samples once, even where a task is done a second time."""
+        task, place.done = place.tasks[0], place.done + samples
+        if place.done > self._done[task]:
+            self._told.advance(task, place.done - self._done[task])
+            self._done[task] = place.done
+
+    def _arrived(self, place: _Place, about: str) -> None:
+        others = sorted({other.about for other in self._places if other.about})
+        if others and about not in others:
+            self._told.notice(f"a worker has {about}, others {' and '.join(others)}; the rows name what drew them")
+        place.ready, place.about = True, about
 
     def _heard(self, event: Event) -> Iterator[Result]:
         place = self._places[event.place]
         match event:
             case Ready():
-                place.ready = True
+                self._arrived(place, event.about)
             case Noticed():
                 self._told.notice(event.text)
             case Advanced():
                 if place.tasks:
-                    self._told.advance(place.tasks[0], event.samples)
+                    self._advance(place, event.samples)
             case Finished():
                 task = self._put_down(place)
                 place.deaths = 0
+                place.fatal.clear()
+                if isinstance(event.outcome, Made):
+                    self._fine.add(task.cell.key)
                 if place.tasks:
                     self._begun(place, place.tasks[0])
                 if self._wanted(task):
                     yield Result(task, event.outcome)
+            case Refused():
+                task = self._put_down(place)
+                self._refused[task.cell.key][event.place] = event.reason
+                self._left.appendleft(task)
+                if place.tasks:
+                    self._begun(place, place.tasks[0])
             case Unfit():
                 self._give_up(event.place, event.reason)
             case Died():
@@ -202,18 +216,27 @@ class Crew(Pool):
         self._left.extendleft(reversed(place.tasks))
         place.tasks.clear()
         place.deaths, place.ready = place.deaths + 1, False
+        place.fatal.add(at or place.deaths)
         if at is not None and self._wanted(at):
-            self._again[at] += 1
-            if self._again[at] > AGAIN:
-                died = f"{self._again[at]} workers died while they sampled it; the last: {event.reason}"
+            self._died[at].append(event.place)
+            self._died[at.cell.key].append(event.place)
+            if len(self._died[at]) > AGAIN:
+                died = f"{len(self._died[at])} workers died while they sampled it; the last: {event.reason}"
                 yield Result(at, Failure("failed", died))
             else:
                 self._left.appendleft(at)
-        if place.deaths >= DEATHS:
+        if self._blame(event.place) >= DEATHS:
             self._give_up(event.place, f"{place.deaths} workers in a row have died; the last: {event.reason}")
         else:
             self._told.notice(f"worker {event.place + 1} died ({event.reason}); another takes its place")
-            self.hands.begin(event.place)
+            self._begin(event.place)
+
+    def _blame(self, number: int) -> int:
+        """How many tasks, since it last made one, workers of a place died of, those of a suspicious cell together."""
+        fatal = self._places[number].fatal
+        return len(
+            {one.cell.key if isinstance(one, ShardTask) and one.cell.key not in self._fine else one for one in fatal}
+        )
 
     def _give_up(self, number: int, reason: str) -> None:
         """Works on without a place. Raises UserError where it was the last."""
@@ -227,16 +250,13 @@ class Crew(Pool):
         self._told.notice(f"worker {number + 1} is given up: {reason}")
 
     def _patience(self) -> float | None:
-        """How long nothing need be heard: until a worker is too long at a cell."""
-        if self.timeout is None:
-            return None
-        now = time.monotonic()
-        waits = [
-            self.timeout - self._spent[place.tasks[0].cell.key] - (now - place.since)
-            for place in self._places
-            if place.tasks
-        ]
-        return max(min(waits, default=self.timeout), 0.0) + 0.01
+        """How long nothing need be heard: until a worker is too long at a cell, or has not come."""
+        now, places = time.monotonic(), [place for place in self._places if place.open]
+        waits = [place.begun + LOADING - now for place in places if not place.ready and self._comes(place)]
+        if self.timeout is not None:
+            spent = ((place, self._spent[place.tasks[0].cell.key]) for place in places if place.tasks)
+            waits += [self.timeout - before - (now - place.since) for place, before in spent]
+        return max(min(waits), 0.0) + 0.01 if waits else None
 
     def _late(self) -> Iterator[Result]:
         """Ends workers that are too long at a cell, which fails."""
@@ -251,6 +271,6 @@ class Crew(Pool):
             self._left.extendleft(reversed(place.tasks))
             place.tasks.clear()
             place.ready = False
-            self.hands.begin(number)
+            self._begin(number)
             if self._wanted(task):
                 yield Result(task, Failure("failed", f"it took longer than the {self.timeout:g} s of --cell-timeout"))

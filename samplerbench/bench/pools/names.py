@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import re
+from difflib import get_close_matches
+
 from ...errors import UserError
 
 __all__ = ["check_workers"]
 
+NAMES = ("serial", "gpus", "ray")
 EXPECTED = "expected serial, a number of processes, gpus, or ray[:ADDRESS]"
 MOST = 1024
+ADDRESS = re.compile(r"(auto|local|(ray://)?[^:/\s]+:\d+)?")  # those that Ray takes
 
 
 def check_workers(workers: str) -> None:
     """Raises UserError for what is no pool."""
-    if workers in ("serial", "gpus", "ray") or workers.startswith("ray:"):
+    if workers in NAMES:
         return
-    if not workers.isdecimal():
-        raise UserError(f"--workers {workers}: {EXPECTED}")
-    if not 1 <= int(workers) <= MOST:
-        raise UserError(f"--workers {workers}: a number of processes is from 1 to {MOST}")
+    pool, colon, address = workers.partition(":")
+    if pool == "ray" and colon:
+        if not ADDRESS.fullmatch(address):
+            raise UserError(f"--workers {workers}: expected ray:HOST:PORT, such as ray:10.0.0.1:6379, or ray:auto")
+    elif workers.isdecimal() and 1 <= int(workers) <= MOST:
+        return
+    elif re.fullmatch(r"[+-]?\d+(\.\d*)?", workers):
+        raise UserError(f"--workers {workers}: a number of processes is a whole one from 1 to {MOST}")
+    else:
+        near = get_close_matches(workers.lower(), NAMES, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise UserError(f"--workers {workers}: {EXPECTED}{hint}")

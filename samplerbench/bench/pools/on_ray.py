@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
+import signal
 import socket
-import tempfile
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,8 @@ from ...errors import UserError, one_line
 from ..maker import Failure, Made
 from ..shards import ShardCache
 from ..task import Setup, ShardTask
-from .crew import Advanced, Died, Event, Finished, Hands, Noticed, Ready, Unfit
+from .crew import Hands
+from .events import Advanced, Died, Event, Finished, Noticed, Ready, Refused, Unfit
 
 __all__ = ["Actors"]
 
@@ -33,8 +36,6 @@ class Actor:
 
         setup, self.notices = Setup.read(json.loads(said)), list[str]()
         shared = (Path(setup.cache) / token).is_file()
-        if not shared:
-            setup = replace(setup, cache=tempfile.mkdtemp(prefix="samplerbench-"))
         try:
             self.remote = Remote(setup, self.notices.append, shared)
         except Exception as error:
@@ -43,10 +44,12 @@ class Actor:
 
     def make(self, text: str) -> tuple[str, bytes | None]:
         """Makes a shard: JSON, and its bytes where it is not in the shared folder."""
+        from ..remote import OtherSampler
+
         try:
             done = self.remote.do(ShardTask.read(text), lambda samples: None)
         except UserError as error:
-            return json.dumps({"unfit": str(error)}), None
+            return json.dumps({"refused" if isinstance(error, OtherSampler) else "unfit": str(error)}), None
         notices = self.notices.copy()
         self.notices.clear()
         if isinstance(done, Failure):
@@ -72,7 +75,10 @@ class Actors(Hands):
         if self._ours:
             try:
                 _answers(address)
+                before = signal.getsignal(signal.SIGTERM)
                 self.ray.init(address=address or "local", log_to_driver=False, logging_level="error")
+                with suppress(ValueError):  # not in the main thread, where Ray sets none either
+                    signal.signal(signal.SIGTERM, before)  # Ray's own prints pages and aborts
             except Exception as error:
                 raise UserError(f"--workers ray:{address}: no cluster answers there ({one_line(error)})") from None
         gpu = setup.device.startswith("cuda")
@@ -105,13 +111,15 @@ class Actors(Hands):
             answer = self.ray.get(ref)
         except self.ray.exceptions.RayError as error:
             self._forget(place)
-            return [Died(place, one_line(error))]
+            return [Died(place, _reason(error))]
         if task is None:
             said = json.loads(answer)
             return [Ready(place, said["ready"]) if "ready" in said else Unfit(place, said["unfit"])]
         said = json.loads(answer[0])
         if "unfit" in said:
             return [Unfit(place, said["unfit"])]
+        if "refused" in said:
+            return [Refused(place, said["refused"])]
         told: list[Event] = [Noticed(place, text) for text in said["notices"]]
         if "failure" in said:
             return [*told, Finished(place, Failure(**said["failure"]))]
@@ -139,8 +147,35 @@ class Actors(Hands):
             self.ray.shutdown()
 
 
+def _reason(error: Exception) -> str:
+    """Why an actor is gone, without the pages of advice that Ray has for it."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, Exception):  # it was raised by what the actor did
+        return one_line(cause)
+    said = " ".join(str(error).split())
+    where = re.search(r"\bip: (\S+)", said)
+    why = (
+        re.search(r"exit detail: (.*?)\. ", said) or re.search(r"because (.*?)\. ", said) or re.match(r"(.*?)\. ", said)
+    )
+    return f"{type(error).__name__}: {(why[1] if why else said)[:LONG]}" + (f", on {where[1]}" if where else "")
+
+
+LONG = 160  # characters of a reason
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # of HTTP/2, RFC 9113, section 3.4
+SETTINGS = 4  # the kind of frame that a server says first
+PATIENCE = 10.0  # seconds
+
+
 def _answers(address: str) -> None:
-    """Raises OSError where nobody listens at HOST:PORT, for which Ray itself waits minutes."""
-    host, colon, port = address.rpartition(":")
-    if colon and port.isdecimal():
-        socket.create_connection((host, int(port)), timeout=10).close()
+    """Raises OSError where nobody listens at HOST:PORT, or somebody who does not speak as Ray does, gRPC: Ray itself
+    waits minutes for both.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as line:
+        if os.environ.get("RAY_USE_TLS", "0") == "0":
+            line.sendall(HELLO)
+            head = line.recv(9)
+            if len(head) < 9 or head[3] != SETTINGS:
+                raise ConnectionError("what listens there is not Ray")

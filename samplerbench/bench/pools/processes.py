@@ -16,7 +16,8 @@ from multiprocessing.connection import Connection, wait
 from ..maker import Failure, Made
 from ..shards import ShardCache
 from ..task import Setup, ShardTask
-from .crew import Advanced, Died, Event, Finished, Hands, Noticed, Ready, Unfit
+from .crew import Hands
+from .events import Advanced, Died, Event, Finished, Noticed, Ready, Refused, Unfit
 
 __all__ = ["Processes"]
 
@@ -34,11 +35,12 @@ class Processes(Hands):
         ours, theirs = socket.socketpair()
         line = Connection(ours.detach())
         self._running[place] = subprocess.Popen(
-            [sys.executable, "-P", "-m", "samplerbench.bench.pools.child", str(theirs.fileno())],
+            [sys.executable, "-P", "-m", "samplerbench.bench.pools.child", str(theirs.fileno()), str(os.getpid())],
             pass_fds=[theirs.fileno()],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            stdin=subprocess.DEVNULL,
             stdout=2,  # what plugins print does not go among results
-            start_new_session=True,  # Ctrl-C is for the run alone
+            process_group=0,  # Ctrl-C is for the run alone
         )
         theirs.close()
         self._lines[place], self._tasks[place] = line, []
@@ -64,6 +66,9 @@ class Processes(Hands):
                 case "failed":
                     self._tasks[place].pop(0)
                     return Finished(place, Failure(**said["failure"]))
+                case "refused":
+                    self._tasks[place].pop(0)
+                    return Refused(place, said["reason"])
                 case event:
                     return EVENTS[event](place, *said.values())
         except (EOFError, OSError):

@@ -2,93 +2,112 @@
 
 from __future__ import annotations
 
-import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from ...bench.execute import Listener
 from ...bench.plan import Planned
 from ...bench.record import Record
 from ...devices import resolve_device
 from ...training.recipe import Recipe
+from ..pace import Pace, Running
 from .console import error_console
 
 __all__ = ["RunProgress", "train_with_progress"]
 
+WHOLE = "whole run"
+SHOWN = 8  # running cells that have a bar
+LABEL, BAR, TEXT = 32, 40, 37  # characters of their three columns at most
+
 
 class RunProgress(Listener):
-    """A line a finished cell, and bars for the running one and for the whole run, on standard error.
+    """A line a finished cell, and bars for each running one and for the whole run, on standard error.
 
-    The whole run is measured in planned network evaluations, so that its ETA knows that fifty steps take longer than
-    five. `titles`: what metrics are called here, by name.
+    `titles`: what metrics are called here, by name.
     """
 
     def __init__(self, quiet: bool) -> None:
         self.console = error_console(quiet)
-        self.progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[text]}", markup=False),
-            TimeElapsedColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(elapsed_when_finished=False),
-            console=self.console,
-            transient=True,
-        )
-        self.samples = self.done = 0
+        self.pace = Pace()
         self.titles: dict[str, str] = {}
+        self._label = 0
+        self._live = Live(console=self.console, get_renderable=self._view, transient=True, refresh_per_second=10)
 
     def __enter__(self) -> RunProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.progress.live.is_started:
-            self.progress.stop()
+        self._live.stop()
 
     def plan(self, cells: list[Planned], samples: int) -> None:
-        self.samples = samples
-        self.total = sum(cell.claimed for cell in cells) * samples
-        self.cells, self.ended = len(cells), 0
-        self.whole = self.progress.add_task("whole run", total=self.total, text=f"0/{self.cells} cells")
-        self.current = self.progress.add_task("", total=samples, text="")
-        self.progress.start()
+        self.pace.plan(cells, samples)
+        self._label = min(max(len(name) for name in (WHOLE, *(cell.label for cell in cells))), LABEL)
+        self._live.start(refresh=True)
 
     def start(self, cell: Planned) -> None:
-        self.done, self.started = 0, time.monotonic()
-        self.progress.reset(self.current, total=self.samples, description=cell.label, text="")
+        self.pace.start(cell)
 
     def advance(self, cell: Planned, samples: int) -> None:
-        self.done += samples
-        rate = self.done / max(time.monotonic() - self.started, 1e-9)
-        self.progress.update(
-            self.current, advance=samples, text=f"{self.done}/{self.samples} samples, {rate:.1f} images/s"
-        )
-        self.progress.update(self.whole, advance=samples * cell.claimed)
+        self.pace.advance(cell, samples)
 
     def finish(self, cell: Planned, record: Record) -> None:
-        self.ended += 1
-        missing = (self.samples - self.done) * cell.claimed
-        self.progress.update(self.whole, advance=missing, text=f"{self.ended}/{self.cells} cells")
+        running = self.pace.finish(cell, record)
         if record.status == "done":
-            took = "was there already" if self.done == 0 else f"{record.seconds:.1f} s"
-            found = f" ({record.cached} samples from the cache)" if self.done and record.cached else ""
+            drawn = running is not None and running.done > 0
+            took = f"{record.seconds:.1f} s" if drawn else "was there already"
+            found = f" ({record.cached} samples from the cache)" if drawn and record.cached else ""
             values = ", ".join(
                 f"{self.titles.get(name, name)} {value.value:.4g}"
                 for name, value in record.metrics.items()
                 if value.value is not None
             )
             text = f"{cell.label}: {values or 'nothing measured'} in {record.nfe:g} evaluations, {took}{found}"
-            self.progress.console.print(text)
+            self.console.print(text)
         else:
-            self.progress.console.print(f"{cell.label}: {record.status}: {record.reason}", style="yellow")
+            self.console.print(f"{cell.label}: {record.status}: {record.reason}", style="yellow")
 
     def working(self, text: str) -> None:
-        self.progress.update(self.current, text=text)
+        self.pace.doing(text)
 
     def notice(self, text: str) -> None:
-        self.progress.console.print(f"Note: {text}", style="yellow")
+        self.console.print(f"Note: {text}", style="yellow")
+
+    def _view(self) -> Table:
+        pace, running = self.pace, list(self.pace.running.values())
+        bar = max(min(self.console.width - self._label - TEXT - 2, BAR), 0)
+        rows = Table.grid(padding=(0, 1))
+        rows.add_column(no_wrap=True, width=self._label, overflow="ellipsis")
+        rows.add_column(width=bar)
+        rows.add_column(no_wrap=True, overflow="ellipsis")
+        left = "" if pace.left is None else f", {_clock(pace.left)} left"
+        told = f"{pace.ended}/{pace.cells} cells, {_clock(pace.took)}{left}"
+        rows.add_row(Text(WHOLE), ProgressBar(1.0, pace.share, width=bar), Text(told))
+        for one in running[:SHOWN]:
+            rows.add_row(
+                Text(one.planned.label),
+                ProgressBar(max(one.samples, 1), min(one.done, one.samples), width=bar),
+                Text(self._said(one)),
+            )
+        if len(running) > SHOWN:
+            rows.add_row(Text(f"and {len(running) - SHOWN} more cells"))
+        return rows
+
+    def _said(self, one: Running) -> str:
+        if one.measured:
+            return one.doing or "measuring"
+        rate = one.done / max(self.pace.clock() - one.since, 1e-9)
+        return f"{one.done}/{one.samples} samples, {rate:.1f} images/s"
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
 
 
 def train_with_progress(recipe: Recipe, out: Path, data_root: Path | None, device: str, quiet: bool) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from ...bench.record import records_frame
 from ..choice import cells
 from ..markdown import markdown_table
 from ..results import Results
@@ -141,8 +142,6 @@ def _print_reasons(console: Console, told: Sequence[Reason]) -> None:
 
 def print_run(run: BenchmarkRun) -> None:
     """The table of each metric, what was skipped or failed and why, and where the files are."""
-    from ...bench.run import records_frame  # which loads torch; the table of finished runs needs none
-
     console = plain_console()
     if run.records:
         rows = records_frame(run.records, [metric.name for metric in run.metrics])

@@ -1,0 +1,49 @@
+"""What a run is given, as it is typed or as Python has it, turned into the values of a `RunConfig`."""
+
+from __future__ import annotations
+
+import datetime
+import operator
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from .cell import Axis
+
+__all__ = ["axis_of", "default_out", "split_names", "split_values"]
+
+
+def split_names(text: str | Sequence[str]) -> tuple[str, ...]:
+    """'fid,kid' or ['fid', 'kid'] -> ('fid', 'kid'), each once."""
+    names = [name.strip() for name in text.split(",")] if isinstance(text, str) else list(text)
+    return tuple(dict.fromkeys(names))
+
+
+def axis_of(nfe: int | str | Sequence[int] | None, steps: int | str | Sequence[int] | None) -> dict[str, Any]:
+    """The `axis` and `values` of a RunConfig from the two ways to give them."""
+    if nfe is not None and steps is not None:
+        raise UserError("give --nfe (budgets of evaluations) or --steps (grid steps), not both")
+    axis: Axis = "nfe" if steps is None else "steps"
+    given = nfe if steps is None else steps
+    return {"axis": axis} | ({} if given is None else {"values": split_values(given, axis)})
+
+
+def default_out() -> Path:
+    """A folder under results/ named after the time."""
+    return Path("results") / datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
+
+
+def split_values(text: int | str | Sequence[int], axis: str) -> tuple[int, ...]:
+    """'5,10', [5, 10] or 5 -> a tuple. Raises UserError for what is no whole number."""
+    if isinstance(text, int):
+        text = [text]
+    if not isinstance(text, str):
+        try:
+            return tuple(operator.index(value) for value in text)
+        except TypeError:
+            raise UserError(f"{axis} is whole numbers, like [5, 10, 20], got {text!r}") from None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"{axis} is whole numbers separated by commas, like 5,10,20, got '{text}'") from None

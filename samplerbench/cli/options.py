@@ -1,0 +1,43 @@
+"""Arguments and options that several commands have, said once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["data_root_option", "device_option", "metric_option", "plugin_option", "results_argument", "where_option"]
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+device_option = click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda")
+
+where_option = click.option(
+    "--where",
+    multiple=True,
+    metavar="COLUMN=VALUE",
+    help="Only rows that have this value; a hash may be shortened, an empty value is an empty field. Several values of "
+    "a column: either; several columns: all.",
+)
+
+
+def plugin_option(about: str) -> Callable[[Decorated], Decorated]:
+    """`--plugin`, which may be given several times."""
+    return click.option("--plugin", "plugins", multiple=True, metavar="FILE.py|FOLDER|MODULE", help=about)
+
+
+def metric_option(about: str) -> Callable[[Decorated], Decorated]:
+    """`--metric`, one column of results."""
+    return click.option("--metric", default="fid", show_default=True, metavar="NAME", help=about)
+
+
+def results_argument(metavar: str) -> Callable[[Decorated], Decorated]:
+    """Results: CSVs, folders of runs, bundles."""
+    return click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar=metavar)
+
+
+def data_root_option(about: str = "Where a dataset's files are.") -> Callable[[Decorated], Decorated]:
+    """`--data-root`, which exists."""
+    return click.option("--data-root", type=click.Path(path_type=Path, exists=True), help=about)

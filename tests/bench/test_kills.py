@@ -1,0 +1,66 @@
+"""SIGKILL at random moments, of a run with two workers or of one of these: nothing is lost, and nothing doubled."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import pandas as pd
+import pytest
+
+from .test_artefacts import contents
+from .test_faults import alive
+
+CODE = (
+    "import torch; torch.set_num_threads(1); from samplerbench.bench import task; task.SHARD = 16; "
+    "from samplerbench.cli import main; main()"
+)
+ASKED = "run --samplers ddim,ddpm --nfe 20,60 --metrics fid,kid --samples 96 --batch-size 8 --quiet --device cpu"
+EACH = 4  # kills of one run
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
+def test_killed_anywhere_it_ends_in_the_same_csv(tiny_model, tmp_path):
+    """For more, in one run after the other: SAMPLERBENCH_KILLS=30."""
+
+    def start(name, *more):
+        where = ["--model", str(tiny_model), "--out", str(tmp_path / name), "--cache", str(tmp_path / f"{name}-cache")]
+        environment = os.environ | {"MARK": f"{name}-{tmp_path}", "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen([sys.executable, "-c", CODE, *ASKED.split(), *where, *more], env=environment)
+
+    assert start("whole").wait(timeout=600) == 0
+    wanted = contents(tmp_path / "whole")
+    draw, most = random.Random(0), int(os.environ.get("SAMPLERBENCH_KILLS", "3"))
+    runs = drivers = workers = 0
+    while drivers + workers < most:
+        name, left = f"killed-{runs}", min(EACH, most - drivers - workers)
+        process = start(name, "--workers", "2")
+        until, deadline = time.monotonic() + 4 + 4 * draw.random(), time.monotonic() + 300
+        while process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+            if not left or time.monotonic() < until:
+                continue
+            others = [pid for pid in alive(f"{name}-{tmp_path}") if pid != process.pid]
+            if others and draw.random() < 0.5:
+                with suppress(ProcessLookupError):
+                    os.kill(draw.choice(others), signal.SIGKILL)
+                    workers += 1
+            else:
+                process.kill()
+                process.wait()
+                drivers += 1
+                process = start(name, "--workers", "2")
+            left, until = left - 1, time.monotonic() + 2 + 4 * draw.random()
+        assert process.returncode == 0
+        assert contents(tmp_path / name) == wanted
+        rows = pd.read_csv(tmp_path / name / "results.csv")
+        assert len(rows) == rows["key"].nunique() == 4
+        assert len(list((tmp_path / f"{name}-cache").rglob("*.safetensors"))) == 4 * 6
+        runs += 1
+    print(f"{drivers} runs and {workers} workers were killed, in {runs} runs")
