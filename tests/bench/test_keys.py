@@ -87,6 +87,7 @@ def test_every_field_of_a_cell_is_in_its_key():
         "times": (9.0, 0.0),
         "seed": 0,
         "dtype": "float32",
+        "compiled": "",
         "device": "cpu",
         "extractor": ("c", "d", "e", "f"),
         "core": "f",
