@@ -19,7 +19,7 @@ from .errors import FailedCells, UserError, unknown
 from .models.model import Model
 from .options import split_specs
 from .report.frame import RunFrame, run_frame
-from .sampler import Sampler, check_given
+from .sampler import Sampler, check_given, check_remade
 
 __all__ = ["run"]
 
@@ -96,6 +96,7 @@ def run(
     objects = [one for one in given if not isinstance(one, str)]
     for one in objects:
         check_given(one)
+        check_remade(one)
     for name, number in (("samples", samples), ("seed", seed), ("batch_size", batch_size)):
         if number is not None and (isinstance(number, bool) or not hasattr(number, "__index__")):
             raise UserError(f"{name} is a whole number, got {number!r}")
