@@ -75,7 +75,7 @@ def test_older_code_of_another_file_does_not_stand_in_one_table(tmp_path, comman
     assert "my-ab2 at 5: rows of older code" in out
     assert "30.00" not in out
     _, out, _ = command("table", old, new, "--markdown", "--force")
-    assert "| **30.00 ±1** | **15.00 ±1** |" in out
+    assert "| 30.00 ±1 | 15.00 ±1 |" in out
 
 
 def test_other_versions_of_torch_and_samplerbench_are_said(tmp_path, command):

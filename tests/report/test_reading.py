@@ -116,7 +116,7 @@ def test_infinite_and_missing_values_are_not_measured(tmp_path):
     results = read_results(path)
     assert results.rows["sampler"].tolist() == ["e"]
     assert len(results.every) == 5
-    assert results.notes == (f"{path}: fid is infinite in 2 rows, which count as not measured",)
+    assert results.notes == (f"{path}: fid is infinite in 2 rows, not counted as measured",)
 
 
 def test_names_steer_no_terminal(tmp_path):
