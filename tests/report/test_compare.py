@@ -87,8 +87,9 @@ def test_equal_keys_with_other_values_are_said(read, noise):
     assert [d.judged.how for d in result.differences] == ["same"]
     (result,) = compare(read(a=[a], b=[other]), Plain())
     assert [(d.judged.how, d.judged.delta) for d in result.differences] == [("paired", 5.0)]
-    assert "another row says by its key to be a result that there is already, with another value (fid 20 and 25)" in (
-        result.warnings[-1]
+    assert (
+        "another row says by its key to be a result that there is already, with another value (fid 20 and 25)"
+        in (result.warnings[-1])
     )
 
 
