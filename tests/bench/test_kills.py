@@ -38,7 +38,7 @@ def test_killed_anywhere_it_ends_in_the_same_csv(tiny_model, tmp_path):
     assert start("two", "--workers", "2").wait(timeout=600) == 0
     assert contents(tmp_path / "two") == wanted
     took = time.monotonic() - began
-    draw, most = random.Random(0), int(os.environ.get("SAMPLERBENCH_KILLS", "3"))
+    draw, most = random.Random(0), int(os.environ.get("SAMPLERBENCH_KILLS", "2"))
     runs = drivers = workers = 0
     while drivers + workers < most:
         name, left = f"killed-{runs}", min(EACH, most - drivers - workers)

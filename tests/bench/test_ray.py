@@ -148,6 +148,7 @@ cluster.shutdown()
 """
 
 
+@pytest.mark.skipif("SAMPLERBENCH_KILLS" not in os.environ, reason="takes two minutes: SAMPLERBENCH_KILLS=1")
 def test_each_actor_has_one_gpu_of_its_node(tmp_path):
     """Three fictitious GPUs, two of them on one node. A task says `cuda`, and Ray says which one that is. One is
     broken: it is given up, in one line. One cell kills its actors wherever it is: a shard of it is tried three times.
