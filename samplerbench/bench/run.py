@@ -22,6 +22,7 @@ from ..plugins import load_plugins
 from ..registry import Registry
 from ..sampler import Sampler
 from ..settings import products
+from .asked import asked_for
 from .cell import Axis
 from .environment import environment, hardware
 from .execute import Executor, Listener, Outcome
@@ -300,6 +301,8 @@ class BenchmarkRun:
             "command": sys.argv,
             "config": {name: getattr(self.config, name) for name in self.config.__dataclass_fields__},
             "cells": len(self.cells),
+            "asked": asked_for(self.cells),
+            "folder": str(Path.cwd()),
             "model": self.model.conditions(),
             "samplers": {
                 name: {"distribution": r.distribution, "sha256": r.code_sha256, "code": r.code}

@@ -18,7 +18,8 @@ from .bundle import packed
 from .films import ENTRY, first_samples
 from .pictures import first_row
 from .reading import read_sheet
-from .runs import FLOORS, floors_path, image_shape, read_run
+from .runs import FLOORS, floors_path, image_shape
+from .said import read_run
 
 __all__ = ["write_bundle"]
 

@@ -189,6 +189,24 @@ class TestConfig:
         _, _, err = command("run", "--config", here / "out" / "run.json", "--out", here / "third")
         assert "Note: the code of mine is another" in err
 
+    def test_an_earlier_run_is_repeated_from_another_folder(self, command, small, here, monkeypatch):
+        command("new", "mine")
+        (here / "cache").mkdir()
+        assert not command("run", "--samplers", "mine@2", "--plugin", "mine.py", *small, "--cache", "cache")[0]
+        (here / "elsewhere").mkdir()
+        monkeypatch.chdir(here / "elsewhere")
+        code, _, err = command("run", "--config", here / "out" / "run.json", "--out", "again")
+        assert not code, err
+        runs = here / "out", here / "elsewhere" / "again"
+        configs = [json.loads((folder / "run.json").read_text())["config"] for folder in runs]
+        assert configs[1]["plugins"] == [str(here / "mine.py")]
+        assert configs[1]["cache"] == str(here / "cache")
+        assert {**configs[1], "plugins": ["mine.py"], "cache": "cache"} == configs[0]
+        (here / "mine.py").unlink()
+        code, _, err = command("run", "--config", here / "out" / "run.json", "--out", "third")
+        assert code == 2
+        assert f"--plugin {here / 'mine.py'}: no such file" in err
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [

@@ -70,7 +70,7 @@ def test_a_csv_against_its_copy_elsewhere_differs_by_nothing(read, two, tmp_path
         assert not code
         assert re.findall(r"│ same +│ same +│", out) == ["│ same   │ same    │"] * 3
         assert "unpaired" not in out
-        assert "+0 " in out
+        assert " 0 " in out
 
 
 def test_older_files_without_the_metrics_code_are_one_result_too(read, two, tmp_path, command):
@@ -87,8 +87,9 @@ def test_equal_keys_with_other_values_are_said(read, noise):
     assert [d.judged.how for d in result.differences] == ["same"]
     (result,) = compare(read(a=[a], b=[other]), Plain())
     assert [(d.judged.how, d.judged.delta) for d in result.differences] == [("paired", 5.0)]
-    assert "another row says by its key to be a result that there is already, with another value (fid 20 and 25)" in (
-        result.warnings[-1]
+    assert (
+        "another row says by its key to be a result that there is already, with another value (fid 20 and 25)"
+        in (result.warnings[-1])
     )
 
 
@@ -287,7 +288,7 @@ def test_a_bias_that_differs_is_extrapolated_away(read, registry, noise, tmp_pat
         monkeypatch.setenv("COLUMNS", str(width))
         for flags in ([], ["--markdown"]):
             _, out, _ = command("compare", tmp_path / "a", "--baseline", "ddim", *flags)
-            assert all(text in out for text in ("ΔFID∞", "-2", "+4†", "worse"))
+            assert all(text in out for text in ("ΔFID∞", "-2.00", "+4.00†", "worse"))
             assert "†: ΔFID∞ is more than half an error away from ΔFID (1 cell)." in out
 
 
