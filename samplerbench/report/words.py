@@ -175,16 +175,17 @@ def comparison_captions(comparison: Comparison) -> list[str]:
 VERDICTS = {
     "better": "better than",
     "worse": "worse than",
-    "undecided": "not told apart from",
+    "undecided": "undecided against",
     "same": "the same as",
-    "unknown": "without an error to compare with",
 }
 
 
 def verdict_lines(comparison: Comparison) -> list[str]:
-    """'mine is better than ddim (quadratic) at 5, 10; not told apart from it at 20.'"""
+    """'mine is better than ddim (quadratic) at 5, 10; undecided against it at 20.' Nothing of what has no error."""
     found: dict[str, dict[str, list[str]]] = {}
     for one in comparison.differences:
+        if one.judged.verdict == "unknown":
+            continue
         found.setdefault(one.label, {}).setdefault(one.judged.verdict, []).append(f"{one.asked:g}")
     lines = []
     for label, verdicts in found.items():

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import samplerbench
+from samplerbench.bench.run import BenchmarkRun
 from samplerbench.check.checks import check_sampler
 from samplerbench.check.mixture import GaussianMixture
 from samplerbench.check.rig import DISCRETE, noise_of
@@ -126,6 +127,24 @@ class TestBaseline:
         assert "paired" in compared
         last = out.rstrip().splitlines()[-1]
         assert re.fullmatch(r"dpm-solver \(logsnr\) is .* ddim \(quadratic\) at .*\.", last)
+
+    def test_that_there_are_no_errors_is_said_once(self, command, small):
+        code, out, _ = command("run", "--samplers", "dpm,ddim", *small, "--baseline", "ddim")
+        assert not code
+        assert out.count("no error below 336 samples") == 1
+        assert out.count("No difference has a standard error") == 1
+        assert "(logsnr) is" not in out
+
+    def test_a_run_that_ends_before_its_first_cell(self, command, small, monkeypatch):
+        def interrupted(run):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(BenchmarkRun, "execute", interrupted)
+        arguments = ["--samplers", "dpm,ddim", *small, "--metrics", "fid,kid", "--baseline", "ddim"]
+        code, out, _ = command("run", *arguments)
+        assert code == 130
+        assert out.count("Nothing was measured, so there is nothing to compare with ddim.") == 1
+        assert "only others" not in out
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -289,7 +308,7 @@ def test_watch_runs_again_with_the_saved_helper_and_ends_with_the_verdict(small,
     try:
         first = wait(1)
         values = [re.findall(r"mine nfe=4: FID (\S+)", first)[-1]]
-        assert "mine (uniform) is " in first
+        assert re.search(r"│ mine \(uniform\) +│ +2 ", first)
         assert "watching 2 files" in first
         (here / "helper.py").write_text("def factor():\n    return 0.2\n")
         second = wait(2)

@@ -120,8 +120,8 @@ def test_what_is_kept_wrongly_is_said_and_not_used(read, two, tmp_path, change):
     first = result.differences[0]
     assert first.judged.how == "unpaired"
     assert first.judged.tested.difference.se == pytest.approx(math.hypot(*(f.rows["fid_se"].iloc[0] for f in files)))
-    text = {"missing": "is not in", "edited": "was kept with another fid"}.get(change, "is damaged")
-    assert re.search(rf"what pairs 1 of its rows {text}.*: they are compared unpaired", result.warnings[-1])
+    text = {"missing": "has no file of theirs", "edited": "was kept with another fid"}.get(change, "is damaged")
+    assert re.search(rf": 1 row is compared unpaired: .*{text}", result.warnings[-1])
 
 
 @pytest.mark.parametrize(

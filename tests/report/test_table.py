@@ -109,7 +109,7 @@ def test_ties_are_shown_as_ties_and_pairing_breaks_them(tmp_path, noise, command
         assert [row.cells[0].best for row in found.rows] == best
         _, out, _ = command("table", path)
         assert f"may be the best of their column, with 95 % confidence a column ({how} differences)." in out
-    assert "what pairs 3 of its rows is not in" in out  # said of the one without its folder
+    assert "3 rows are compared unpaired: " in out  # said of the one without its folder
 
 
 def test_no_standard_errors_no_promise_of_them(tmp_path, command):

@@ -72,8 +72,8 @@ def _whiskers(chart: Chart) -> str:
         return "No figure has a standard error. So there are no whiskers, and no difference is shown to be real."
     some = "" if all(known) else " Figures without one have no known error."
     return (
-        f"A whisker is the {CONFIDENT} interval of one figure.{some} Two samplers whose whiskers overlap may differ all "
-        "the same: all start from the same noise, so a pair can differ by less than a whisker is long. The tables "
+        f"A whisker is the {CONFIDENT} interval of one figure.{some} Two samplers whose whiskers overlap may differ "
+        "all the same: all start from the same noise, so a pair can differ by less than a whisker is long. The tables "
         "below compare pairs."
     )
 
@@ -99,7 +99,7 @@ def _figure(chart: Chart) -> str:
     marks = " Hollow diamonds: the literature's figures, under other conditions." if chart.published else ""
     floors = " Dashed lines: floors." if chart.floors else ""
     line = _front(chart) if chart.kind == "front" else ""
-    caption = f"{escape(chart.title)}.{line}{floors}{marks} {notes}".strip()
+    caption = f"<strong>{escape(chart.title)}.</strong>{line}{floors}{marks} {notes}".strip()
     wide = "main" if chart.kind == "curves" else "half"
     ahead = sorted((p.x, p.y, one.label) for one in chart.series for p in one.points if p.front)
     items = "".join(f"<li>{escape(label)}: {figure(y)} at {x:.4g}</li>" for x, y, label in ahead)

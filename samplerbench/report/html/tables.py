@@ -27,7 +27,7 @@ def scrolled(name: str, inner: str) -> str:
 
 
 def results_table(table: Table) -> str:
-    """Samplers × evaluations: the best of a column bold, ties with it underlined."""
+    """Samplers × evaluations: the best of a column bold, what else may be the best underlined."""
     heads = [AXES[table.axis], *(f"{column:g}" for column in table.columns)]
     rows = [
         f'<tr><th scope="row">{_sampler(row.label)}</th>{"".join(map(_cell, row.cells))}</tr>' for row in table.rows
