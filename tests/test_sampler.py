@@ -345,9 +345,7 @@ def test_an_option_without_a_type_is_an_error_that_says_so():
     class Untyped(Toy):
         weight = 0.5
 
-    with pytest.raises(
-        TypeError, match=r"Untyped\.weight has a value without a type, .*weight: float = 0\.5, or"
-    ):
+    with pytest.raises(TypeError, match=r"Untyped\.weight has a value without a type, .*weight: float = 0\.5, or"):
         check_options(Untyped)
 
     @dataclass(frozen=True, kw_only=True)
@@ -358,9 +356,7 @@ def test_an_option_without_a_type_is_an_error_that_says_so():
         weights = (0.5, 0.5)
 
     check_options(Constants)
-    with pytest.raises(
-        UserError, match=r"unknown option of toy 'weights'.*weights has no type, .* no option"
-    ):
+    with pytest.raises(UserError, match=r"unknown option of toy 'weights'.*weights has no type, .* no option"):
         make_sampler(Constants, {"weights": "1"})
     with pytest.raises(UserError, match=r"unknown option of toy 'wieght'(?!.*no option)"):
         make_sampler(Constants, {"wieght": "1"})

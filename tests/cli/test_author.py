@@ -174,7 +174,7 @@ class TestConfig:
         )
         code, out, _ = command("run", "--config", "run.toml")
         assert not code
-        assert "ddim:eta=0.5 (quadratic) is " in out
+        assert "against dpm-solver (logsnr); below 0 is better" in out
         config = json.loads((here / "a" / "run.json").read_text())["config"]
         assert config["values"] == [2, 3]
         assert (config["batch_size"], config["fresh"], config["metrics"]) == (4, True, ["fid", "kid"])
@@ -221,10 +221,10 @@ class TestConfig:
         assert configs[1]["plugins"] == [str(here / "mine.py")]
         assert configs[1]["cache"] == str(here / "cache")
         assert {**configs[1], "plugins": ["mine.py"], "cache": "cache"} == configs[0]
-        (here / "mine.py").unlink()
-        code, _, err = command("run", "--config", here / "out" / "run.json", "--out", "third")
+        (here / "gone.json").write_text((here / "out" / "run.json").read_text().replace('"mine.py"', '"gone.py"'))
+        code, _, err = command("run", "--config", here / "gone.json", "--out", "third")
         assert code == 2
-        assert f"--plugin {here / 'mine.py'}: no such file" in err
+        assert f"--plugin {here / 'gone.py'}: no such file" in err
 
     @pytest.mark.parametrize(
         ("text", "message"),
