@@ -308,3 +308,13 @@ def test_in_print_all_is_there(opened):
     assert run_in(view, f"{offered}.map(one => one.closest('th') ? '' : one.outerHTML).filter(Boolean)") == []
     assert view.locator(".pairs:visible").count() == 3
     assert view.locator("img:visible").count() == 12
+
+
+def test_in_print_the_wide_chart_is_used_and_few_pages(opened):
+    view = opened()
+    pages = re.findall(rb"/Type\s*/Page\b", view.pdf(format="A4"))
+    assert len(pages) <= 4
+    view.set_viewport_size({"width": 700, "height": 1000})  # of a printed page: as narrow as a phone lying on its side
+    for media, shown in (("print", True), ("screen", False)):
+        view.emulate_media(media=media)
+        assert view.locator(".main .end text").first.is_visible() == shown
