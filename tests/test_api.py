@@ -223,9 +223,12 @@ class TestBudgets:
     def test_they_add_up(self, go):
         assert go("ddim@4,ddim@2,ddim@2", nfe=[2, 3, 4])["budget"].tolist() == [2, 4]
 
-    def test_budgets_that_are_none_of_the_runs(self, go):
-        with pytest.raises(UserError, match="'ddim@3': 3 is not among --nfe 2,4"):
-            go("ddim@3", nfe=[2, 4])
+    def test_budgets_of_their_own_join_those_of_the_run(self, go):
+        frame = go("ddim@3,dpm:order=1", nfe=[2, 4])
+        cells = list(zip(frame["sampler"], frame["budget"], strict=True))
+        assert cells == [("ddim", 3), ("dpm-solver:order=1", 2), ("dpm-solver:order=1", 4)]
+        with pytest.raises(UserError, match=r"nfe is from 1 to .*, got 0"):
+            go("ddim@0", nfe=[2, 4])
 
 
 class TestWhatIsTold:

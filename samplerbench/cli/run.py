@@ -57,7 +57,8 @@ def _configured(ctx: click.Context, parameter: click.Parameter, path: Path | Non
     required=True,
     metavar="NAME[:key=value]…,…",
     shell_complete=samplers_of,
-    help="Samplers to run, with options: ddim:eta=0.5,dpm. One with @5/6 behind is run at these budgets alone.",
+    help="Samplers to run, with options: ddim:eta=0.5,dpm. One with @5/6 behind it is run at these budgets alone, "
+    "whatever --nfe says.",
 )
 @click.option("--nfe", metavar="N,N,…", help="Budgets of network evaluations.  [default: 5,10,20,50]")
 @click.option(
