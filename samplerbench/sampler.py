@@ -272,7 +272,9 @@ def check_given(sampler: object) -> None:
 
 def check_remade(sampler: Sampler) -> None:
     """Raises UserError where a sampler has what its options do not say: a run makes it anew from them."""
-    kept = {name for cls in type(sampler).__mro__ for name, one in vars(cls).items() if isinstance(one, cached_property)}
+    kept = {
+        name for cls in type(sampler).__mro__ for name, one in vars(cls).items() if isinstance(one, cached_property)
+    }
     known = kept | {f.name for f in fields(sampler)}
     if other := sorted(set(getattr(sampler, "__dict__", ())) - known):
         raise UserError(

@@ -159,7 +159,9 @@ def _outdated(schema: str | None) -> str:
     metric is not known. '' for a row that says no version, or one since which both are.
     """
     said = str(schema or PAIRED)
-    return "" if said.isdecimal() and int(said) >= PAIRED else f"rows of schema {schema} do not say which noise they are from"
+    if said.isdecimal() and int(said) >= PAIRED:
+        return ""
+    return f"rows of schema {schema} do not say which noise they are from"
 
 
 def _names(folder: Path) -> set[str]:
