@@ -12,6 +12,7 @@ from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 FOREIGN = re.compile(
     r"""<(?:link|script|img|iframe|source|use)\b[^>]*?\b(?:href|src|srcset)=["'](https?:)?//[^>]*>|url\(["']?(https?:)?//[^)]*\)|@import[^;]*//"""
@@ -37,7 +38,38 @@ def on_post_build(config: Any, **_: Any) -> None:
 def formula(tex: str) -> str:
     from latex2mathml.converter import convert
 
-    return f'<div class="formula" tabindex="0">{convert(tex, display="block")}</div>'
+    return f'<div class="formula" tabindex="0">{_primed(convert(tex, display="block"))}</div>'
+
+
+def _primed(math: str) -> str:
+    """MathML with each prime as an operator beside its letter. Text fonts have it raised already, so that as an
+    exponent it stands too high and too small.
+    """
+    namespace = "http://www.w3.org/1998/Math/MathML"
+    ElementTree.register_namespace("", namespace)
+    root = ElementTree.fromstring(math)
+
+    def element(name: str, *children: ElementTree.Element, **attributes: str) -> ElementTree.Element:
+        made = ElementTree.Element(f"{{{namespace}}}{name}", attributes)
+        made.extend(children)
+        return made
+
+    for parent in list(root.iter()):
+        for place, one in enumerate(list(parent)):
+            kind = one.tag.rpartition("}")[2]
+            if kind not in ("msup", "msubsup"):
+                continue
+            base, *below, raised = list(one)
+            first, *rest = list(raised) if raised.tag.endswith("mrow") else [raised]
+            if first.text != "\u2032":
+                continue
+            prime = element("mo", lspace="0em", rspace="0em")
+            prime.text = first.text
+            made = element("mrow", base, prime)
+            if below:
+                made = element("msub", made, *below)
+            parent[place] = element("msup", made, element("mrow", *rest)) if rest else made
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 @cache

@@ -19,7 +19,7 @@ from .errors import FailedCells, UserError, unknown
 from .models.model import Model
 from .options import split_specs
 from .report.frame import RunFrame, run_frame
-from .sampler import Sampler, check_given
+from .sampler import Sampler, check_given, check_remade
 
 __all__ = ["run"]
 
@@ -62,35 +62,41 @@ def run(
 
     Args:
         samplers: 'ddim,dpm:order=1', a `Sampler`, or a list of such. 'dpm:order=2@5/6' is run on the budgets 5 and 6
-            alone. A `Sampler` need not be registered. That of a class without a file, made in a notebook, is drawn anew
-            each time.
-        nfe: budgets of network evaluations, '5,10', [5, 10] or 5; the default is 5, 10, 20, 50. Or
-        steps: grid steps, as papers count. Or
-        passes: budgets of passes through networks, of which a guided evaluation takes two.
-        model: what `samplerbench run --model` takes, or a `Model` as `load_model` gives it.
-        prompts: a file of what samples are asked for, a line each in turn; None for the model's own.
-        guidance: scales, such as [1, 2, 4], or specs of guiders; 1 is none.
+            alone, whatever `nfe` is. A `Sampler` need not be registered. That of a class without a file, made in a
+            notebook, is drawn anew each time.
+        nfe: Budgets of network evaluations, '5,10', [5, 10] or 5; the default is 5, 10, 20, 50.
+        steps: Grid steps, as papers count, in place of `nfe`.
+        passes: Budgets of passes through networks, of which a guided evaluation takes two; in place of `nfe`.
+        model: What `samplerbench run --model` takes, or a `Model` as `load_model` gives it.
+        prompts: A file of what samples are asked for, a line each in turn; None for the model's own.
+        guidance: Scales, such as [1, 2, 4], or specs of guiders; 1 is none.
         metrics: 'fid,kid' or a list of names; see `samplerbench list metrics`.
-        samples: how many samples a cell draws. seed: of x_T and every later draw.
-        batch_size: samples at once; None picks 128 on a CPU, 512 on a GPU.
-        device: auto, cpu, cuda or cuda:N. dtype: precision of the network, float32, tf32, float64, bfloat16 or float16.
-        compile: how torch compiles the network, no, inductor or graphs. fast: bfloat16 and compiled.
-        extractor: the feature extractor; None for the model's own. extractor_weights: its file or folder.
-        reference: real images, a file of statistics or images or a dataset's name; None for the model's own.
-        data_root: where the files of a dataset are.
+        samples: How many samples a cell draws.
+        seed: Of x_T and of every later draw.
+        batch_size: Samples at once; None picks 128 on a CPU, 512 on a GPU.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: Precision of the network: float32, tf32, float64, bfloat16 or float16.
+        compile: How torch compiles the network: no, inductor or graphs.
+        fast: bfloat16 and compiled.
+        extractor: The feature extractor; None for the model's own.
+        extractor_weights: The extractor's file or folder.
+        reference: Real images, a file of statistics or images or a dataset's name; None for the model's own.
+        data_root: Where the files of a dataset are.
         plugins: FILE.py, FOLDER or module names with samplers, metrics, models, … of your own.
-        out: folder for results.csv, run.json and samples; by default a new one under results/. A run that was stopped
+        out: Folder for results.csv, run.json and samples; by default a new one under results/. A run that was stopped
             goes on when its folder is named again.
-        cache: folder of finished work. fresh: compute everything anew.
-        workers: who samples: 'serial', this process; a number of others; 'gpus' or 'ray[:ADDRESS]'.
-        cell_timeout: seconds that sampling a cell may take.
-        progress: show it, in a notebook or on standard error.
-        log_json: a file to which events are added as lines of JSON. listener: told of progress.
+        cache: Folder of finished work.
+        fresh: Compute everything anew, whatever the folders hold.
+        workers: Who samples: 'serial', this process; a number of others; 'gpus' or 'ray[:ADDRESS]'.
+        cell_timeout: Seconds that sampling a cell may take.
+        progress: Show how far it is, in a notebook or on standard error.
+        log_json: A file to which events are added as lines of JSON.
+        listener: Told of progress.
 
     Returns:
-        One row a cell with the columns of `samplerbench.bench.record.COLUMNS` and four a metric: its name, and that
-        with `_se`, `_n` and `_sha256`; skipped and failed cells are rows too. A pandas DataFrame, which a notebook
-        shows as the table of samplers and evaluations.
+        The rows as a pandas DataFrame, which a notebook shows as the table of samplers and evaluations. A row is a
+            cell, skipped and failed ones too. It has the columns of `samplerbench.bench.record.COLUMNS`, and four a
+            metric, which are its name and that with `_se`, `_n` and `_sha256`.
 
     Warns FailedCells where cells failed. Raises UserError for bad input; then nothing was run.
     """
@@ -102,6 +108,7 @@ def run(
     objects = [one for one in given if not isinstance(one, str)]
     for one in objects:
         check_given(one)
+        check_remade(one)
     for name, number in (("samples", samples), ("seed", seed), ("batch_size", batch_size)):
         if number is not None and (isinstance(number, bool) or not hasattr(number, "__index__")):
             raise UserError(f"{name} is a whole number, got {number!r}")

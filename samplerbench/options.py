@@ -49,6 +49,24 @@ def parse_spec(spec: str) -> tuple[str, dict[str, str]]:
     return name, options
 
 
+def same_spec(one: str, other: str) -> bool:
+    """Whether two specs of a sampler that is not here name the same options: 0 and 0.0 are one number."""
+    if one == other:
+        return True
+    try:
+        (name, options), (theirs, others) = parse_spec(one), parse_spec(other)
+    except UserError:
+        return False
+    return name == theirs and {k: _plain(v) for k, v in options.items()} == {k: _plain(v) for k, v in others.items()}
+
+
+def _plain(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def parse_option(where: str, value: Any, kind: Any) -> Any:
     """`value` as a `kind` (int, float, bool, str, Literal of strings, or one of them | None); text is converted. Raises
     UserError for what is none, TypeError for another kind.
@@ -108,7 +126,9 @@ def make(cls: type[Made], options: Mapping[str, Any]) -> Made:
     values = {}
     for key, value in options.items():
         if key not in names:
-            raise unknown(f"option of {name}", key, names)
+            untyped = key not in kinds and isinstance(inspect.getattr_static(cls, key, None), str | int | float | tuple)
+            hint = f"; {cls.__name__}.{key} has no type, as in {key}: float = …, and so is no option" if untyped else ""
+            raise unknown(f"option of {name}", key, names, hint)
         values[key] = parse_option(f"{name}:{key}", value, kinds[key])
     return cls(**values)
 
@@ -141,6 +161,16 @@ def check_fields(cls: type, base: type) -> None:
         value = inspect.getattr_static(cls, name, field.default)
         if value is not field.default and not isinstance(value, MemberDescriptorType):  # slots=True leaves those
             raise TypeError(f"{where} has a value without a type; write {name}: {shown(kinds[name])} = {value!r}")
+    for each in cls.__mro__[: cls.__mro__.index(base)]:
+        for name, value in vars(each).items():
+            if type(value) in (int, float, bool, str) and not (
+                name in kinds or name.startswith("_") or name.isupper() or hasattr(base, name)
+            ):
+                where, plain = f"{each.__name__}.{name}", shown(type(value))
+                raise TypeError(
+                    f"{where} has a value without a type, so it is no option; write {name}: {plain} = {value!r}, "
+                    f"or, where it is to be none, {name}: ClassVar[{plain}] = {value!r}"
+                )
 
 
 def _aside(kind: Any) -> bool:

@@ -21,7 +21,7 @@ from .bench.record import COLUMNS, ENDINGS
 from .diffusion.guidance import Guider
 from .diffusion.paths import PATHS, check_path
 from .diffusion.spacing import SPACINGS, check_spacing
-from .errors import PluginError, UserError, contained, one_line
+from .errors import PluginError, UserError, contained, one_line, unknown
 from .importing import import_file, import_module
 from .metrics.extractor import Extractor
 from .metrics.metric import Metric
@@ -151,6 +151,8 @@ def _register(
     except (pluggy.PluginValidationError, ValueError) as error:
         if manager.is_registered(module):
             manager.unregister(module)
+        if odd := _unknown_hooks(module):
+            raise PluginError(f"{distribution}: {unknown('hook', odd[0], map(_hook, KINDS))}") from None
         raise PluginError(f"{distribution}: {one_line(error)}") from None
     found: dict[str, list[Registered]] = {kind: [] for kind in KINDS}
     others = [plugin for plugin in manager.get_plugins() if plugin is not module]
@@ -179,9 +181,20 @@ def _register(
         undecorated = hooks and not manager.get_hookcallers(module)
         why = "lacks @hookimpl" if undecorated else "is missing, or never calls register(cls)"
         name = hooks[0] if hooks else _hook("samplers")
-        raise PluginError(f"{distribution} registers nothing: its function {name} {why}")
+        also = f"; {unknown('hook', odd[0], map(_hook, KINDS))}" if (odd := _unknown_hooks(module)) else ""
+        raise PluginError(f"{distribution} registers nothing: its function {name} {why}{also}")
     for kind, classes in found.items():
         getattr(registry, kind).extend(classes)
+
+
+def _unknown_hooks(module: ModuleType) -> list[str]:
+    """Its functions that are called like a hook and are none."""
+    hooks = set(map(_hook, KINDS))
+    return [
+        name
+        for name, value in vars(module).items()
+        if name.startswith("samplerbench_") and name not in hooks and inspect.isfunction(value)
+    ]
 
 
 def _hook(kind: str) -> str:
@@ -193,6 +206,11 @@ def _check(cls: Any, base: type, distribution: str) -> Any:
     if not _is_subclass(cls, base):
         raise PluginError(f"{distribution}: register() takes a subclass of samplerbench.{base.__name__}, got {cls!r}")
     name: Any = getattr(cls, "name", None)
+    if name is None:
+        kind = base.__name__.lower()
+        raise PluginError(
+            f'{distribution}: {cls.__name__} has no name, by which it would be called; write name = "my-{kind}" in it'
+        )
     if not isinstance(name, str) or not name or any(c in name for c in ":,=@ "):
         raise PluginError(f"{distribution}: {cls.__name__}.name must be a word without ':', ',', '=', '@' or spaces")
     if inspect.isabstract(cls):

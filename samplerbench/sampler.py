@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields
+from functools import cached_property
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .diffusion.noise import NoiseSource
     from .diffusion.schedule import NoiseSchedule
 
-__all__ = ["OWN_GRID", "Sampler", "check_given", "check_options", "make_sampler", "options_of"]
+__all__ = ["OWN_GRID", "Sampler", "check_given", "check_options", "check_remade", "make_sampler", "options_of"]
 
 OWN_GRID = "own"  # the spacing of a sampler that has a grid of its own
 FEWEST_PER_STEP = 0.01  # a claim of fewer evaluations a step is taken for one that does not grow
@@ -267,6 +268,19 @@ def check_given(sampler: object) -> None:
         check_options(type(sampler))
     except TypeError as error:
         raise UserError(str(error)) from None
+
+
+def check_remade(sampler: Sampler) -> None:
+    """Raises UserError where a sampler has what its options do not say: a run makes it anew from them."""
+    kept = {
+        name for cls in type(sampler).__mro__ for name, one in vars(cls).items() if isinstance(one, cached_property)
+    }
+    known = kept | {f.name for f in fields(sampler)}
+    if other := sorted(set(getattr(sampler, "__dict__", ())) - known):
+        raise UserError(
+            f"{other[0]} was set on a {type(sampler).__name__}, and is none of its options; a run makes samplers anew "
+            "from their options"
+        )
 
 
 def options_of(cls: type[Sampler]) -> list[Field[Any]]:

@@ -60,19 +60,23 @@ def sample(
         eps: a `Model`, or its name as `load_model` takes it, which has its path; or a function `eps(x, t)`, x [B, ...]
             and t a time of `schedule` (a float) -> the predicted noise, of x's shape. There x is in variance-preserving
             coordinates: a network that wants the path's own is asked at `schedule.scale(t) * x`.
-        schedule: the path that the function `eps` belongs to.
-        x: standard normal noise, [B, ...]: any shape, device and float dtype. Or, for a model,
-        samples: how many samples to draw, from the x_T that a benchmark starts from with this seed.
-        nfe: a budget of evaluations, enforced; or
-        steps: the number of steps of the sampler's own grid; or
-        times: the decreasing times themselves, the last of which may be 0. Given with `nfe`, that is their budget, by
-            which `dpm-solver:mode=fast` chooses the orders of its last steps.
-        seed: of the noise that stochastic samplers add, and of x_T where `samples` is given.
-        prompts: what a model is asked for, a prompt or a class; of several sample i gets the i-th, and so on in turn.
+        schedule: The path that the function `eps` belongs to.
+        x: Standard normal noise, [B, ...]: any shape, device and float dtype.
+        samples: For a model, in place of `x`: how many samples to draw, from the x_T that a benchmark starts from with
+            this seed.
+        nfe: A budget of evaluations, enforced.
+        steps: In place of `nfe`: the number of steps of the sampler's own grid.
+        times: In place of `nfe`: the decreasing times themselves, the last of which may be 0. Given with `nfe`, that is
+            their budget, by which `dpm-solver:mode=fast` chooses the orders of its last steps.
+        seed: Of the noise that stochastic samplers add, and of x_T where `samples` is given.
+        prompts: What a model is asked for, a prompt or a class; of several sample i gets the i-th, and so on in turn.
             Without it what the model is asked for by default.
-        guidance: of a model: a scale, 1 for none, or the spec of a guider, 'cfg:scale=2:high=5'.
-        callback: told of each evaluation as it is made, an `Evaluation` with its number, t, x and predicted x_0: the
+        guidance: Of a model: a scale, 1 for none, or the spec of a guider, 'cfg:scale=2:high=5'.
+        callback: Told of each evaluation as it is made, an `Evaluation` with its number, t, x and predicted x_0: the
             trajectory.
+
+    Returns:
+        x_0 and the counted evaluations a sample.
 
     Raises:
         UserError: unknown sampler or option, budget too small, impossible grid.

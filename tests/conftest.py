@@ -7,6 +7,10 @@ import shutil
 import sys
 from pathlib import Path
 
+# before numpy is imported: a process with another number of threads has other last digits, and more threads than one
+# only get in each other's way where tensors are small
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
 import torch
 
@@ -21,7 +25,7 @@ from samplerbench.models.vae import save_vae
 from samplerbench.plugins import load_plugins
 
 os.environ["COLUMNS"] = "160"
-torch.set_num_threads(1)  # the tensors are small; more threads only get in each other's way
+torch.set_num_threads(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:

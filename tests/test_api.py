@@ -7,14 +7,14 @@ import logging
 import subprocess
 import sys
 import types
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import pytest
 import torch
 
 import samplerbench
-from samplerbench import Evaluation, FailedCells, Sampler, UserError
+from samplerbench import Evaluation, FailedCells, Sampler, UserError, cosine_schedule
 from samplerbench.check.mixture import GaussianMixture
 from samplerbench.diffusion.vp import linear_schedule
 
@@ -81,6 +81,40 @@ class TestObjects:
         assert weights.device.type == "cpu"
         assert not model.predictor.network._forward_pre_hooks
 
+    def test_a_model_that_was_changed_is_another(self, go, tiny_model, tmp_path):
+        cache = {"cache": tmp_path / "one"}
+        kept = go("ddim", **cache)
+        model = samplerbench.load_model(str(tiny_model))
+        model.epsilon()(torch.zeros(1, 1, 28, 28), 5.0)  # use is no change
+        same = go("ddim", model=model, **cache)
+        assert (same["key"][0], same["cached"][0]) == (kept["key"][0], 12)
+        with torch.no_grad():
+            for weights in model.predictor.parameters():
+                weights.mul_(0.5)
+        halved = go("ddim", model=model, **cache)
+        assert halved["cached"][0] == 0
+        other = go("ddim", model=replace(samplerbench.load_model(str(tiny_model)), schedule=cosine_schedule()), **cache)
+        assert other["cached"][0] == 0
+        assert len({frame["model_sha256"][0] for frame in (kept, halved, other)}) == 3
+        assert len({frame["fid"][0] for frame in (kept, halved, other)}) == 3
+        again = samplerbench.load_model(str(tiny_model))
+        with torch.no_grad():
+            for weights in again.predictor.parameters():
+                weights.mul_(0.5)
+        assert go("ddim", model=again, **cache)["key"][0] == halved["key"][0]
+
+    def test_a_model_with_other_code_is_refused(self, go, tiny_model):
+        model = samplerbench.load_model(str(tiny_model))
+        model.predictor.network.register_forward_hook(lambda module, given, out: out / 2)
+        with pytest.raises(UserError, match="model 'tiny' has other modules or hooks than when it was loaded"):
+            go("ddim", model=model)
+
+    def test_what_is_set_on_a_sampler_is_not_lost_silently(self, go):
+        sampler = Plain()
+        object.__setattr__(sampler, "sample", lambda eps, grid, x, noise: x)
+        with pytest.raises(UserError, match="sample was set on a Plain, and is none of its options"):
+            go(sampler)
+
     def test_two_of_one_name(self, go):
         other = dataclass(frozen=True, kw_only=True)(type("Other", (Plain,), {"__module__": __name__}))
         with pytest.raises(UserError, match="sampler 'plain' is registered by"):
@@ -110,7 +144,7 @@ def test_a_forgotten_dataclass_says_so(go):
 
 SCRIPT = """
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import samplerbench
 @dataclass(frozen=True, kw_only=True)
 class Mine(samplerbench.Sampler):
@@ -189,9 +223,12 @@ class TestBudgets:
     def test_they_add_up(self, go):
         assert go("ddim@4,ddim@2,ddim@2", nfe=[2, 3, 4])["budget"].tolist() == [2, 4]
 
-    def test_budgets_that_are_none_of_the_runs(self, go):
-        with pytest.raises(UserError, match="'ddim@3': 3 is not among --nfe 2,4"):
-            go("ddim@3", nfe=[2, 4])
+    def test_budgets_of_their_own_join_those_of_the_run(self, go):
+        frame = go("ddim@3,dpm:order=1", nfe=[2, 4])
+        cells = list(zip(frame["sampler"], frame["budget"], strict=True))
+        assert cells == [("ddim", 3), ("dpm-solver:order=1", 2), ("dpm-solver:order=1", 4)]
+        with pytest.raises(UserError, match=r"nfe is from 1 to .*, got 0"):
+            go("ddim@0", nfe=[2, 4])
 
 
 class TestWhatIsTold:

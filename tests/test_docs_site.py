@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 from functools import partial
@@ -37,6 +38,7 @@ def test_every_page_is_built_with_its_formulas_and_curves(site):
             assert "<math" in text, path.stem
             assert 'data-chart="fid-evaluations"' in text, path.stem
             assert "$$" not in text, path.stem
+            assert not re.search(r"<mi>(′|&#x0?2032;)</mi>", text), path.stem  # a prime stands beside its letter
     assert not list(site.rglob("*.py"))
 
 

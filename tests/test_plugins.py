@@ -82,7 +82,12 @@ def test_a_name_beats_an_alias(tmp_path):
         ("def broken(:\n", "line 1: invalid syntax"),
         ("x = 1\n", "registers nothing: its function samplerbench_samplers is missing"),
         (GOOD.replace("@hookimpl", ""), "samplerbench_samplers lacks @hookimpl"),
-        (GOOD.replace("samplerbench_samplers", "samplerbench_sampler"), "unknown hook 'samplerbench_sampler'"),
+        (GOOD.replace("samplerbench_samplers", "samplerbench_sampler"), "did you mean 'samplerbench_samplers'? ("),
+        (
+            GOOD.replace("@hookimpl", "").replace("samplerbench_samplers", "samplerbench_sampler"),
+            "samplerbench_samplers is missing, or never calls register(cls); unknown hook 'samplerbench_sampler'; did",
+        ),
+        (GOOD.replace("name =", "nmae ="), "Mine has no name, by which it would be called; write name ="),
         (GOOD.replace("register)", "regsiter)"), "regsiter"),
         (GOOD.replace("register(Mine)", "register(Mine())"), "takes a subclass of samplerbench.Sampler"),
         (GOOD.replace("def sample(", "def smaple("), "Mine does not define sample"),

@@ -338,3 +338,25 @@ def test_a_last_step_that_the_spacing_decides_is_not_said(spec, said):
     sampler = load_plugins().sampler(spec)
     assert sorted(sampler.spec().split(":")) == sorted(said.split(":"))
     assert load_plugins().sampler(sampler.spec()) == sampler
+
+
+def test_an_option_without_a_type_is_an_error_that_says_so():
+    @dataclass(frozen=True, kw_only=True)
+    class Untyped(Toy):
+        weight = 0.5
+
+    with pytest.raises(TypeError, match=r"Untyped\.weight has a value without a type, .*weight: float = 0\.5, or"):
+        check_options(Untyped)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Constants(Toy):
+        stochastic = True  # what every sampler has
+        LADDER = 3
+        tried: ClassVar[int] = 3
+        weights = (0.5, 0.5)
+
+    check_options(Constants)
+    with pytest.raises(UserError, match=r"unknown option of toy 'weights'.*weights has no type, .* no option"):
+        make_sampler(Constants, {"weights": "1"})
+    with pytest.raises(UserError, match=r"unknown option of toy 'wieght'(?!.*no option)"):
+        make_sampler(Constants, {"wieght": "1"})

@@ -5,6 +5,8 @@ which is then run again as it was.
 from __future__ import annotations
 
 import json
+import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,6 +17,10 @@ from ..errors import UserError, unknown
 __all__ = ["differing", "read_config"]
 
 LISTS = ("samplers", "nfe", "steps", "passes", "metrics", "guidance")  # which the command takes as one text
+PATHS = ("plugins", "extractor_weights", "data_root", "cache", "prompts")  # which run.json says as they were typed
+NAMES = ("model", "reference")  # names as well as paths
+GRIDS = re.compile(r"(?<=:spacing=file:)[^:,@]+")  # of a sampler
+SECOND = re.compile(r"(?<=:model=)[^,]+")  # of a guider
 
 
 def read_config(
@@ -57,7 +63,39 @@ def _of_run(said: Any) -> dict[str, Any]:
         raise ValueError("it does not say what was asked for, in config")
     aside = ("axis", "values", "in_passes")
     given = {name: value for name, value in config.items() if value not in (None, []) and name not in aside}
+    if isinstance(said.get("folder"), str):
+        given = _placed(given, Path(said["folder"]))
     return {**given, "passes" if config.get("in_passes") else str(config["axis"]): config["values"]}
+
+
+def _placed(given: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The options with every path as it was meant, from the folder that the run was asked for in. A path that is gone
+    is given whole, so that the error for it says where it was.
+    """
+
+    def path(text: str, always: bool) -> str:
+        file, colon, rest = text.partition(":")  # FILE.py:function, too
+        whole = folder / file
+        meant = always or file.endswith(".py") or file.startswith(".") or "/" in file or os.sep in file
+        return f"{whole}{colon}{rest}" if whole.exists() or (meant and not colon) else text
+
+    from ..models.formats.own import shipped_models
+
+    def placed(name: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [placed(name, one) for one in value]
+        if not isinstance(value, str) or (name == "model" and value in shipped_models()):
+            return value
+        if name == "samplers":
+            return GRIDS.sub(lambda grid: str(folder / grid[0]), value)
+        if name == "guidance":
+            return SECOND.sub(lambda model: path(model[0], False), value)
+        module = name == "plugins" and "/" not in value and not value.endswith(".py")
+        return path(value, name in PATHS and not module) if name in (*PATHS, *NAMES) else value
+
+    if folder == Path.cwd():
+        return given
+    return {name: placed(name, value) for name, value in given.items()}
 
 
 def _text(where: str, name: str, value: Any, flag: bool) -> Any:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .asked import asked_for
 from .environment import environment
 from .record import COLUMNS, SCHEMA
 
@@ -25,6 +27,8 @@ def manifest(run: BenchmarkRun, status: str) -> dict[str, Any]:
         "command": sys.argv,
         "config": {name: getattr(config, name) for name in config.__dataclass_fields__},
         "cells": len(run.cells),
+        "asked": asked_for(run.cells),
+        "folder": str(Path.cwd()),
         "model": run.model.conditions(),
         "samplers": {
             name: {"distribution": r.distribution, "sha256": r.code_sha256, "code": r.code} for name, r in used.items()

@@ -45,8 +45,10 @@ class RunConfig:
     """What a run was asked to do; checked when made.
 
     Attributes:
-        samplers: specs such as 'ddim:eta=0.5'; 'dpm:order=2@5/6' is wanted at the values 5 and 6 alone.
-        axis: whether `values` are budgets of evaluations (`nfe`) or grid steps (`steps`).
+        samplers: specs such as 'ddim:eta=0.5'; 'dpm:order=2@5/6' is wanted at the values 5 and 6 alone, whatever
+            `values` are.
+        axis: whether `values` are budgets of evaluations (`nfe`) or grid steps (`steps`). values: those of the samplers
+            that name none.
         in_passes: whether `values` are budgets of passes through networks, of which a guided evaluation takes two.
         samples: how many samples a cell draws, with indices 0..samples-1.
         batch_size: None picks 128 on a CPU, 512 on a GPU.
@@ -93,7 +95,7 @@ class RunConfig:
             raise UserError("no sampler was named; try --samplers ddim,dpm")
         if not self.values:
             raise UserError(f"no {self.axis} was given")
-        for value in self.values:
+        for value in (*self.values, *(value for text in self.samplers for value in split_budgets(text)[1] or ())):
             if not 1 <= value <= MOST_STEPS:
                 raise UserError(f"{self.axis} is from 1 to {MOST_STEPS}, got {value}")
         if self.samples < 2:
@@ -146,20 +148,16 @@ class Planned:
 
 
 def chosen_samplers(config: RunConfig, registry: Registry) -> dict[str, tuple[Sampler, tuple[int, ...]]]:
-    """The samplers asked for, by their specs, each with the budgets, or steps, that it is wanted at. Raises UserError
-    for one that there is not, and for 'SPEC@BUDGETS' that are none of the run's.
+    """The samplers asked for, by their specs, each with the budgets, or steps, that it is wanted at: those behind its
+    @, or else the run's. Raises UserError for one that there is not.
     """
-    every, found = tuple(sorted(set(config.values))), dict[str, tuple[Sampler, tuple[int, ...]]]()
+    found: dict[str, tuple[Sampler, tuple[int, ...]]] = {}
     for text in config.samplers:
         spec, only = split_budgets(text)
-        for value in only or ():
-            if value not in every:
-                listed = ",".join(map(str, every))
-                raise UserError(f"'{text}': {value} is not among --{config.axis} {listed}")
         sampler = registry.sampler(spec)
         name = Sampler.spec(sampler)
         before = found[name][1] if name in found else ()
-        found[name] = sampler, tuple(sorted({*before, *(every if only is None else only)}))
+        found[name] = sampler, tuple(sorted({*before, *(config.values if only is None else only)}))
     return found
 
 

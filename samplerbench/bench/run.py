@@ -80,7 +80,9 @@ class BenchmarkRun:
             self._load: Callable[[], Model] = lambda: self.registry.model(config.model, self.model.sha256)
             self.model = self.registry.model(config.model)
         else:
-            untouched = copy.deepcopy(model)
+            untouched = copy.deepcopy(model.current())
+            if untouched.sha256 != model.sha256:
+                listener.notice(f"model '{model.name}' is not as it was loaded; its rows have another model_sha256")
             self._load = lambda: copy.deepcopy(untouched)
             self.model = self._load()
         objects = [type(one).__name__ for one in samplers] + ([] if model is None else [type(model).__name__])

@@ -32,8 +32,8 @@ def evaluations(sampler: Sampler, path: NoiseSchedule) -> str:
     counts = range(sampler.fewest_steps, 21)
     for steps in counts:
         got = run(sampler, truth, some_grid(sampler, path, steps), noise_of(2)).nfe
-        if got != sampler.evaluations(steps) + extra:
-            raise Failed(f"{steps} steps took {got:g} evaluations, declared {sampler.evaluations(steps) + extra}")
+        if got != (declared := sampler.evaluations(steps) + extra):
+            raise Failed(f"{steps} step{'' if steps == 1 else 's'} took {got:g} evaluations, declared {declared}")
     return f"{counts[0]} to {counts[-1]} steps take {got:g} at {counts[-1]}, as declared"
 
 

@@ -27,7 +27,7 @@ ROUNDING, EQUAL = 1e-5, 1e-6
 def noise(sampler: Sampler, path: NoiseSchedule) -> str:
     """Where it claims to be stochastic other noise gives another result; where it does not, the same."""
     truth, grid, x = GaussianMixture(path), some_grid(sampler, path), noise_of(6).x_T()
-    one, other = (run(sampler, truth, grid, noise_of(6, seed=seed), x).x0 for seed in (1, 2))
+    one, other = (run(sampler, truth, grid, noise_of(6, seed=seed), x.clone()).x0 for seed in (1, 2))
     change = float((one - other).abs().max())
     if sampler.stochastic and not change > EQUAL:
         raise Failed(f"it claims to be stochastic; other noise changes its result by {change:.1e}, not above {EQUAL:g}")
@@ -86,7 +86,7 @@ def repeatable(sampler: Sampler, path: NoiseSchedule) -> str:
     before, generators = x.clone(), states(GENERATORS)
     first = run(sampler, truth, grid, noise, x).x0
     if not torch.equal(x, before):
-        raise Failed("it changed x_T in place")
+        raise Failed("it changed x_T in place; x = factor * x makes a new tensor, x *= factor does not")
     for library in changed(GENERATORS, generators):
         raise Failed(f"it drew from the global generator of {library}; noise(i) is what it is given")
     if not torch.equal(run(sampler, truth, grid, noise, x).x0, first):

@@ -57,7 +57,8 @@ def _configured(ctx: click.Context, parameter: click.Parameter, path: Path | Non
     required=True,
     metavar="NAME[:key=value]…,…",
     shell_complete=samplers_of,
-    help="Samplers to run, with options: ddim:eta=0.5,dpm. One with @5/6 behind is run at these budgets alone.",
+    help="Samplers to run, with options: ddim:eta=0.5,dpm. One with @5/6 behind it is run at these budgets alone, "
+    "whatever --nfe says.",
 )
 @click.option("--nfe", metavar="N,N,…", help="Budgets of network evaluations.  [default: 5,10,20,50]")
 @click.option(
@@ -95,7 +96,9 @@ def _configured(ctx: click.Context, parameter: click.Parameter, path: Path | Non
 )
 @click.option("--samples", default=1024, help="Samples a cell.")
 @click.option("--seed", default=0, help="Seed of x_T and of every later draw.")
-@click.option("--batch-size", type=int, help="Samples at once.  [default: 128 on a CPU, 512 on a GPU]")
+@click.option(
+    "--batch-size", type=int, help="Samples at once, at most a shard of 1,024.  [default: 128 on a CPU, 512 on a GPU]"
+)
 @click.option("--device", default="auto", metavar="auto|cpu|cuda", help="Where the network runs.")
 @click.option(
     "--dtype", default="float32", metavar="float32|tf32|float64|bfloat16|float16", help="Precision of the network."

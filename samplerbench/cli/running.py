@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +111,14 @@ def _named(baseline: str, benchmark: BenchmarkRun) -> str:
 
 
 def _compare(benchmark: BenchmarkRun, baseline: str) -> None:
-    """Prints every sampler against the baseline, in each metric of which both have a value."""
+    """Prints every sampler against the baseline, in each metric of which both have a value. What the table of results
+    has said of missing errors is not said again.
+    """
+    if not any(one.value is not None for record in benchmark.records for one in record.metrics.values()):
+        click.echo(f"Nothing was measured, so there is nothing to compare with {baseline}.")
+        return
     rows, out = records_frame(benchmark.records, benchmark.config.metrics), benchmark.store.out
+    told = [record.reason for record in benchmark.records if record.reason]
     for metric in benchmark.metrics:
         results = Results(str(out), rows, out, metric.name)
         ours = results.rows["sampler"] == baseline
@@ -121,5 +127,7 @@ def _compare(benchmark: BenchmarkRun, baseline: str) -> None:
                        "could be measured")  # fmt: skip
             continue
         comparison = compare_with_baseline(results, baseline, benchmark.registry, metric)
-        print_comparisons([comparison], as_markdown=False)
-        print_verdicts(comparison)
+        warnings = [line for line in comparison.warnings if not any(line.endswith(reason) for reason in told)]
+        print_comparisons([replace(comparison, warnings=warnings)], as_markdown=False)
+        if len(comparison.differences) > 1:  # of one the table is short enough
+            print_verdicts(comparison)

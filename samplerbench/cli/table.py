@@ -27,7 +27,11 @@ from .options import metric_option, plugin_option, results_argument, where_optio
     "its conditions and number of samples.",
 )
 @click.option("--markdown", is_flag=True, help="Print Markdown.")
-@click.option("--latex", is_flag=True, help="Print LaTeX, for \\usepackage{booktabs}: best bold, ties underlined.")
+@click.option(
+    "--latex",
+    is_flag=True,
+    help="Print LaTeX, for \\usepackage{booktabs}: the best of a column bold, what else may be the best underlined.",
+)
 def table(
     results: tuple[Path, ...],
     metric: str,
@@ -61,8 +65,8 @@ def table(
     read = [read_results(path, metric) for path in results]
     files = choose(read, registry, [Where.parse(text) for text in where], force)
     if not any(len(one.every) for one in files):
-        for one in files:
-            click.echo(one.nothing)
+        for text in (text for one in files for text in (one.nothing, *one.notes)):
+            click.echo(text)
         return 1
     if not force:
         check_one_table(files)

@@ -41,10 +41,10 @@ class Moments:
     def add(self, features: Tensor) -> None:
         """features: [N, D], any float type. Raises ValueError where one is not finite."""
         features = features.detach().to(self._mean.device, torch.float64, copy=True)
-        if not torch.isfinite(features).all():
-            raise ValueError("the features of some samples are not finite")
         n = len(features)
         mean = features.mean(dim=0)
+        if not torch.isfinite(mean).all():  # nor is it, where one of them is not
+            raise ValueError("the features of some samples are not finite")
         features -= mean
         delta = mean - self._mean
         total = self.count + n

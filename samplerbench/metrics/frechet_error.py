@@ -88,9 +88,12 @@ def expand(a: Statistics, b: Statistics) -> Expansion:
     scale = np.sqrt(np.where(known, values, 1.0))
     inverse = np.where(known, 1 / scale, 0.0)
     basis = root @ vectors
+    del vectors
     transport = (basis * inverse) @ basis.T
-    bent = np.eye(len(values)) - transport
-    weights = np.outer(inverse, inverse) / (scale[:, None] + scale)
+    bent = -transport
+    np.fill_diagonal(bent, bent.diagonal() + 1)  # I - T
+    weights = np.outer(inverse, inverse)
+    weights /= scale[:, None] + scale
     offset = float((bent * a.sigma).sum())
     return Expansion(a.mu, 2 * (a.mu - b.mu), transport, bent, offset, basis, np.where(known, values, 0.0), weights)
 

@@ -10,7 +10,7 @@ import json
 import re
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ from ..diffusion.paths import check_path, schedule_from_config
 from ..diffusion.schedule import NoiseSchedule
 from ..drawing import BadSample
 from ..errors import PluginError, UserError, contained, one_line, unknown
+from ..files import content_key
 from .condition import Conditioner
+from .content import Content
 from .formats.builtin import FORMATS
 from .formats.format import Checkpoint, ModelFormat
 from .formats.own import Own, shipped_models
@@ -45,7 +47,8 @@ class Model:
         sample_shape: (C, H, W) of x. image_shape: (C, H, W) of the images; values in [-1, 1].
         checkpoint: what its files said.
         reference: path of the reference statistics, or None.
-        sha256: hash of all that makes it what it is; part of every result's conditions.
+        sha256: hash of all that made it what it was when it was loaded; part of every result's conditions.
+        loaded: what it was made of then; None for one that was not loaded.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Model:
     schedule: NoiseSchedule
     checkpoint: Checkpoint
     sha256: str
+    loaded: Content | None = None
 
     @property
     def sample_shape(self) -> tuple[int, int, int]:
@@ -97,6 +101,20 @@ class Model:
     @property
     def dataset(self) -> str | None:
         return self.checkpoint.dataset
+
+    def current(self) -> Model:
+        """Itself where it is as it was loaded. One whose weights, numbers or path were changed has a hash of its own.
+        Raises UserError where other code runs in it than was loaded: no hash holds that.
+        """
+        now = Content.of(self)
+        if now == self.loaded:
+            return self
+        if self.loaded is not None and now.modules != self.loaded.modules:
+            raise UserError(
+                f"the network of model '{self.name}' has other modules or hooks than when it was loaded, and no key "
+                "holds their code; make it in a factory, `FILE.py:function`"
+            )
+        return replace(self, sha256=content_key([self.sha256, now.key]), loaded=now)
 
     def epsilon(self, dtype: str = "float32", asked: Sequence[str] = ()) -> ModelEpsilon:
         """ε(x, t), where the predictor is. asked: what each sample is asked for, where the model has a conditioner."""
@@ -165,7 +183,7 @@ def load_model(
         raise UserError(
             f"model '{spec}' was changed in the meantime: its hash is {digest[:12]}, expected {sha256[:12]}"
         )
-    return Model(
+    model = Model(
         name=_name(spec),
         format=form.name,
         predictor=NoisePredictor(said.network, said.preconditioning).eval().requires_grad_(False),
@@ -173,6 +191,7 @@ def load_model(
         checkpoint=said,
         sha256=digest,
     )
+    return replace(model, loaded=Content.of(model))
 
 
 def _name(spec: str) -> str:

@@ -63,12 +63,14 @@ def _apart(axis: Axis, values: Sequence[float]) -> list[float]:
 
 
 def _round(low: float, high: float) -> list[float]:
-    """1, 2, 5, 10, … between two numbers, or the powers of ten alone where those are enough."""
+    """1, 2, 5, 10, … between two numbers, or the powers of ten alone where those are enough; even ones between two
+    that are near each other.
+    """
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     every = [step * 10.0**power for power in powers for step in STEPS]
     inside = [value for value in every if low <= value <= high]
     tens = inside[:0] if len(inside) <= 10 else [v for v in inside if math.isclose(math.log10(v) % 1, 0, abs_tol=1e-9)]
-    return tens or inside or [low, high]
+    return tens or inside or _even(low, high)
 
 
 def _even(low: float, high: float) -> list[float]:
@@ -77,4 +79,4 @@ def _even(low: float, high: float) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
     first = math.ceil(low / step)
-    return [round(k * step, 12) for k in range(first, math.floor(high / step) + 1)]
+    return [float(f"{k * step:.10g}") for k in range(first, math.floor(high / step) + 1)]

@@ -18,9 +18,11 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError, unknown
+from ..options import same_spec
 from ..registry import Registry
 from .age import newest, of_older_code
 from .results import Results, measured, pooled
+from .said import unfinished
 
 __all__ = ["CONDITIONS", "Where", "axis_of", "canonical", "cells", "check_one_table", "choose"]
 
@@ -74,7 +76,10 @@ class Where:
                 raise UserError(f"{self}: {self.column} is a number, got '{self.value}'") from None
         if self.column == "key" or self.column.endswith("_sha256"):
             return values.str.startswith(self.value.lower()).fillna(False).astype(bool)
-        return values.isin([self.value, spelled(self.value)] if self.column == "sampler" else [self.value])
+        if self.column != "sampler":
+            return values == self.value
+        wanted = self.value, spelled(self.value)
+        return values.isin([name for name in values.unique() if any(same_spec(str(name), one) for one in wanted)])
 
 
 def choose(
@@ -87,6 +92,7 @@ def choose(
     """
     spelled = [one.every["sampler"].unique() for one in files]
     names = canonical({str(name) for each in spelled for name in each}, registry)
+    files = [replace(one, notes=(*one.notes, *unfinished(one))) for one in files]
     files = [replace(one, every=one.every.assign(sampler=one.every["sampler"].map(names))) for one in files]
     if where:
         files = _filtered(files, registry, where)

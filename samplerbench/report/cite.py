@@ -18,7 +18,7 @@ from ..errors import UserError
 from ..options import parse_spec, split_budgets
 from ..registry import Registry
 from .bundle import results_file
-from .runs import read_run
+from .said import read_run
 
 __all__ = ["bibtex"]
 

@@ -16,6 +16,7 @@ from .choice import axis_of, cells
 from .evidence import Evidence, evidence
 from .matching import Matched, match, match_baseline
 from .results import Results, pooled
+from .said import planned_without_rows, read_run
 
 __all__ = [
     "CONFIDENCE",
@@ -157,8 +158,18 @@ def pool_with_baseline(
 ) -> Comparison:
     """The same of the rows of several files as of one run: `pool` says in its column `file` of which each is."""
     axis = "budget" if axis_of(pool) == "budget" else "nfe"
-    matched = match_baseline(pool, " and ".join(one.name for one in files), baseline, registry, axis)
+    missing = {name: why for one in files for name, why in _missing(one)}
+    matched = match_baseline(pool, " and ".join(one.name for one in files), baseline, registry, axis, missing)
     return _comparisons(pool, files, [matched], metric, axis, family)[0]
+
+
+def _missing(results: Results) -> list[tuple[str, str]]:
+    """The samplers of a file that have no value of its metric, and why."""
+    known = set(results.rows["sampler"])
+    ended = {str(name): f"has no {results.metric} in {results.name}" for name in results.every["sampler"]}
+    planned = planned_without_rows(results, read_run(results.folder))
+    ended |= {name: f"is one of the samplers of {results.name}, and none of its cells is done" for name in planned}
+    return [(name, why) for name, why in ended.items() if name not in known]
 
 
 def judge(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from ..registry import Registry
 from ..stats.power import power_law
 from .axes import axis_of_costs, axis_of_values
+from .said import Claims, Run, claims_of
 from .shown import Shown, plain_column
 from .view import Chart, Cost, Direction, Floor, Point, Published, Series, Slope
 
@@ -25,14 +27,18 @@ def charts(
     floors: Sequence[Floor] = (),
     published: Sequence[Published] = (),
     fronts: bool = True,
+    runs: Sequence[Run] = (),
 ) -> list[Chart]:
-    """The curves of a metric against evaluations and, where rows say them, seconds; and of each the front."""
+    """The curves of a metric against evaluations and, where rows say them, seconds; and of each the front.
+
+    runs: what is known of the run of each file of `rows`, which says what a sampler claims whose plugin is not here.
+    """
     found: list[Chart] = []
     for cost in COSTS:
         places, x = costs_of(rows, cost)
         if not places:  # of seconds: every row has counted evaluations
             continue
-        series = _series(rows, registry, places, x, cost)
+        series = _series(rows, registry, runs, places, x, cost)
         points = [point for one in series for point in one.points]
         beside = tuple(published) if cost == "evaluations" else ()
         what, title = rows.metric.title, f"{rows.metric.title} against {_titles(cost)[0]}"
@@ -45,9 +51,8 @@ def charts(
         name, notes = f"{rows.metric.name}-{cost}", _notes(rows, cost, places)
         found.append(Chart(name, "curves", cost, title, across, up, series, tuple(floors), beside, notes))
         if fronts:
-            found.append(
-                Chart(f"{name}-front", "front", cost, f"{title}: the front", across, up, series, tuple(floors))
-            )
+            behind = Chart(f"{name}-front", "front", cost, f"{title}: the front", across, up, series, tuple(floors))
+            found.append(replace(behind, notes=notes) if cost == "seconds" else behind)
     return found
 
 
@@ -81,23 +86,27 @@ def front(points: Sequence[tuple[float, float]], direction: Direction) -> list[i
     return found
 
 
-def traits(spec: str, registry: Registry) -> tuple[str, float | None, bool]:
-    """What a curve is drawn by: the family (the samplers of one plugin), the order that the sampler claims, and whether
-    it is stochastic. A sampler that is not here is a family of its own name.
+def traits(spec: str, registry: Registry, run: Run = None) -> tuple[str, Claims | None]:
+    """What a curve is drawn by: the family (the samplers of one plugin), and what the sampler claims: as its run says,
+    or, of an older run, as it does today. A sampler that is not here is a family of its own name; where neither knows
+    its claims they are None.
     """
+    claims = claims_of(run, spec)
     try:
         sampler = registry.sampler(spec)
-        order = sampler.global_order
-        return type(sampler).__module__, None if order is None else float(order), bool(sampler.stochastic)
+        if claims is None:
+            order = sampler.global_order
+            claims = Claims(None if order is None else float(order), bool(sampler.stochastic))
+        return type(sampler).__module__, claims
     except Exception:  # of a plugin's making, too: here a sampler is but a name
-        return spec.partition(":")[0], None, False
+        return spec.partition(":")[0], claims
 
 
 def _series(
-    rows: Shown, registry: Registry, places: Sequence[int], x: Sequence[float], cost: Cost
+    rows: Shown, registry: Registry, runs: Sequence[Run], places: Sequence[int], x: Sequence[float], cost: Cost
 ) -> tuple[Series, ...]:
     proof, metric = rows.proof, rows.metric
-    labels, specs, asked = (rows.known[name].tolist() for name in ("label", "sampler", rows.axis))
+    labels, specs, asked, files = (rows.known[name].tolist() for name in ("label", "sampler", rows.axis, "file"))
     values = [proof.estimates[k].value for k in places]
     ahead = {places[i] for i in front(list(zip(x, values, strict=True)), metric.direction)}
     columns = {asked[k] for k in ahead}
@@ -107,7 +116,8 @@ def _series(
     found = []
     for label, cells in members.items():
         cells.sort()
-        family, order, stochastic = traits(specs[cells[0][1]], registry)
+        first = cells[0][1]
+        family, claims = traits(specs[first], registry, runs[files[first]] if runs else None)
         points = tuple(
             Point(
                 at,
@@ -120,7 +130,7 @@ def _series(
             for at, k in cells
         )
         slope = _slope(rows, cells) if metric.name in FALLING and cost == "evaluations" else None
-        found.append(Series(label, family, order, stochastic, points, slope))
+        found.append(Series(label, family, claims, points, slope))
     return tuple(found)
 
 
@@ -156,6 +166,11 @@ def _notes(rows: Shown, cost: Cost, places: Sequence[int]) -> tuple[str, ...]:
         lines.append(
             f"Measured on {machines[0]}, in batches of {' or '.join(_unique(plain_column(known, 'batch_size')))}."
         )
+    several = " The cells are of several runs, between which this may differ." if known["file"].nunique() > 1 else ""
+    lines.append(
+        "Seconds were taken once and have no error. Whatever else the machine did at the time makes them longer."
+        + several
+    )
     if missing := len(rows.known) - len(places):
         lines.append(f"{missing} of {len(rows.known)} cells do not say their seconds, and are left out.")
     return tuple(lines)

@@ -47,7 +47,7 @@ class Evidence:
         """What is to be told, `unpaired` being the rows that matter."""
         counted = Counter(trouble for k in sorted(set(unpaired)) if (trouble := self.troubles[k]))
         return self.contradictions + [
-            f"{name}: what pairs {count} of its rows {text}: they are compared unpaired"
+            f"{name}: {count} row{' is' if count == 1 else 's are'} compared unpaired: {text}"
             for (name, text), count in counted.items()
         ]
 
@@ -127,13 +127,13 @@ def _read(table: _Table, files: Sequence[Results], metric: str) -> list[tuple[Es
         if promised is not None:
             path = influence_path(files[file].folder, dict(zip(needed, promised, strict=True)), metric)
             kept, trouble = _kept(path, value, metric) if path.name in present[file] else (None, MISSING)
-            trouble = trouble.replace(MISSING, f"is not in {files[file].called / 'influences'}")
+            trouble = trouble.replace(MISSING, f"{files[file].called / 'influences'} has no file of theirs")
         if kept is not None:
             try:
                 read.append((Estimate(value, n, se, kept.influences, kept.halves), ""))
                 continue
             except ValueError as error:
-                trouble = f"is damaged ({error})"
+                trouble = _damaged(error)
         read.append((Estimate(value, n, se), trouble))
     return read
 
@@ -144,10 +144,14 @@ def _kept(path: Path, value: float, metric: str) -> tuple[Kept | None, str]:
     except FileNotFoundError:
         return None, MISSING
     except Damaged as error:
-        return None, f"is damaged ({error})"
+        return None, _damaged(error)
     if not math.isclose(kept.value, value, rel_tol=ROUNDING):
-        return None, f"was kept with another {metric}"
+        return None, f"their file in influences was kept with another {metric}"
     return kept, ""
+
+
+def _damaged(error: Exception) -> str:
+    return f"their file in influences is damaged ({error})"
 
 
 def _outdated(schema: str | None) -> str:
@@ -155,7 +159,9 @@ def _outdated(schema: str | None) -> str:
     metric is not known. '' for a row that says no version, or one since which both are.
     """
     said = str(schema or PAIRED)
-    return "" if said.isdecimal() and int(said) >= PAIRED else f"is not said by a CSV of schema {schema}"
+    if said.isdecimal() and int(said) >= PAIRED:
+        return ""
+    return f"rows of schema {schema} do not say which noise they are from"
 
 
 def _names(folder: Path) -> set[str]:

@@ -18,7 +18,9 @@ from .bundle import packed
 from .films import ENTRY, first_samples
 from .pictures import first_row
 from .reading import read_sheet
-from .runs import FLOORS, floors_path, image_shape, read_run
+from .runs import FLOORS, floors_path, image_shape
+from .said import read_run
+from .words import plural
 
 __all__ = ["write_bundle"]
 
@@ -51,7 +53,7 @@ def write_bundle(run: Path, out: Path) -> list[str]:
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read: {error.strerror or error}") from None
     if missing:
-        notes.append(f"what pairs {missing} of its figures is not in {run / 'influences'}: they are compared unpaired")
+        notes.append(f"{run / 'influences'} has no file of {plural(missing, 'figure')}: compared unpaired")
     if "run.json" not in files:
         notes.append(f"{run} has no run.json: the bundle says no command and has no pictures")
     try:

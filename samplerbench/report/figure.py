@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import UserError, unknown
 from .styles import COLOURS, GREY, styles
 from .view import Axis, Chart, Floor
+from .words import error_of
 from .words import figure as number
 
 if TYPE_CHECKING:
@@ -156,8 +157,8 @@ def _line(style: Style) -> dict[str, Any]:
         "marker": MARKERS[style.marker],
         "markersize": 4.6 if style.marker == "star" else 3.4,
         "markeredgewidth": 0.7,
-        "markerfacecolor": colour if style.filled else "white",
-        "linewidth": 0.9,
+        "markerfacecolor": {"full": colour, "none": "white", "pale": "0.85"}[style.fill],
+        "linewidth": 0.5 if style.thin else 0.9,
         "linestyle": (0, style.dash) if style.dash else "-",
     }
 
@@ -167,7 +168,7 @@ def _curves(axes: Axes, chart: Chart) -> None:
         look = _line(style)
         label = one.label
         if one.slope:
-            error = "" if one.slope.se is None else f" ±{one.slope.se:.2g}"
+            error = "" if one.slope.se is None else f" ±{error_of(one.slope.se)}"
             label += f": slope {one.slope.exponent:.2f}{error}".replace(" -", " −")
             ends = [one.points[k].x for k in (0, -1)]
             axes.plot(ends, [one.slope.at(x) for x in ends], color=look["color"], lw=0.5, alpha=0.7)
@@ -179,7 +180,7 @@ def _curves(axes: Axes, chart: Chart) -> None:
 
 
 def _front(axes: Axes, chart: Chart) -> None:
-    """The staircase over the faded rest; the legend names those on it."""
+    """The staircase over the faded rest; the legend names whatever is not faded."""
     lower = chart.y.title.endswith("(lower is better)")
     ahead = sorted((p.x, p.y) for one in chart.series for p in one.points if p.front)
     x = [ahead[0][0], *(at for at, _ in ahead), chart.x.high]
@@ -189,11 +190,12 @@ def _front(axes: Axes, chart: Chart) -> None:
         look = {**_line(style), "linestyle": "none"}
         parts = {
             1.0: [p for p in one.points if p.front],
-            0.75: [p for p in one.points if p.best and not p.front],
-            0.18: [p for p in one.points if not p.best and not p.front],
+            0.75: [p for p in one.points if not p.front and not p.behind],
+            0.18: [p for p in one.points if p.behind],
         }
+        named = next((alpha for alpha in (1.0, 0.75) if parts[alpha]), None)
         for alpha, points in parts.items():
-            label = one.label if alpha == 1.0 else None
+            label = one.label if alpha == named else None
             if points:
                 axes.plot([p.x for p in points], [p.y for p in points], alpha=alpha, label=label, **look)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunFrame", "run_frame"]
 
-MARK = "Bold or underlined"
+MARK = "Bold (the best figure) or underlined"
 STYLE = (
     "<style>.samplerbench td b{font-weight:700}.samplerbench td small{opacity:.7}"
     ".samplerbench p{margin:.3em 0;white-space:normal}</style>"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from .compare import CONFIDENT, Comparison
 from .view import Cell, Table
-from .words import AXES, comparison_cells, comparison_header, figure
+from .words import AXES, comparison_cells, comparison_header, error_of, extreme, figure
 
 __all__ = ["escaped", "latex_comparison", "latex_rows", "latex_table"]
 
@@ -42,7 +42,9 @@ def escaped(text: str) -> str:
 
 
 def latex_table(table: Table) -> str:
-    """The table of results: the best of a column bold, ties with it underlined, each with its standard error."""
+    """The table of results: the best of a column bold, what else may be the best underlined, each with its standard
+    error.
+    """
     head, rows, foot = latex_rows(table)
     return "\n".join([head, *rows, foot])
 
@@ -57,30 +59,42 @@ def latex_rows(table: Table) -> tuple[str, list[str], str]:
 
 
 def latex_comparison(comparison: Comparison) -> tuple[str, list[str], str]:
-    """The table of differences, in parts; a difference that is decided is bold."""
+    """The table of differences, in parts; bold is what is better than the baseline."""
     names = comparison_header(comparison)
     numbers = set(range(1, len(names) - 4)) | {len(names) - 3}
     spec = "".join("r" if i in numbers else "l" for i in range(len(names)))
     delta = 5 if comparison.extrapolated else 4
-    rows = []
+    rows, bold = [], False
     for one in comparison.differences:
         cells = [escaped(text) for text in comparison_cells(one, comparison.extrapolated)]
         cells[0] = _sampler(one.label)
         for i in (delta - 1, delta):
             cells[i] = _number(cells[i])
         cells[delta + 1] = _number(cells[delta + 1])
-        if one.judged.verdict in ("better", "worse"):
+        if one.judged.verdict == "better":
+            bold = True
             cells[delta] = rf"\textbf{{{cells[delta]}}}"
         rows.append(_line(cells))
     against = f"% {comparison.title} of {comparison.other} against {comparison.base}; {CONFIDENT} intervals at once"
-    return _opened(spec, [escaped(name) for name in names]), rows, _closed([against])
+    against += f"; bold: better than {comparison.base}" if bold else ""
+    return _opened(spec, [escaped(name) for name in names]), rows, _closed([r"% needs \usepackage{booktabs}", against])
 
 
 def _captions(table: Table) -> list[str]:
     several = sum(cell.best for cell in table.cells) > len(table.columns)
-    tie = f"; underlined: ties with it, {CONFIDENT} confidence a column" if several and table.how else ""
+    infinite = " at infinitely many samples" if table.extrapolated else ""
+    tie = (
+        f"; underlined: what else may be the best{infinite}, {CONFIDENT} confidence a column"
+        if several and table.how
+        else ""
+    )
     error = "; ± standard error" if any(cell.se is not None for cell in table.cells) else ""
-    lines = [r"needs \usepackage{booktabs}", f"bold: best of its column{tie}{error}", table.conditions, *table.notes]
+    lines = [
+        r"needs \usepackage{booktabs}",
+        f"bold: the {extreme(table)} of its column{tie}{error}",
+        table.conditions,
+        *table.notes,
+    ]
     return [f"% {' '.join(line.split())}" for line in lines]
 
 
@@ -89,7 +103,7 @@ def _cell(cell: Cell) -> str:
         return escaped(cell.status)
     text = figure(cell.value)
     marked = rf"\textbf{{{text}}}" if cell.first else rf"\underline{{{text}}}" if cell.best else text
-    error = "" if cell.se is None else rf" {{\scriptsize $\pm$\,{cell.se:.2g}}}"
+    error = "" if cell.se is None else rf" {{\scriptsize $\pm$\,{error_of(cell.se)}}}"
     counted = "" if cell.nfe is None else rf" {{\scriptsize @{cell.nfe:g}}}"
     return marked + error + counted
 

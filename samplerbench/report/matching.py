@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 
 import pandas as pd
 
 from ..errors import UserError, unknown
+from ..options import same_spec
 from ..registry import Registry
 from ..sampler import Sampler
 from .choice import CONDITIONS, CONFIGURATION, LISTED, canonical, cells
@@ -66,11 +68,15 @@ def match(pool: pd.DataFrame, files: Sequence[Results], file: int, axis: str) ->
     return Matched(*names, pairs, only_base, only_other, [*warnings, *notes], decisive)
 
 
-def match_baseline(pool: pd.DataFrame, name: str, baseline: str, registry: Registry, axis: str) -> Matched:
+def match_baseline(
+    pool: pd.DataFrame, name: str, baseline: str, registry: Registry, axis: str, missing: Mapping[str, str]
+) -> Matched:
     """All rows of one file, called `name`, and those of its sampler `baseline` at equal `axis`. Raises UserError where
     there is no such sampler, or it stands for several configurations.
+
+    missing: the samplers of the file that the pool has no row of, and why.
     """
-    ours, called = _configuration(pool, baseline, registry)
+    ours, called = _configuration(pool, baseline, registry, missing)
     keys = [axis, *(column for column in VARIED if column in pool.columns)]
     base = _once(pool[ours], keys)
     again = int(ours.sum()) - len(base)
@@ -155,19 +161,21 @@ def _shown(rows: pd.DataFrame, column: str, value: object) -> str:
     return f"{' or '.join(names)} ({str(value)[:12]})" if len(names) else str(value)[:12]
 
 
-def _configuration(rows: pd.DataFrame, baseline: str, registry: Registry) -> tuple[pd.Series, str]:
+def _configuration(
+    rows: pd.DataFrame, baseline: str, registry: Registry, missing: Mapping[str, str]
+) -> tuple[pd.Series, str]:
     """[rows], which are the baseline's; and its name."""
     spec = canonical([baseline], registry)[baseline]
     sampler = _sampler(spec, registry)
-    found = rows["sampler"] == spec
+    found = rows["sampler"].isin([name for name in rows["sampler"].unique() if same_spec(str(name), spec)])
     if not found.any() and sampler is not None:  # whose grid the file may say in columns of its own
         plain = replace(sampler, spacing=type(sampler)().spacing, rho=None, final=type(sampler)().final).spec()
         found = (rows["sampler"] == plain) & _on_grid_of(rows, sampler)
     if not found.any():
-        names = sorted(rows["sampler"].unique())
-        if len(names) > LISTED:
-            names = sorted(names, key=lambda name: abs(len(name) - len(spec)))[:LISTED]
-        raise unknown("baseline", baseline, names)
+        for name, why in missing.items():
+            if same_spec(name, spec):
+                raise UserError(f"baseline '{baseline}' {why}")
+        raise unknown("baseline", baseline, _nearest(rows["sampler"].unique().tolist(), spec))
     grids = _grids(rows[found])
     if len(grids) > 1 and sampler is not None:
         default = found & _on_grid_of(rows, sampler)
@@ -181,6 +189,13 @@ def _configuration(rows: pd.DataFrame, baseline: str, registry: Registry) -> tup
         )
     spacing = grids[0]["spacing"]
     return found, f"{rows['sampler'][found].iloc[0]} ({spacing})" if spacing else spec
+
+
+def _nearest(names: Sequence[str], spec: str) -> list[str]:
+    """Those that an error lists: all, or the most alike."""
+    if len(names) <= LISTED:
+        return list(names)
+    return sorted(names, key=lambda name: SequenceMatcher(None, spec, name).ratio(), reverse=True)[:LISTED]
 
 
 def _sampler(spec: str, registry: Registry) -> Sampler | None:

@@ -18,10 +18,12 @@ from .literature import published_folder, published_marks
 from .pairs import matrices
 from .pictures import strips
 from .results import metric_named, read_results
-from .runs import Run, facts_of, floors_of, image_shape, read_run
+from .runs import facts_of, floors_of, image_shape
+from .said import Run, read_run
 from .shown import Shown, plain_column, shown
 from .tables import table_of
 from .view import Chart, Published, Records, Report
+from .words import plural
 
 __all__ = ["charted", "overview"]
 
@@ -49,10 +51,10 @@ def overview(
     trajectories, troubles = films(rows)
     models = list(dict.fromkeys(str(name) for name in plain_column(rows.known, "model") if name))
     return Report(
-        title=f"{' and '.join(models) or 'Samplers'}: {table.title} of {len(table.rows)} samplers",
+        title=f"{' and '.join(models) or 'Samplers'}: {table.title} of {plural(len(table.rows), 'sampler')}",
         table=table,
         charts=tuple(_charts(rows, runs, registry)),
-        others=_others(paths, rows, registry, where, force),
+        others=_others(paths, rows, runs, registry, where, force),
         baseline=_baseline(rows, baseline, registry),
         matrices=tuple(matrices(rows)),
         strips=pictures,
@@ -76,14 +78,15 @@ def charted(
 
 
 def _charts(rows: Shown, runs: Sequence[Run], registry: Registry) -> list[Chart]:
-    return charts(rows, registry, floors_of(rows, runs), _published(rows, runs, registry))
+    return charts(rows, registry, floors_of(rows, runs), _published(rows, runs, registry), runs=runs)
 
 
 def _something(paths: Sequence[Path], metric: str, registry: Registry, where: Sequence[Where], force: bool) -> Shown:
     """The rows. Raises UserError where there is nothing in them."""
     rows = _rows(paths, metric_named(metric, registry, paths), registry, where, force)
     if not len(rows.known):
-        raise UserError(f"nothing to report: {'; '.join(one.nothing for one in rows.files)}")
+        told = [text for one in rows.files for text in (one.nothing, *one.notes)]
+        raise UserError(f"nothing to report: {'; '.join(told)}")
     return rows
 
 
@@ -95,7 +98,12 @@ def _rows(paths: Sequence[Path], metric: Metric, registry: Registry, where: Sequ
 
 
 def _others(
-    paths: Sequence[Path], rows: Shown, registry: Registry, where: Sequence[Where], force: bool
+    paths: Sequence[Path],
+    rows: Shown,
+    runs: Sequence[Run],
+    registry: Registry,
+    where: Sequence[Where],
+    force: bool,
 ) -> tuple[Chart, ...]:
     """A chart of each other metric that all files have, against evaluations."""
     common = set.intersection(*(set(one.every.columns) for one in rows.files))
@@ -105,7 +113,7 @@ def _others(
         if metric.name != rows.metric.name and {metric.name, f"{metric.name}{ENDINGS[1]}"} <= common:
             other = _rows(paths, metric, registry, where, force)
             if len(other.known):
-                found += charts(other, registry, fronts=False)[:1]
+                found += charts(other, registry, fronts=False, runs=runs)[:1]
     return tuple(found)
 
 

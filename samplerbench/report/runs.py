@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path, PurePath
 from typing import Any
@@ -13,34 +13,19 @@ import pandas as pd
 
 from ..errors import UserError
 from .results import Results
+from .said import Run, part_of, read_run
 from .shown import Shown
 from .view import Floor, RunFacts
 
-__all__ = ["FLOORS", "Run", "facts_of", "floors_of", "floors_path", "image_shape", "read_run"]
-
-Run = Mapping[str, Any] | None
+__all__ = ["FLOORS", "facts_of", "floors_of", "floors_path", "image_shape"]
 
 SHORT = 12  # characters of a hash
 FLOORS = "floors.json"
 
 
-def read_run(folder: Path) -> Run:
-    """What run.json in a run's folder says; None where there is none. Raises UserError where it cannot be read."""
-    path = folder / "run.json"
-    if not path.is_file():
-        return None
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read: {error}; move it away to go on without it") from None
-    if not isinstance(said, dict):
-        raise UserError(f"{path} holds no JSON object; move it away to go on without it")
-    return said
-
-
 def image_shape(run: Run, model_sha256: str | None) -> tuple[int, int, int] | None:
     """(C, H, W) of the images of a run; None where it does not say it, or a row is of another model."""
-    model = _part(run, "model")
+    model = part_of(run, "model")
     shape = model.get("image_shape") or model.get("sample_shape")
     if model_sha256 not in (None, model.get("sha256")) or not isinstance(shape, list) or len(shape) != 3:
         return None
@@ -57,14 +42,14 @@ def facts_of(results: Results, rows: pd.DataFrame, run: Run) -> RunFacts:
     def named(name: str, sha256: str) -> str:
         return f"{of(name)} ({of(sha256, short=True)})" if of(sha256) else of(name)
 
-    reference, environment = _part(run, "reference"), _part(run, "environment")
+    reference, environment = part_of(run, "reference"), part_of(run, "environment")
     count = f"{of('reference_count')} real images" if of("reference_count") else ""
     data = str(reference.get("data", ""))
-    git = _part(environment, "git")
+    git = part_of(environment, "git")
     commit = str(git.get("commit", ""))[:SHORT] + (" with changes" if git.get("dirty") else "")
     facts = [
         ("model", named("model", "model_sha256")),
-        ("data set", str(_part(run, "model").get("dataset") or "")),
+        ("data set", str(part_of(run, "model").get("dataset") or "")),
         ("samples", of("samples")),
         ("seed", of("seed")),
         ("feature extractor", named("extractor", "extractor_sha256")),
@@ -129,7 +114,7 @@ def floors_path(folder: Path, rows: pd.DataFrame) -> Path | None:
 
 def _first_of(folder: Path, rows: pd.DataFrame, run: Run) -> Path | None:
     """Floors are in a run's folder, or that of its model, or of the shipped model that its rows name."""
-    model = str(_part(run, "config").get("model") or _only(rows, "model") or "")
+    model = str(part_of(run, "config").get("model") or _only(rows, "model") or "")
     shipped = Path(str(resources.files("samplerbench.models").joinpath("shipped")))
     folders = [folder, *([shipped / model, Path(model)] if model else [])]
     return next((path for each in folders if (path := each / FLOORS).is_file()), None)
@@ -139,12 +124,6 @@ def _only(rows: pd.DataFrame, column: str) -> Any:
     """The one value of a column; None where there are several, or none."""
     known = rows[column].dropna().unique().tolist() if column in rows.columns else []
     return known[0] if len(known) == 1 else None
-
-
-def _part(said: Run, name: str) -> Mapping[str, Any]:
-    """An object inside another; an empty one where it is missing."""
-    part = said.get(name) if said else None
-    return part if isinstance(part, Mapping) else {}
 
 
 def _command(run: Run) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from .view import Series
 
@@ -22,13 +23,14 @@ MARKERS = ("circle", "square", "triangle", "diamond", "nabla", "hexagon", "star"
 @dataclass(frozen=True)
 class Style:
     """colour: its place in `COLOURS`; None for grey. dash: lengths of strokes and gaps in line widths; () for a line
-    without gaps. filled: whether the marker is.
+    without gaps. fill: of the marker; pale, and a thin line, where what the sampler claims is not known.
     """
 
     colour: int | None
     marker: str
     dash: tuple[float, ...]
-    filled: bool
+    fill: Literal["full", "none", "pale"]
+    thin: bool = False
 
 
 def styles(series: Sequence[Series]) -> list[Style]:
@@ -44,14 +46,20 @@ def styles(series: Sequence[Series]) -> list[Style]:
         marker = min(MARKERS, key=lambda name: (taken[one.family][name], used[name], MARKERS.index(name)))
         used[marker] += 1
         taken[one.family][marker] += 1
-        found.append(Style(colour[one.family], marker, _dash(one), not one.stochastic))
+        fill: Literal["full", "none", "pale"] = "pale"
+        if one.claims:
+            fill = "none" if one.claims.stochastic else "full"
+        found.append(Style(colour[one.family], marker, _dash(one), fill, thin=one.claims is None))
     return found
 
 
 def _dash(one: Series) -> tuple[float, ...]:
     """By the order that is claimed: dots for the first, a whole line for the second, strokes above; strokes and dots
-    where none is.
+    where none is; a whole line, but a thin one, where nothing is known.
     """
-    if one.order is None:
+    if one.claims is None:
+        return ()
+    order = one.claims.order
+    if order is None:
         return (6.0, 2.0, 1.5, 2.0)
-    return (1.5, 2.5) if one.order < 1.5 else () if one.order < 2.5 else (7.0, 2.5)
+    return (1.5, 2.5) if order < 1.5 else () if order < 2.5 else (7.0, 2.5)

@@ -14,6 +14,7 @@ from ..stats.honest import Honest
 
 if TYPE_CHECKING:
     from .compare import Comparison
+    from .said import Claims
 
 __all__ = [
     "Axis",
@@ -134,6 +135,7 @@ class Point:
         x, y: where it is. low, high: the 95 % interval of y; None where its error is not known.
         asked: the column of the table that it is of.
         front: whether no other point is better and cheaper. best: whether it may be the best of its column.
+        behind: whether errors say that it is neither.
     """
 
     x: float
@@ -143,6 +145,10 @@ class Point:
     asked: float
     front: bool = False
     best: bool = False
+
+    @property
+    def behind(self) -> bool:
+        return not (self.front or self.best or self.low is None)
 
 
 @dataclass(frozen=True)
@@ -162,14 +168,13 @@ class Slope:
 class Series:
     """One configuration of a sampler; its points are joined.
 
-    family: what is drawn in one colour: the samplers of one plugin. order: of convergence, as claimed; None without.
+    family: what is drawn in one colour: the samplers of one plugin. claims: None where they are not known.
     points: from the cheapest to the dearest. slope: where one is fitted.
     """
 
     label: str
     family: str
-    order: float | None
-    stochastic: bool
+    claims: Claims | None
     points: tuple[Point, ...]
     slope: Slope | None = None
 
@@ -237,7 +242,7 @@ class Pair:
     """The metric of a row less that of a column.
 
     half_width: of the interval, which holds for all pairs of the matrix at once; None where there is no error.
-    verdict: of the row: better, worse, tie, same, unknown. needed: how many samples would decide a tie if the
+    verdict: of the row: better, worse, undecided, same, unknown. needed: how many samples would decide it if the
         difference is what it seems.
     """
 
@@ -250,13 +255,18 @@ class Pair:
 @dataclass(frozen=True)
 class Matrix:
     """All pairs of samplers at one number of evaluations, below the diagonal: rows[i] has the pairs of sampler i with
-    the samplers 0..i-1. left_out: samplers that there is no room for.
+    the samplers 0..i-1.
+
+    infinite: how many of the differences are those of infinitely many samples: all, some or none. Where all are, the
+        samplers are in their order; else in that of the metric of the samples that there are.
+    left_out: samplers that there is no room for.
     """
 
     column: float
     labels: tuple[str, ...]
     rows: tuple[tuple[Pair, ...], ...]
     size: int
+    infinite: Literal["all", "some", "none"]
     left_out: int = 0
 
 

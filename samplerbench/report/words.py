@@ -16,11 +16,16 @@ __all__ = [
     "comparison_cells",
     "comparison_header",
     "comparison_title",
+    "comparison_values",
+    "error_of",
     "extreme",
     "family_line",
     "figure",
     "figures",
+    "interval_of",
+    "plural",
     "reason_lines",
+    "signed",
     "table_captions",
     "table_title",
 ]
@@ -30,9 +35,29 @@ DRIFTS = "†"
 REASONS = 8  # that are told one by one
 
 
-def figure(value: float) -> str:
-    """Four significant digits, trailing zeros kept."""
-    return f"{value:#.4g}".rstrip(".")
+def figure(value: float, digits: int = 4) -> str:
+    """Significant digits, trailing zeros kept, so that all figures of a column have equally many."""
+    return f"{value:#.{digits}g}".rstrip(".")
+
+
+def error_of(se: float) -> str:
+    """A standard error: two significant digits, or all before the point where those are more."""
+    return f"{se:.0f}" if se >= 99.5 else figure(se, 2)
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A difference with its sign; none where it is 0."""
+    return ("+" if value > 0 else "") + figure(value, digits) if value else "0"
+
+
+def interval_of(low: float, high: float, digits: int = 3) -> str:
+    """'[-1.50, +0.250]'."""
+    return f"[{signed(low, digits)}, {signed(high, digits)}]"
+
+
+def plural(count: int, what: str) -> str:
+    """'1 pair', '2 pairs'."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def extreme(table: Table) -> str:
@@ -46,7 +71,7 @@ def cell_lines(cell: Cell, ratios: bool = True) -> list[str]:
     """
     if cell.value is None:
         return [cell.status]
-    error = "" if cell.se is None else f" ±{cell.se:.2g}"
+    error = "" if cell.se is None else f" ±{error_of(cell.se)}"
     notes = [f"({cell.ratio:.2f})"] if ratios and cell.ratio is not None else []
     if cell.nfe is not None:
         notes.append(f"@{cell.nfe:g}")
@@ -94,8 +119,8 @@ def _honest_line(one: HonestBest, best: str) -> str:
     found = one.found
     return (
         f"{one.column:g}: {one.sampler} has the {best} on {found.share * 100:.0f} % of the halves. The best of a "
-        f"half comes to {figure(found.value)} ±{found.se:.2g} on the other half, which did not choose it. This figure "
-        "is extrapolated from half of the samples to all of them."
+        f"half comes to {figure(found.value)} ±{error_of(found.se)} on the other half, which did not choose it. This "
+        "figure is extrapolated from half of the samples to all of them."
     )
 
 
@@ -150,16 +175,17 @@ def comparison_captions(comparison: Comparison) -> list[str]:
 VERDICTS = {
     "better": "better than",
     "worse": "worse than",
-    "undecided": "not told apart from",
+    "undecided": "undecided against",
     "same": "the same as",
-    "unknown": "without an error to compare with",
 }
 
 
 def verdict_lines(comparison: Comparison) -> list[str]:
-    """'mine is better than ddim (quadratic) at 5, 10; not told apart from it at 20.'"""
+    """'mine is better than ddim (quadratic) at 5, 10; undecided against it at 20.' Nothing of what has no error."""
     found: dict[str, dict[str, list[str]]] = {}
     for one in comparison.differences:
+        if one.judged.verdict == "unknown":
+            continue
         found.setdefault(one.label, {}).setdefault(one.judged.verdict, []).append(f"{one.asked:g}")
     lines = []
     for label, verdicts in found.items():
@@ -196,14 +222,32 @@ def comparison_cells(one: Compared, extrapolated: bool) -> list[str]:
     return [
         one.label,
         asked,
-        f"{one.base:.4g}",
-        f"{one.other:.4g}",
+        figure(one.base),
+        figure(one.other),
         delta,
         *([infinite] if extrapolated else []),
         between,
         p,
         one.judged.how,
         one.judged.verdict,
+    ]
+
+
+def comparison_values(one: Compared, extrapolated: bool) -> list[float | None]:
+    """What the columns between the sampler and the verdict are sorted by; None where they are words. An interval goes
+    by its lower end.
+    """
+    tested = one.judged.tested
+    infinite = tested.difference.delta if tested.difference.extrapolated else None
+    return [
+        one.asked,
+        one.base,
+        one.other,
+        one.judged.delta_n,
+        *([infinite] if extrapolated else []),
+        tested.interval[0] if tested.interval else None,
+        tested.p,
+        None,
     ]
 
 
@@ -222,6 +266,6 @@ def family_line(family: Family, judged: Sequence[Judged]) -> str:
 def figures(judged: Judged) -> tuple[str, str, str, str]:
     """A difference for people: of the n samples, of infinitely many, its interval, its p."""
     difference, interval, p = judged.tested.difference, judged.tested.interval, judged.tested.p
-    infinite = f"{difference.delta:+.3g}" + (DRIFTS if difference.drifts else "") if difference.extrapolated else ""
-    between = f"[{interval[0]:+.3g}, {interval[1]:+.3g}]" if interval else ""
-    return f"{difference.delta_n:+.3g}", infinite, between, "" if p is None else "<0.001" if p < 0.001 else f"{p:.2g}"
+    infinite = signed(difference.delta) + (DRIFTS if difference.drifts else "") if difference.extrapolated else ""
+    between = interval_of(*interval) if interval else ""
+    return signed(difference.delta_n), infinite, between, "" if p is None else "<0.001" if p < 0.001 else figure(p, 2)

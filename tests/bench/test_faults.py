@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -416,7 +417,7 @@ def test_no_worker_outlives_its_run(go, tiny_model, tmp_path, workers, ends):
 
     def start(mark, sleep):
         environment = os.environ | {"MARK": mark, "SLEEP": sleep, "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(list(map(str, command)), env=environment, start_new_session=True)
+        return subprocess.Popen(list(map(str, command)), env=environment, process_group=0)
 
     def told():
         return log.read_text().count('"advance"') if log.exists() else 0
@@ -425,18 +426,24 @@ def test_no_worker_outlives_its_run(go, tiny_model, tmp_path, workers, ends):
         end, status = ENDS[name]
         mark, before = f"{name}-{tmp_path}", told()
         process = start(mark, "1")
-        deadline = time.monotonic() + 120
-        while told() <= before:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        assert len(alive(mark)) >= 3
-        end(process.pid)
-        assert process.wait(timeout=60) == status
-        deadline = time.monotonic() + 30
-        while (left := alive(mark)) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert not left, [Path(f"/proc/{pid}/cmdline").read_text() for pid in left]
+        try:
+            deadline = time.monotonic() + 120
+            while told() <= before:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            assert len(alive(mark)) >= 3
+            end(process.pid)
+            assert process.wait(timeout=60) == status
+            deadline = time.monotonic() + 30
+            while (left := alive(mark)) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert not left, [Path(f"/proc/{pid}/cmdline").read_text() for pid in left]
+        finally:
+            for pid in alive(mark):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            process.wait(timeout=60)
     there = len(list(cache.rglob("*.safetensors")))
     assert start("last", "0").wait(timeout=200) == 0
     assert len(list(cache.rglob("*.safetensors"))) == 6 >= there

@@ -82,7 +82,7 @@ def test_a_cluster_that_loses_a_node_and_a_worker_gives_the_same_rows(tiny_model
 
 GPUS = """
 import json, os, sys, time
-from collections import defaultdict
+from dataclasses import fields
 from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
@@ -123,7 +123,8 @@ cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_
 for gpus in (2, 1):
     cluster.add_node(num_cpus=2, num_gpus=gpus)
 cluster.wait_for_nodes()
-setup = Setup("m", "e", None, (), "cuda:0", "float32", 8, 0, str(out / "cache"), False)
+said = dict.fromkeys((field.name for field in fields(Setup)), False)
+setup = Setup(**{**said, "plugins": (), "device": "cuda:0", "cache": str(out / "cache")})
 hands = on_ray.Actors(setup, cluster.address, ShardCache(out / "cache", print))
 ready, said, failed, made = [], [], {}, set()
 wait = hands.wait
@@ -147,6 +148,7 @@ cluster.shutdown()
 """
 
 
+@pytest.mark.skipif("SAMPLERBENCH_KILLS" not in os.environ, reason="takes two minutes: SAMPLERBENCH_KILLS=1")
 def test_each_actor_has_one_gpu_of_its_node(tmp_path):
     """Three fictitious GPUs, two of them on one node. A task says `cuda`, and Ray says which one that is. One is
     broken: it is given up, in one line. One cell kills its actors wherever it is: a shard of it is tried three times.

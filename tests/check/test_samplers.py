@@ -15,6 +15,7 @@ from samplerbench import Sampler, linear_schedule
 from samplerbench.check.checks import CHECKS, check_sampler
 from samplerbench.check.mixture import GaussianMixture
 from samplerbench.diffusion.grid import TimeGrid
+from samplerbench.report.terminal.findings import print_findings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,6 +318,34 @@ def test_a_good_sampler_passes():
 def test_each_broken_promise_is_found(fault, check, text):
     found = failures(Euler(fault=fault))
     assert text in found.get(check, "nothing")
+
+
+def test_noise_is_not_blamed_for_what_is_done_in_place():
+    """The second of two runs starts from what the first left of x_T."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class InPlace(Euler):
+        def sample(self, eps, grid, x, noise):
+            x0 = super().sample(eps, grid, x, noise)
+            x *= 2
+            return x0
+
+    assert failures(InPlace()) == {
+        "repeatable": "it changed x_T in place; x = factor * x makes a new tensor, x *= factor does not"
+    }
+
+
+def test_one_mistake_is_said_once(capsys, monkeypatch):
+    @dataclass(frozen=True, kw_only=True)
+    class Typo(Euler):
+        def sample(self, eps, grid, x):
+            return x
+
+    monkeypatch.setenv("COLUMNS", "160")
+    assert print_findings([Typo()]) == 1
+    out = capsys.readouterr().out.partition("Traceback")[0]
+    assert out.count("takes 4 positional arguments but 5 were given") == 1
+    assert re.search(r"11 checks more +│ failed +│ the same: TypeError", out)
 
 
 @pytest.mark.parametrize(("claim", "verdict"), [(0.5, "passed"), (1.5, "failed"), (None, "skipped")])

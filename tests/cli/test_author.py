@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import samplerbench
+from samplerbench.bench.run import BenchmarkRun
 from samplerbench.check.checks import check_sampler
 from samplerbench.check.mixture import GaussianMixture
 from samplerbench.check.rig import DISCRETE, noise_of
@@ -127,6 +128,24 @@ class TestBaseline:
         last = out.rstrip().splitlines()[-1]
         assert re.fullmatch(r"dpm-solver \(logsnr\) is .* ddim \(quadratic\) at .*\.", last)
 
+    def test_that_there_are_no_errors_is_said_once(self, command, small):
+        code, out, _ = command("run", "--samplers", "dpm,ddim", *small, "--baseline", "ddim")
+        assert not code
+        assert out.count("no error below 336 samples") == 1
+        assert out.count("No difference has a standard error") == 1
+        assert "(logsnr) is" not in out
+
+    def test_a_run_that_ends_before_its_first_cell(self, command, small, monkeypatch):
+        def interrupted(run):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(BenchmarkRun, "execute", interrupted)
+        arguments = ["--samplers", "dpm,ddim", *small, "--metrics", "fid,kid", "--baseline", "ddim"]
+        code, out, _ = command("run", *arguments)
+        assert code == 130
+        assert out.count("Nothing was measured, so there is nothing to compare with ddim.") == 1
+        assert "only others" not in out
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
@@ -155,7 +174,7 @@ class TestConfig:
         )
         code, out, _ = command("run", "--config", "run.toml")
         assert not code
-        assert "ddim:eta=0.5 (quadratic) is " in out
+        assert "against dpm-solver (logsnr); below 0 is better" in out
         config = json.loads((here / "a" / "run.json").read_text())["config"]
         assert config["values"] == [2, 3]
         assert (config["batch_size"], config["fresh"], config["metrics"]) == (4, True, ["fid", "kid"])
@@ -188,6 +207,24 @@ class TestConfig:
         (here / "mine.py").write_text((here / "mine.py").read_text().replace("0.5  #", "0.25  #"))
         _, _, err = command("run", "--config", here / "out" / "run.json", "--out", here / "third")
         assert "Note: the code of mine is another" in err
+
+    def test_an_earlier_run_is_repeated_from_another_folder(self, command, small, here, monkeypatch):
+        command("new", "mine")
+        (here / "cache").mkdir()
+        assert not command("run", "--samplers", "mine@2", "--plugin", "mine.py", *small, "--cache", "cache")[0]
+        (here / "elsewhere").mkdir()
+        monkeypatch.chdir(here / "elsewhere")
+        code, _, err = command("run", "--config", here / "out" / "run.json", "--out", "again")
+        assert not code, err
+        runs = here / "out", here / "elsewhere" / "again"
+        configs = [json.loads((folder / "run.json").read_text())["config"] for folder in runs]
+        assert configs[1]["plugins"] == [str(here / "mine.py")]
+        assert configs[1]["cache"] == str(here / "cache")
+        assert {**configs[1], "plugins": ["mine.py"], "cache": "cache"} == configs[0]
+        (here / "gone.json").write_text((here / "out" / "run.json").read_text().replace('"mine.py"', '"gone.py"'))
+        code, _, err = command("run", "--config", here / "gone.json", "--out", "third")
+        assert code == 2
+        assert f"--plugin {here / 'gone.py'}: no such file" in err
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -271,7 +308,7 @@ def test_watch_runs_again_with_the_saved_helper_and_ends_with_the_verdict(small,
     try:
         first = wait(1)
         values = [re.findall(r"mine nfe=4: FID (\S+)", first)[-1]]
-        assert "mine (uniform) is " in first
+        assert re.search(r"│ mine \(uniform\) +│ +2 ", first)
         assert "watching 2 files" in first
         (here / "helper.py").write_text("def factor():\n    return 0.2\n")
         second = wait(2)

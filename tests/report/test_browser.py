@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 
@@ -229,7 +230,45 @@ def test_pairs_are_shown_one_matrix_at_a_time(opened):
     view.locator("#column").select_option("5")
     assert view.locator(".pairs:visible h3").text_content().startswith("5 evaluations: 6 pairs")
     view.locator(".pairs:visible tbody tr").nth(1).locator("td").first.hover()
-    assert view.locator("#pair").text_content().startswith("heun (uniform) less ddim (uniform): +6 ± 0.")
+    said = view.locator("#pair").text_content()
+    found = re.fullmatch(r"heun \(uniform\) less ddim \(uniform\): ΔFID \+6, 95 % at once: \[\+(.*), \+(.*)\]", said)
+    assert found
+    assert float(found[1]) < 6 < float(found[2])
+
+
+def test_pairs_are_gone_through_with_the_keyboard(opened):
+    view = opened()
+    view.locator("#column").focus()
+    for key, names in (
+        ("Tab", None),  # the box that scrolls
+        ("Tab", ("heun", "ddim")),
+        ("ArrowDown", ("unipc", "ddim")),
+        ("ArrowRight", ("unipc", "heun")),
+        ("ArrowRight", ("unipc", "heun")),  # the diagonal has no pair
+        ("ArrowUp", ("unipc", "heun")),
+        ("ArrowDown", ("sde-dpm-solver", "heun")),
+    ):
+        view.keyboard.press(key)
+        if names:
+            said = view.locator("#pair").text_content()
+            assert said.startswith(names[0])
+            assert f" less {names[1]}" in said
+    assert view.locator(".pairs:visible td[tabindex='0']").count() == 1
+
+
+def test_what_is_sorted_are_the_numbers_behind_the_words(opened):
+    """p is words where it is small, and an interval is two numbers."""
+    view = opened()
+    for column, first in (("p", None), ("95 % at once", "[+")):
+        head = view.locator("#baseline thead th").filter(has_text=re.compile(f"^{column}$"))
+        place = head.evaluate("head => head.cellIndex")
+        head.get_by_role("button").click()
+        texts = run_in(view, ROWS.format("baseline", place))
+        values = view.evaluate(
+            f"[...document.querySelectorAll('#baseline tbody tr')].map(r => +r.cells[{place}].dataset.v)"
+        )
+        assert values == sorted(values)
+        assert texts[0] == "<0.001" if first is None else texts[0].startswith(first)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -269,3 +308,13 @@ def test_in_print_all_is_there(opened):
     assert run_in(view, f"{offered}.map(one => one.closest('th') ? '' : one.outerHTML).filter(Boolean)") == []
     assert view.locator(".pairs:visible").count() == 3
     assert view.locator("img:visible").count() == 12
+
+
+def test_in_print_the_wide_chart_is_used_and_few_pages(opened):
+    view = opened()
+    pages = re.findall(rb"/Type\s*/Page\b", view.pdf(format="A4"))
+    assert len(pages) <= 4
+    view.set_viewport_size({"width": 700, "height": 1000})  # of a printed page: as narrow as a phone lying on its side
+    for media, shown in (("print", True), ("screen", False)):
+        view.emulate_media(media=media)
+        assert view.locator(".main .end text").first.is_visible() == shown

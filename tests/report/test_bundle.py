@@ -150,9 +150,9 @@ def test_what_a_bundle_lacks_is_said(run, command, tmp_path):
     (run / "run.json").unlink()
     code, _, err = command("export-results", run, "-o", out)
     assert code == 0
-    assert f"what pairs 2 of its figures is not in {run / 'influences'}: they are compared unpaired" in err
+    assert f"{run / 'influences'} has no file of 2 figures: compared unpaired" in err
     assert "has no run.json: the bundle says no command and has no pictures" in err
-    assert f"what pairs 2 of its rows is not in {out / 'influences'}: they" in command("table", out)[1]
+    assert f"2 rows are compared unpaired: {out / 'influences'} has no file of theirs" in command("table", out)[1]
     code, _, err = command("table", out, "--metric", "kid")
     assert code == 2
     assert str(out) in err

@@ -56,7 +56,7 @@ def test_of_one_sampler_the_code_of_the_newest_row_counts(chosen, tmp_path, comm
     assert values(chosen(*cells, where=["sampler_sha256=0ld0"])) == [30, 20, 19, 9]
     assert values(chosen(*cells, force=True)) == [30, 15, 19, 9]
     _, out, _ = command("table", tmp_path, "--markdown")
-    assert "| `my-ab2` (uniform) |  | **15.00 ±1** |" in out
+    assert "| `my-ab2` (uniform) |  | **15.00 ±1.0** |" in out
     assert values(chosen(*cells[:3], cell("my-ab2", 50, 9, sampler_sha256=None))) == [30, 20, 19, 9]
 
 
@@ -75,7 +75,7 @@ def test_older_code_of_another_file_does_not_stand_in_one_table(tmp_path, comman
     assert "my-ab2 at 5: rows of older code" in out
     assert "30.00" not in out
     _, out, _ = command("table", old, new, "--markdown", "--force")
-    assert "| 30.00 ±1 | 15.00 ±1 |" in out
+    assert "| 30.00 ±1.0 | 15.00 ±1.0 |" in out
 
 
 def test_other_versions_of_torch_and_samplerbench_are_said(tmp_path, command):
@@ -107,9 +107,9 @@ def test_the_most_samples_count_and_turn_no_ranking(chosen, command, tmp_path, f
     assert values(chosen(*cells, where=["samples=64"])) == [30, 9, 35]
     _, out, _ = command("compare", tmp_path, "--baseline", "ddim")
     assert "3 cells with fewer samples than 256 left out" in out
-    assert re.search(r"dpm-solver .*-10 .*better", out)
+    assert re.search(r"dpm-solver .*-10.0 .*better", out)
     _, out, _ = command("table", tmp_path, "--markdown")
-    assert "| `ddim` (uniform) | 20.00 ±1 |" in out
+    assert "| `ddim` (uniform) | 20.00 ±1.0 |" in out
 
 
 @pytest.mark.parametrize(

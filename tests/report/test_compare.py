@@ -70,7 +70,7 @@ def test_a_csv_against_its_copy_elsewhere_differs_by_nothing(read, two, tmp_path
         assert not code
         assert re.findall(r"│ same +│ same +│", out) == ["│ same   │ same    │"] * 3
         assert "unpaired" not in out
-        assert "+0 " in out
+        assert " 0 " in out
 
 
 def test_older_files_without_the_metrics_code_are_one_result_too(read, two, tmp_path, command):
@@ -120,8 +120,8 @@ def test_what_is_kept_wrongly_is_said_and_not_used(read, two, tmp_path, change):
     first = result.differences[0]
     assert first.judged.how == "unpaired"
     assert first.judged.tested.difference.se == pytest.approx(math.hypot(*(f.rows["fid_se"].iloc[0] for f in files)))
-    text = {"missing": "is not in", "edited": "was kept with another fid"}.get(change, "is damaged")
-    assert re.search(rf"what pairs 1 of its rows {text}.*: they are compared unpaired", result.warnings[-1])
+    text = {"missing": "has no file of theirs", "edited": "was kept with another fid"}.get(change, "is damaged")
+    assert re.search(rf": 1 row is compared unpaired: .*{text}", result.warnings[-1])
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_a_bias_that_differs_is_extrapolated_away(read, registry, noise, tmp_pat
         monkeypatch.setenv("COLUMNS", str(width))
         for flags in ([], ["--markdown"]):
             _, out, _ = command("compare", tmp_path / "a", "--baseline", "ddim", *flags)
-            assert all(text in out for text in ("ΔFID∞", "-2", "+4†", "worse"))
+            assert all(text in out for text in ("ΔFID∞", "-2.00", "+4.00†", "worse"))
             assert "†: ΔFID∞ is more than half an error away from ΔFID (1 cell)." in out
 
 

@@ -12,6 +12,7 @@ from samplerbench import UserError
 from samplerbench.report.axes import axis_of_costs, axis_of_values
 from samplerbench.report.curves import front, traits
 from samplerbench.report.overview import overview
+from samplerbench.report.said import Claims
 from samplerbench.report.styles import COLOURS, MARKERS, styles
 from samplerbench.report.view import Axis, Floor, Point, Series
 
@@ -43,7 +44,7 @@ def test_a_curve_has_its_cells_in_order_with_their_intervals(charts):
     assert [(p.x, p.y) for p in ddim.points] == [(5, 20), (10, 12)]
     assert (ddim.points[1].low, ddim.points[1].high) == pytest.approx((12 - 1.96 * 2, 12 + 1.96 * 2), abs=1e-3)
     assert [(p.x, p.asked, p.low) for p in heun.points] == [(9, 10, None)]  # where it was counted
-    assert (ddim.order, ddim.stochastic) == (1, False)
+    assert ddim.claims == Claims(1, False)
     assert "fid-seconds" not in found
     assert "no row says its seconds" in found["fid-evaluations"].notes[0]
 
@@ -56,8 +57,10 @@ def test_seconds_are_those_of_a_sample_without_features(charts):
     )
     (series,) = found["fid-seconds"].series
     assert [p.x for p in series.points] == pytest.approx([0.01, 0.03])
+    assert found["fid-seconds"].notes == found["fid-seconds-front"].notes
     assert found["fid-seconds"].notes == (
         "Measured on a machine, in batches of 64.",
+        "Seconds were taken once and have no error. Whatever else the machine did at the time makes them longer.",
         "1 of 3 cells do not say their seconds, and are left out.",
     )
     found = charts(cell("ddim", 5, 20.0, **seconds(1)), cell("heun", 5, 9.0, **seconds(1, hardware="another")))
@@ -89,6 +92,18 @@ def test_what_ties_with_the_front_is_marked(charts):
         ("heun (uniform)", 5): (False, False),
         ("heun (uniform)", 10): (False, False),  # the best of its column, and behind the front
     }
+    assert [p.behind for p in points.values()] == [False, False, True, True]
+    found = charts(cell("ddim", 5, 20.0, fid_se=None), cell("heun", 5, 90.0, fid_se=None))
+    points = [p for one in found["fid-evaluations-front"].series for p in one.points]
+    assert [p.behind for p in points] == [False, False]  # without errors nothing is known to be
+
+
+def test_one_cell_has_round_ticks(charts):
+    found = charts(cell("ddim", 5, 23.877, **seconds(0.023877 * 256)))
+    ticks = [tick for chart in found.values() for axis in (chart.x, chart.y) for tick in axis.ticks]
+    assert ticks
+    assert all(len(f"{tick:g}") <= 6 for tick in ticks)
+    assert all(tick == round(tick, 4) for tick in ticks)
 
 
 def test_axes_hold_what_is_drawn_on_them():
@@ -157,15 +172,34 @@ def test_other_metrics_have_a_curve_and_ode_rmse_its_slope(charts):
 
 def test_families_are_those_of_a_plugin(registry):
     assert traits("pndm", registry)[0] == traits("ipndm:order=2", registry)[0] != traits("ddim", registry)[0]
-    assert traits("sde-dpm-solver", registry)[2]
-    assert traits("heun", registry)[1] == 2
-    assert traits("nobodys:a=1", registry) == ("nobodys", None, False)
-    assert traits("ddim:nosuch=1", registry) == ("ddim", None, False)
+    assert traits("sde-dpm-solver", registry)[1].stochastic
+    assert traits("heun", registry)[1] == Claims(2, False)
+    assert traits("nobodys:a=1", registry) == ("nobodys", None)
+    assert traits("ddim:nosuch=1", registry) == ("ddim", None)
+
+
+def test_a_sampler_whose_plugin_is_not_here_is_drawn_as_its_run_says(charts):
+    asked = [
+        {"sampler": "nobodys", "order": 2.5, "stochastic": True, "values": [5]},
+        {"sampler": "heun", "order": None, "stochastic": False, "values": [5]},
+    ]
+    cells = [cell(name, 5, 20.0) for name in ("nobodys", "elses", "heun", "ddim")]
+    series = charts(*cells, run={"status": "finished", "asked": asked})["fid-evaluations"].series
+    found = {one.label.partition(" ")[0]: one.claims for one in series}
+    said = {"nobodys": Claims(2.5, True), "elses": None, "heun": Claims(None, False), "ddim": Claims(1, False)}
+    assert found == said
+    drawn = dict(zip(found, styles(series), strict=True))
+    assert [(one.fill, one.thin, one.dash) for one in drawn.values()] == [
+        ("none", False, (7.0, 2.5)),
+        ("pale", True, ()),  # neither order nor noise is known
+        ("full", False, (6.0, 2.0, 1.5, 2.0)),
+        ("full", False, (1.5, 2.5)),
+    ]
 
 
 def test_curves_are_told_apart_without_colour():
     def series(family, order=2.0, stochastic=False):
-        return Series("", family, order, stochastic, ())
+        return Series("", family, Claims(order, stochastic), ())
 
     several = [series(f"family {i}") for i in range(9)] + [series("family 0", 1.0), series("family 0", None, True)]
     found = styles(several)
@@ -173,5 +207,5 @@ def test_curves_are_told_apart_without_colour():
     assert len({one.marker for one in found[: len(MARKERS)]}) == len(MARKERS)
     assert len({found[0].marker, found[9].marker, found[10].marker}) == 3
     assert [one.dash for one in (found[0], found[9], found[10])] == [(), (1.5, 2.5), (6.0, 2.0, 1.5, 2.0)]
-    assert [one.filled for one in (found[0], found[10])] == [True, False]
+    assert [one.fill for one in (found[0], found[10])] == ["full", "none"]
     assert Axis("", False, 0, 2, ()).place(1) == 0.5

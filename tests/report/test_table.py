@@ -72,7 +72,7 @@ def test_a_star_stands_where_there_is_no_bold(tmp_path, command, monkeypatch, en
         monkeypatch.setenv(name, value)
     _, out, _ = command("table", write_run(tmp_path, [cell("ddim", 5, 20.0), cell("ddpm", 5, 30.0)]))
     assert f"\n{mark or 'Bold'}: all that may be the best of their column" in out
-    assert f" {mark}20.00 ±1 " in re.sub(r"\x1b\[\d+m", "", out)
+    assert f" {mark}20.00 ±1.0 " in re.sub(r"\x1b\[\d+m", "", out)
     assert ("\x1b[1m" in out) == (not mark)
     assert "*30.00" not in out
 
@@ -95,8 +95,8 @@ def test_steps_and_plain_files(tmp_path):
 def test_last_steps_are_told_apart(tmp_path):
     cells = [cell("ddim", 5, 20.0), cell("ddim", 5, 30.0, final="none")]
     text = markdown_table(table_of([read_results(write_run(tmp_path, cells))], FID))
-    assert "`ddim` (uniform) (final=zero) | **20.00 ±1**" in text
-    assert "`ddim` (uniform) (final=none) | 30.00 ±1" in text
+    assert "`ddim` (uniform) (final=zero) | **20.00 ±1.0**" in text
+    assert "`ddim` (uniform) (final=none) | 30.00 ±1.0" in text
 
 
 def test_ties_are_shown_as_ties_and_pairing_breaks_them(tmp_path, noise, command):
@@ -109,7 +109,7 @@ def test_ties_are_shown_as_ties_and_pairing_breaks_them(tmp_path, noise, command
         assert [row.cells[0].best for row in found.rows] == best
         _, out, _ = command("table", path)
         assert f"may be the best of their column, with 95 % confidence a column ({how} differences)." in out
-    assert "what pairs 3 of its rows is not in" in out  # said of the one without its folder
+    assert "3 rows are compared unpaired: " in out  # said of the one without its folder
 
 
 def test_no_standard_errors_no_promise_of_them(tmp_path, command):

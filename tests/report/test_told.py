@@ -27,7 +27,7 @@ def test_files_of_an_older_schema_say_that_they_cannot_be_paired(read, noise):
     old = cell("ddim", 5, 20.00001, key="older", fid_sha256=None, schema=2)
     (result,) = compare(read(old=[old], new=[new]), Plain())
     assert [d.judged.how for d in result.differences] == ["unpaired"]
-    assert "what pairs 1 of its rows is not said by a CSV of schema 2: they are compared unp" in result.warnings[-1]
+    assert "1 row is compared unpaired: rows of schema 2 do not say which noise they are from" in result.warnings[-1]
 
 
 def test_cells_without_a_counterpart_are_listed_by_sampler(read):

@@ -8,7 +8,8 @@ from typing import Any
 from ..compare import Comparison
 from ..latex import latex_comparison, latex_rows
 from ..sheets import comparison_frame, table_rows
-from ..view import Chart, Matrix, Report
+from ..view import Chart, Matrix, Pair, Report
+from .tables import delta_title
 
 __all__ = ["records_of", "shown_of"]
 
@@ -24,7 +25,8 @@ def shown_of(report: Report) -> dict[str, Any]:
         copies["baseline"] = {"latex": latex_comparison(report.baseline), "csv": _differences(report.baseline)}
     return {
         "charts": {chart.name: _points(chart) for chart in (*report.charts, *report.others) if chart.kind == "curves"},
-        "pairs": [_halves(matrix) for matrix in report.matrices],
+        "pairs": [_pairs_of(matrix) for matrix in report.matrices],
+        "deltas": [delta_title(matrix, report.table.title) for matrix in report.matrices],
         "copies": copies,
     }
 
@@ -43,12 +45,18 @@ def _points(chart: Chart) -> dict[str, Any]:
     }
 
 
-def _halves(matrix: Matrix) -> list[list[Any]]:
-    """Of each pair the half-width; of a tie also how many samples would decide it."""
-    return [
-        [[half, pair.needed] if pair.needed else half for pair in line for half in [_rounded(pair.half_width, 3)]]
-        for line in matrix.rows
-    ]
+def _pairs_of(matrix: Matrix) -> list[list[Any]]:
+    """Of each pair the difference with the ends of its interval, where there is one; of what is undecided also how many
+    samples would decide it.
+    """
+    return [[_pair(pair) for pair in line] for line in matrix.rows]
+
+
+def _pair(pair: Pair) -> list[Any]:
+    found = [_rounded(pair.delta, 3)]
+    if pair.half_width is not None:
+        found += [_rounded(pair.delta + sign * pair.half_width, 3) for sign in (-1, 1)]
+    return [*found, pair.needed] if pair.needed else found
 
 
 def _differences(comparison: Comparison) -> dict[str, Any]:

@@ -97,7 +97,6 @@
   });
 
   // tables: sorted by a column, filtered by words
-  const number = (text) => parseFloat(text.replace("−", "-"));
   all("table.sortable").forEach((table) => {
     const body = table.tBodies[0], rows = [...body.rows];
     rows.forEach((row, i) => { row.dataset.row = i; });
@@ -110,11 +109,12 @@
         const down = head.getAttribute("aria-sort") === "ascending";
         all("[aria-sort]", table).forEach((other) => other.removeAttribute("aria-sort"));
         head.setAttribute("aria-sort", down ? "descending" : "ascending");
-        const key = (row) => row.cells[column].textContent;
-        const numeric = rows.some((row) => !isNaN(number(key(row))) && column > 0);
+        const text = (row) => row.cells[column].textContent;
+        const value = (row) => parseFloat(row.cells[column].dataset.v); // what the cell shows may be short, or words
+        const numeric = rows.some((row) => !isNaN(value(row)));
         const order = (a, b) => {
-          if (!numeric) return key(a).localeCompare(key(b));
-          const [x, y] = [number(key(a)), number(key(b))];
+          if (!numeric) return text(a).localeCompare(text(b));
+          const [x, y] = [value(a), value(b)];
           if (isNaN(x) || isNaN(y)) return (isNaN(x) - isNaN(y)) * (down ? -1 : 1); // what is missing comes last
           return x - y;
         };
@@ -171,19 +171,37 @@
     column.value = String(column.options.length >> 1);
     column.addEventListener("change", choose);
     choose();
-    all(".matrix").forEach((table) => table.addEventListener("pointerover", (event) => {
-      const cell = event.target.closest("td");
-      all(".at", table).forEach((other) => other.classList.remove("at"));
-      if (!cell) return;
-      const i = cell.parentNode.rowIndex - 1, j = cell.cellIndex - 1;
-      const known = data.pairs[table.dataset.m][i][j];
-      if (known === undefined) return;
-      cell.classList.add("at");
+    const signed = (x) => (x > 0 ? "+" : "") + short(x, 3);
+    all(".matrix").forEach((table) => {
       const names = all("tbody th", table).map((head) => head.textContent.replace(/^\d+ /, ""));
-      const [half, needed] = Array.isArray(known) ? known : [known];
-      const error = half === null ? ", no error is known" : ` ± ${short(half, 2)}`;
-      const more = needed ? `; about ${needed.toLocaleString("en")} samples would decide it if it is what it seems` : "";
-      pair.textContent = `${names[i]} less ${names[j]}: ${cell.textContent.replace("≈", "")}${error}${more}`;
-    }));
+      const known = (cell) => data.pairs[table.dataset.m][cell.parentNode.rowIndex - 1]?.[cell.cellIndex - 1];
+      const tell = (cell) => {
+        all(".at", table).forEach((other) => other.classList.remove("at"));
+        if (!cell || !known(cell)) return;
+        cell.classList.add("at");
+        const [delta, low, high, needed] = known(cell), what = data.deltas[table.dataset.m];
+        const error = low === undefined ? "no error is known" : `95 % at once: [${signed(low)}, ${signed(high)}]`;
+        const more = needed ? `; about ${needed.toLocaleString("en")} samples would decide it if it is what it seems` : "";
+        const [i, j] = [cell.parentNode.rowIndex - 1, cell.cellIndex - 1];
+        pair.textContent = `${names[i]} less ${names[j]}: ${what} ${signed(delta)}, ${error}${more}`;
+      };
+      table.addEventListener("pointerover", (event) => tell(event.target.closest("td")));
+      // one cell of a matrix is among what the tab key goes through; the arrow keys go on from there
+      const cells = all("tbody td", table).filter(known);
+      cells.forEach((cell, i) => { cell.tabIndex = i ? -1 : 0; });
+      table.addEventListener("focusin", (event) => {
+        const cell = event.target.closest("td");
+        cells.forEach((other) => { other.tabIndex = other === cell ? 0 : -1; });
+        tell(cell);
+      });
+      table.addEventListener("keydown", (event) => {
+        const [down, right] = { ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] }[event.key] ?? [];
+        const cell = event.target.closest("td");
+        if (down === undefined || !cell) return;
+        event.preventDefault();
+        const next = table.rows[cell.parentNode.rowIndex + down]?.cells[cell.cellIndex + right];
+        if (next?.tagName === "TD" && known(next)) next.focus();
+      });
+    });
   }
 })();

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 
 from ..compare import CONFIDENT, Comparison
 from ..styles import styles
 from ..view import Chart, Matrix, Report, Strip, Table
-from ..words import comparison_captions, comparison_title, extreme, figure, reason_lines, table_title
+from ..words import comparison_captions, comparison_title, extreme, figure, plural, reason_lines, table_title
 from .svg import chart_svg, swatch
-from .tables import comparison_table, facts_list, films_table, matrix_table, results_table, strips_table
+from .tables import comparison_table, delta_title, facts_list, films_table, matrix_table, results_table, strips_table
 
 __all__ = ["Section", "sections"]
 
 Section = tuple[str, str, str]  # id, title, what is in it
+MARKS = {
+    "better": "green and bold: the row is better",
+    "worse": "orange: the row is worse",
+    "undecided": "grey, with ≈: undecided, the interval has 0 in it",
+    "same": "0: both are one result",
+    "unknown": "?: no error is known, so nothing can be said",
+}  # of the cells of a matrix, by their verdict
 
 
 def sections(report: Report) -> list[Section]:
@@ -44,6 +51,8 @@ def _charts(report: Report) -> str:
         "One colour for the samplers of one family. Dots: first order; a whole line: second; strokes: higher; strokes "
         "and dots: no order is claimed. Hollow markers: stochastic."
     )
+    if any(one.claims is None for one in first.series):
+        explained += " A thin line and pale markers: order and noise are not known, for its plugin is not here."
     buttons = "".join(
         f'<button type="button" data-all="{on}">{what}</button> ' for on, what in ((1, "all"), (0, "none"))
     )
@@ -51,15 +60,34 @@ def _charts(report: Report) -> str:
         f'<fieldset class="legend"><legend>Samplers</legend><p class="js">{buttons}</p>{entries}<p>{explained}</p>'
         "</fieldset>"
     )
-    whiskers = (
-        f"Whiskers: {CONFIDENT} intervals of each figure by itself. What differs is said by pairs, not by whiskers: "
-        "the samplers share their noise."
-    )
-    fronts = "The line is the best that can be had at a cost. Faded points are behind it; the others may be as good."
     ordered = sorted(report.charts, key=lambda chart: chart.kind)  # curves, then fronts
     drawn = "".join(map(_figure, ordered))
-    has_front = any(chart.kind == "front" for chart in report.charts)
-    return f'{legend}<p>{whiskers} {fronts if has_front else ""}</p><div class="charts">{drawn}</div>'
+    return f'{legend}<p>{_whiskers(first)}</p><div class="charts">{drawn}</div>'
+
+
+def _whiskers(chart: Chart) -> str:
+    """What is known of the errors of points."""
+    known = [point.low is not None for one in chart.series for point in one.points]
+    if not any(known):
+        return "No figure has a standard error. So there are no whiskers, and no difference is shown to be real."
+    some = "" if all(known) else " Figures without one have no known error."
+    return (
+        f"A whisker is the {CONFIDENT} interval of one figure.{some} Two samplers whose whiskers overlap may differ "
+        "all the same: all start from the same noise, so a pair can differ by less than a whisker is long. The tables "
+        "below compare pairs."
+    )
+
+
+def _front(chart: Chart) -> str:
+    """What a front shows."""
+    points = [point for one in chart.series for point in one.points]
+    line = " The line is the best figure at each cost or below."
+    if any(point.behind for point in points):
+        line += " Faded points are behind it; the others may be as good as the best of their column."
+    if silent := sum(point.low is None for point in points):
+        which = "No figure has" if silent == len(points) else f"{plural(silent, 'figure')} without"
+        line += f" {which} a standard error: whether they are behind the line is not known, and they are not faded."
+    return line
 
 
 def _others(others: Sequence[Chart]) -> str:
@@ -70,7 +98,8 @@ def _figure(chart: Chart) -> str:
     notes = " ".join(map(escape, chart.notes))
     marks = " Hollow diamonds: the literature's figures, under other conditions." if chart.published else ""
     floors = " Dashed lines: floors." if chart.floors else ""
-    caption = f"{escape(chart.title)}.{floors}{marks} {notes}".strip()
+    line = _front(chart) if chart.kind == "front" else ""
+    caption = f"<strong>{escape(chart.title)}.</strong>{line}{floors}{marks} {notes}".strip()
     wide = "main" if chart.kind == "curves" else "half"
     ahead = sorted((p.x, p.y, one.label) for one in chart.series for p in one.points if p.front)
     items = "".join(f"<li>{escape(label)}: {figure(y)} at {x:.4g}</li>" for x, y, label in ahead)
@@ -83,7 +112,10 @@ def _figure(chart: Chart) -> str:
 
 
 def _results(table: Table) -> str:
-    tied = f" Underlined: ties with it, what may be the best with {CONFIDENT} confidence a column." if table.how else ""
+    tied = ""
+    if table.how:
+        infinite = " at infinitely many samples" if table.extrapolated else ""
+        tied = f" Underlined: what else may be the best{infinite}, with {CONFIDENT} confidence a column."
     counted = " @: evaluations as counted, where they are not the column's." if any(c.nfe for c in table.cells) else ""
     caption = f"{table_title(table)}. Bold: the {extreme(table)} of its column.{tied}{counted}"
     told = "".join(f"<li>{escape(line)}</li>" for _, line in reason_lines(table.reasons))
@@ -95,30 +127,49 @@ def _results(table: Table) -> str:
 
 def _baseline(comparison: Comparison) -> str:
     lines = [f"{comparison_title(comparison)}.", *comparison_captions(comparison)]
-    tie = "tie: the interval has 0 in it, so that neither is shown to be better."
-    lines += [tie] if any(one.judged.verdict == "undecided" for one in comparison.differences) else []
     warnings = "".join(f'<p class="note">{escape(line)}</p>' for line in comparison.warnings)
     return f"<p>{escape(' '.join(lines))}</p>{warnings}{_tools('baseline')}{comparison_table(comparison)}"
 
 
 def _pairs(matrices: Sequence[Matrix], title: str) -> str:
-    about = (
-        f"Δ{title}, row less column, the best sampler first. Bold: the row is better; ≈: a tie, the interval has 0 in "
-        f"it. The intervals of one matrix hold at once with {CONFIDENT} confidence."
-    )
+    found = {pair.verdict for matrix in matrices for line in matrix.rows for pair in line}
+    marks = "; ".join(text for verdict, text in MARKS.items() if verdict in found)
+    names = " or ".join(dict.fromkeys(delta_title(matrix, title) for matrix in matrices))
+    kinds = {matrix.infinite for matrix in matrices}
+    about = f"Each cell is {names}: the row less the column. {marks[:1].upper()}{marks[1:]}. {_order_of(kinds, title)}"
+    about += f" The intervals of one matrix hold at once with {CONFIDENT} confidence."
     options = "".join(f'<option value="{i}">{one.column:g}</option>' for i, one in enumerate(matrices))
     choice = f'<p class="js"><label>evaluations <select id="column">{options}</select></label></p>'
     drawn = "".join(
         f'<div class="pairs" data-m="{i}"><h3>{one.column:g} evaluations: {_judged(one)}</h3>'
-        f"{matrix_table(one, i)}</div>"
+        f"{matrix_table(one, i, title)}</div>"
         for i, one in enumerate(matrices)
     )
-    return f'<p>{escape(about)}</p>{choice}{drawn}<p id="pair" class="js" aria-live="polite">Point at a pair.</p>'
+    hint = "Point at a pair, or go from pair to pair with the arrow keys: its interval is said here."
+    return f'<p>{escape(about)}</p>{choice}{drawn}<p id="pair" class="js" aria-live="polite">{hint}</p>'
+
+
+def _order_of(kinds: Collection[str], title: str) -> str:
+    """How the samplers of the matrices are ordered, and what a difference at infinitely many samples is."""
+    if kinds == {"none"}:
+        return f"The best sampler stands first, by the {title} of the table."
+    meant = f"Δ{title}∞ is the difference at infinitely many samples, where the bias of {title} is gone."
+    if kinds == {"all"}:
+        return (
+            f"{meant} The best sampler stands first, by what it comes to there. So the order may be another than that "
+            f"of the table, which is of the samples that there are."
+        )
+    return (
+        f"{meant} It is given where both runs keep what it takes. Where it is given for some pairs alone, the samplers "
+        f"are in the order of the table, which is of the samples that there are."
+    )
 
 
 def _judged(matrix: Matrix) -> str:
-    left = f"; {matrix.left_out} samplers more are left out, the worst" if matrix.left_out else ""
-    return (f"{matrix.size} pairs judged at once" if matrix.size else "no pair has an error to be judged by") + left
+    left = f"; the worst are left out: {plural(matrix.left_out, 'sampler')}" if matrix.left_out else ""
+    return (
+        f"{plural(matrix.size, 'pair')} judged at once" if matrix.size else "no pair has an error to be judged by"
+    ) + left
 
 
 def _samples(report: Report) -> str:

@@ -7,7 +7,7 @@ from html import escape
 
 from ..styles import MARKERS, Style, styles
 from ..view import Axis, Chart, Floor, Point, Series
-from ..words import figure
+from ..words import error_of, figure
 
 __all__ = ["chart_svg", "marker_defs", "swatch"]
 
@@ -52,7 +52,8 @@ def swatch(style: Style) -> str:
 def series_class(style: Style) -> str:
     """The classes that say a series' colour, dash and kind of marker."""
     colour = "x" if style.colour is None else str(style.colour)
-    return f"c{colour} d{DASHES.index(style.dash)}" + ("" if style.filled else " o")
+    fill = {"full": "", "none": " o", "pale": " p"}[style.fill]
+    return f"c{colour} d{DASHES.index(style.dash)}{fill}{' n' if style.thin else ''}"
 
 
 DASHES = ((), (1.5, 2.5), (7.0, 2.5), (6.0, 2.0, 1.5, 2.0))  # those of `styles`, by the number of their class
@@ -160,9 +161,9 @@ class _Plot:
             classes = series_class(style)
             parts = []
             for k, point in enumerate(one.points):
-                kind = "" if point.front else ' class="tie"' if point.best else ' class="faded"'
+                kind = "" if point.front else ' class="faded"' if point.behind else ' class="tie"'
                 use = self._points([point], number + k, marker).replace("<use", f"<use{kind}", 1)
-                parts.append(self._whiskers([point]) + use if point.front or point.best else use)
+                parts.append(use if point.behind else self._whiskers([point]) + use)
                 if point.front:
                     ahead.append(point)
             groups.append(f'<g class="s {classes}" data-s="{i}">{"".join(parts)}</g>')
@@ -211,7 +212,7 @@ def _end(one: Series) -> str:
     """The name at the end of a curve, cut where it is too long; the legend has it whole."""
     if one.slope is None:
         return one.label if len(one.label) <= LONGEST else f"{one.label[: LONGEST - 1]}…"
-    error = "" if one.slope.se is None else f" ±{one.slope.se:.2g}"
+    error = "" if one.slope.se is None else f" ±{error_of(one.slope.se)}"
     return f"{one.label}: slope {one.slope.exponent:.2f}{error}".replace(" -", " −")
 
 

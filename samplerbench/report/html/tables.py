@@ -8,11 +8,17 @@ from html import escape
 
 from ..compare import Comparison
 from ..view import Cell, Matrix, Pair, RunFacts, Strip, Table
-from ..words import AXES, comparison_cells, comparison_header, figure
+from ..words import AXES, comparison_cells, comparison_header, comparison_values, error_of, figure, signed
 
-__all__ = ["comparison_table", "facts_list", "films_table", "matrix_table", "results_table", "strips_table"]
-
-VERDICTS = {"undecided": "tie"}  # what no interval decides is a tie, not a loss
+__all__ = [
+    "comparison_table",
+    "delta_title",
+    "facts_list",
+    "films_table",
+    "matrix_table",
+    "results_table",
+    "strips_table",
+]
 
 
 def scrolled(name: str, inner: str) -> str:
@@ -21,7 +27,7 @@ def scrolled(name: str, inner: str) -> str:
 
 
 def results_table(table: Table) -> str:
-    """Samplers × evaluations: the best of a column bold, ties with it underlined."""
+    """Samplers × evaluations: the best of a column bold, what else may be the best underlined."""
     heads = [AXES[table.axis], *(f"{column:g}" for column in table.columns)]
     rows = [
         f'<tr><th scope="row">{_sampler(row.label)}</th>{"".join(map(_cell, row.cells))}</tr>' for row in table.rows
@@ -34,8 +40,10 @@ def comparison_table(comparison: Comparison) -> str:
     rows = []
     for one in comparison.differences:
         name, *cells, verdict = comparison_cells(one, comparison.extrapolated)
-        verdict = VERDICTS.get(verdict, verdict)
-        columns = "".join(f"<td>{escape(_minus(text))}</td>" for text in cells)
+        values = comparison_values(one, comparison.extrapolated)
+        columns = "".join(
+            f"<td{_sorted_by(value)}>{escape(_minus(text))}</td>" for text, value in zip(cells, values, strict=True)
+        )
         rows.append(
             f'<tr><th scope="row">{_sampler(name)}</th>{columns}'
             f'<td class="v {escape(verdict)}">{escape(verdict)}</td></tr>'
@@ -43,15 +51,21 @@ def comparison_table(comparison: Comparison) -> str:
     return scrolled("differences to the baseline", _table("baseline", comparison_header(comparison), rows))
 
 
-def matrix_table(matrix: Matrix, number: int) -> str:
+def delta_title(matrix: Matrix, title: str) -> str:
+    """What the differences of a matrix are called."""
+    return {"all": f"Δ{title}∞", "some": f"Δ{title}∞ or Δ{title}", "none": f"Δ{title}"}[matrix.infinite]
+
+
+def matrix_table(matrix: Matrix, number: int, title: str) -> str:
     """The pairs at one number of evaluations, the best sampler first. A cell is the row less the column."""
     names = matrix.labels
     heads = "".join(f'<th scope="col">{i}</th>' for i in range(1, len(names) + 1))
     rows = []
     for i, (name, pairs) in enumerate(zip(names, matrix.rows, strict=True), 1):
         rows.append(f'<tr><th scope="row">{i} {_sampler(name)}</th>{"".join(map(_pair, pairs))}<td>·</td></tr>')
+    first = f'<th scope="col">{escape(delta_title(matrix, title))}, row less column</th>'
     inner = (
-        f'<table class="matrix" data-m="{number}"><thead><tr><th scope="col">row less column</th>{heads}</tr></thead>'
+        f'<table class="matrix" data-m="{number}"><thead><tr>{first}{heads}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
     return scrolled(f"pairs at {matrix.column:g}", inner)
@@ -105,23 +119,28 @@ def _sampler(label: str) -> str:
     return escape(label).replace(":", "<wbr>:")
 
 
+def _sorted_by(value: float | None) -> str:
+    """The attribute that the page's script sorts by: what a cell shows, as a plain number."""
+    return "" if value is None else f' data-v="{value:.6g}"'
+
+
 def _cell(cell: Cell) -> str:
     if cell.value is None:
         return f'<td class="no">{escape(cell.status)}</td>'
     text = figure(cell.value)
     marked = f"<b>{text}</b>" if cell.first else f"<u>{text}</u>" if cell.best else text
-    error = "" if cell.se is None else f" <small>±{cell.se:.2g}</small>"
+    error = "" if cell.se is None else f" <small>±{error_of(cell.se)}</small>"
     counted = "" if cell.nfe is None else f" <small>@{cell.nfe:g}</small>"
-    return f"<td>{marked}{error}{counted}</td>"
+    return f"<td{_sorted_by(cell.value)}>{marked}{error}{counted}</td>"
 
 
 def _pair(pair: Pair) -> str:
-    """Bold where the row is better, plain where it is worse; ties have a sign of their own."""
-    number = _minus(f"{pair.delta:+.0f}" if abs(pair.delta) >= 100 else f"{pair.delta:+.2g}")
+    """Bold where the row is better, plain where it is worse; what is undecided has a sign of its own."""
+    number = _minus(f"{pair.delta:+.0f}" if abs(pair.delta) >= 99.5 else signed(pair.delta, 2))
     kind, text = {
         "better": ("b", number),
         "worse": ("w", number),
-        "tie": ("t", f"≈{number}"),
+        "undecided": ("t", f"≈{number}"),
         "same": ("t", "0"),
     }.get(pair.verdict, ("", f"{number}?"))
     return f"<td class={kind}>{text}" if kind else f"<td>{text}"  # HTML needs no </td>, and there are thousands

@@ -10,7 +10,7 @@ import pandas as pd
 from ..compare import CONFIDENT, Family
 from ..literature import Ranking
 from ..markdown import markdown
-from ..words import family_line, figures
+from ..words import family_line, figure, figures
 from .console import plain_console
 from .text import BAD, Style, boxed, folded, say
 
@@ -31,7 +31,7 @@ def print_published(frame: pd.DataFrame, as_markdown: bool) -> None:
     rows = []
     for row, source in zip(frame.to_dict("records"), cited, strict=True):
         spacing = f" ({row['spacing']})" if isinstance(row["spacing"], str) else ""
-        numbers = [f"{row[name]:.4g}" for name in ("nfe", "our fid", "fid")]
+        numbers = [f"{row['nfe']:g}", figure(row["our fid"]), f"{row['fid']:.4g}"]
         number = f"[{sources.index(source) + 1}]"
         rows.append([row["sampler"] + spacing, *numbers, f"{row['dataset']}, {row['checkpoint']}", number])
     header = ["sampler", "NFE", "FID here", "FID there", "dataset, network", "source"]

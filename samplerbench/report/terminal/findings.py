@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -79,9 +80,25 @@ def _one_thread() -> Iterator[None]:
 
 def _listed(title: str, findings: Sequence[Finding]) -> Table:
     table = Table(Column("check", no_wrap=True), Column(no_wrap=True), "found", title=title, title_justify="left")
+    again: Counter[str] = Counter()
     for finding in findings:
+        raised = finding.verdict == "failed" and next((text for text in again if finding.text.endswith(text)), None)
+        if raised:  # one mistake makes many checks raise the same
+            again[raised] += 1
+            continue
+        if finding.details:
+            again[finding.text] = 0
         table.add_row(finding.check, Text(finding.verdict, STYLES[finding.verdict]), Text(finding.text))
+    for text, count in again.items():
+        if count:
+            table.add_row(
+                _counted(count), Text("failed", STYLES["failed"]), Text(f"the same: {text.partition(':')[0]}")
+            )
     return table
+
+
+def _counted(checks: int) -> str:
+    return f"{checks} check{'' if checks == 1 else 's'} more"
 
 
 def _print_matrix(console: Console, title: str, findings: Sequence[Finding]) -> None:
@@ -95,9 +112,13 @@ def _print_matrix(console: Console, title: str, findings: Sequence[Finding]) -> 
         parts = [f"{word} {', '.join(names)}" for word, names in found.items()]
         table.add_row(path, Text(verdict, STYLES[verdict]), Text("; ".join(parts)))
     console.print(table)
+    failed: dict[str, list[str]] = {}
     for finding in findings:
         if finding.verdict == "failed":
-            console.print(Text(f"{finding.path}, {finding.check}: {finding.text}", STYLES["failed"]))
+            failed.setdefault(finding.text, []).append(f"{finding.path}, {finding.check}")
+    for text, places in failed.items():
+        more = f" and {_counted(len(places) - 1)}" if len(places) > 1 else ""
+        console.print(Text(f"{places[0]}{more}: {text}", STYLES["failed"]))
 
 
 def _readings(compared: Sequence[Compared], on: str) -> Table:

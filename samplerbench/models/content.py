@@ -1,0 +1,100 @@
+"""What a model in memory is made of, so that a change of it is seen: weights, modules, schedule, conventions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..diffusion.schedule import NoiseSchedule
+
+if TYPE_CHECKING:
+    from .model import Model
+
+__all__ = ["Content", "digest"]
+
+
+@dataclass(frozen=True)
+class Content:
+    """A model as it is in memory.
+
+    weights: the hash of each parameter and buffer. modules: what runs, as Python objects of this process. numbers: what
+    modules hold besides. schedule: the path's curves. conventions: the rest, as JSON.
+    """
+
+    weights: dict[str, str]
+    modules: tuple[tuple[Any, ...], ...]
+    numbers: str
+    schedule: str
+    conventions: str
+
+    @classmethod
+    def of(cls, model: Model) -> Content:
+        said = model.checkpoint
+        state: dict[str, Tensor] = {}
+        modules: list[tuple[str, nn.Module]] = []
+        for part, network in model.networks().items():
+            prefix = f"{part}." if part else ""
+            state |= {prefix + name: one for name, one in (*network.named_parameters(), *network.named_buffers())}
+            modules += [(prefix + name, module) for name, module in network.named_modules()]
+        known = [{**model.conditions(), "sha256": "", "name": ""}, said.mean_squares, said.learned_range]
+        return cls(
+            {name: digest(tensor) for name, tensor in state.items()},
+            tuple(_runs(name, module) for name, module in modules),
+            repr([_numbers(module) for _, module in modules]),
+            _curve(model.schedule),
+            json.dumps(known, sort_keys=True, default=str),
+        )
+
+    def changed(self, before: Content) -> list[str]:
+        """What is not as it was, in words."""
+        found = []
+        if self.weights != before.weights:
+            names = {**self.weights, **before.weights}
+            first = min(name for name in names if self.weights.get(name) != before.weights.get(name))
+            found.append(f"the weights of the network ({first})")
+        if (self.modules, self.numbers) != (before.modules, before.numbers):
+            found.append("the modules of the network, or their mode, hooks or numbers")
+        if self.schedule != before.schedule:
+            found.append("the noise schedule")
+        if self.conventions != before.conventions:
+            found.append("what is known of the model, or the network's convention")
+        return found
+
+    @property
+    def key(self) -> str:
+        """Its hash, the same in every process; of the code that runs it holds nothing."""
+        values = [self.weights, self.numbers, self.schedule, self.conventions]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def digest(*tensors: Tensor) -> str:
+    """The hash of tensors, wherever they are."""
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _runs(name: str, module: nn.Module) -> tuple[Any, ...]:
+    hooks = tuple(id(hook) for table in (module._forward_hooks, module._forward_pre_hooks) for hook in table.values())
+    return name, type(module), hooks, "forward" in vars(module)
+
+
+def _numbers(module: nn.Module) -> list[tuple[str, Any]]:
+    return [(key, value) for key, value in vars(module).items() if isinstance(value, PLAIN)]
+
+
+PLAIN = (bool, int, float, str, tuple, type(None))
+
+
+def _curve(schedule: NoiseSchedule) -> str:
+    times = np.linspace(schedule.t_min, schedule.t_max, 97)
+    curves = (schedule.half_log_snr(times), schedule.scale(times), times)
+    return hashlib.sha256(b"".join(np.asarray(curve).tobytes() for curve in curves)).hexdigest()
