@@ -64,19 +64,20 @@ def export(model: str, folder: Path, plugins: tuple[str, ...]) -> None:
 @click.option("--samples", default="1024,4096", show_default=True, metavar="N,…", help="For cells of so many samples.")
 @click.option("--sampler", default="dpm-solver", show_default=True, metavar="SAMPLER", help="How the ODE is solved.")
 @click.option("--nfe", default=100, show_default=True, help="Evaluations; half as many show how near the end that is.")
+@click.option("--guidance", default="1", show_default=True, metavar="G,…", help="Of its own samples.")
 @data_root_option("Where the dataset's files are.")
 @device_option
 @click.option("--workers", default="serial", show_default=True, metavar="serial|N|gpus|ray[:ADDRESS]")
 @click.option("--out", type=click.Path(path_type=Path), help="The file to write.  [default: MODEL/floors.json]")
 @plugin_option(OWN)
-def floors(model: str, samples: str, sampler: str, nfe: int, out: Path | None, **options: Any) -> None:
+def floors(model: str, samples: str, sampler: str, nfe: int, guidance: str, out: Path | None, **options: Any) -> None:
     """Write the floors of MODEL's FIDs, which reports draw: of real test images, and of its own samples.
 
-    No sampler is expected below the first. Those that solve the ODE do not get far below the second; a stochastic one
-    may.
+    No sampler is expected below the first; of a latent model none below those images after its encoder and decoder.
+    Those that solve the ODE do not get far below the last; a stochastic one may.
     """
     from ..bench.floors import floors, write_floors
-    from ..bench.given import split_values
+    from ..bench.given import split_names, split_values
     from ..bench.plan import RunConfig
     from ..report.terminal.progress import RunProgress
 
@@ -84,13 +85,13 @@ def floors(model: str, samples: str, sampler: str, nfe: int, out: Path | None, *
         if not Path(model).is_dir():
             raise UserError(f"'{model}' is no folder that floors.json could stand in; say where with --out FILE")
         out = Path(model) / "floors.json"
-    config = RunConfig((sampler,), (nfe,), model=model, **options)
+    config = RunConfig((sampler,), (nfe,), model=model, guidance=split_names(guidance), **options)
     with RunProgress(quiet=False) as progress:
         found = floors(config, split_values(samples, "samples"), progress)
     write_floors(out, found)
     for floor in found:
         error = "" if floor.se is None else f" ± {floor.se:.2g}"
-        change = "" if floor.change is None else f"; half the evaluations: {-floor.change:+.2g}"
+        change = "" if floor.change is None else f"; {floor.against}: {-floor.change:+.2g}"
         click.echo(f"FID {floor.value:.4g}{error} of {floor.samples} samples: {floor.about}{change}")
     click.echo(f"{out}: {len(found)} floors")
 
