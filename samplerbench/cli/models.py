@@ -96,6 +96,47 @@ def floors(model: str, samples: str, sampler: str, nfe: int, guidance: str, out:
     click.echo(f"{out}: {len(found)} floors")
 
 
+@models.command(
+    "held-out", cls=Command, examples=["samplerbench models held-out fashion-mnist-latent --guidance 2 --samples 512"]
+)
+@click.argument("model")
+@click.option("--samples", default=256, show_default=True, help="Of each kind of prompt.")
+@click.option("--sampler", default="dpm", show_default=True, metavar="SAMPLER", help="What draws.")
+@click.option("--nfe", default=20, show_default=True, help="Evaluations a sample.")
+@click.option("--guidance", default="2", show_default=True, metavar="G", help="As of `samplerbench sample`.")
+@click.option("--seed", default=0, show_default=True, help="Of noise and prompts.")
+@device_option
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@plugin_option(OWN)
+def held_out(
+    model: str,
+    samples: int,
+    sampler: str,
+    nfe: int,
+    guidance: str,
+    seed: int,
+    device: str,
+    as_json: bool,
+    plugins: tuple[str, ...],
+) -> None:
+    """Score MODEL, asked in words of Fashion-MNIST, on prompts that its training never saw.
+
+    The shares of samples that have the garment, the shade, and both: of seen prompts, and of phrasings, words and pairs
+    of garment and shade that were held out. Beside them the share that the garment's word alone comes to.
+    """
+    import json
+    from dataclasses import asdict
+
+    from ..report.terminal.models import print_held_out
+    from ..training.held_out import held_out_scores
+
+    found = held_out_scores(_registry(plugins), model, sampler, nfe, guidance, samples, seed, device)
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found], indent=2))
+    else:
+        print_held_out(found)
+
+
 def _registry(plugins: tuple[str, ...]) -> Registry:
     """What is registered; what is wrong with installed plugins goes to standard error."""
     from ..plugins import load_plugins
