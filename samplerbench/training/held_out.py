@@ -64,9 +64,9 @@ def held_out_prompts(default: Sequence[str], count: int, seed: int = 0) -> dict[
     synonyms = [words[i % len(words)] for i in range(count)]
     return {
         "seen": seen,
-        "phrasings held out": again,
-        "words held out": [said(garment, tones[word], tone=word) for word, garment in synonyms],
-        "pairs held out": [said(*pairs[i % len(pairs)]) for i in range(count)],
+        "new phrasings": again,
+        "new words": [said(garment, tones[word], tone=word) for word, garment in synonyms],
+        "new pairs": [said(*pairs[i % len(pairs)]) for i in range(count)],
     }
 
 

@@ -84,11 +84,11 @@ def test_each_kind_of_prompt_is_what_it_says():
     assert [len(lines) for lines in found.values()] == [30] * 4
     assert found["seen"][:3] == [DEFAULT[0], DEFAULT[2], DEFAULT[3]]
     told = {kind: [garments.facts(line) for line in lines] for kind, lines in found.items()}
-    assert told["phrasings held out"] == told["seen"]
-    assert not set(found["phrasings held out"]) & set(found["seen"])
-    assert {one[:2] for one in told["pairs held out"]} == set(garments.HELD_OUT.pairs)
-    assert {one.garment for one in told["words held out"]} == {garment for _, garment in garments.HELD_OUT.words}
-    for line, (word, _) in zip(found["words held out"], garments.HELD_OUT.words * 6, strict=True):
+    assert told["new phrasings"] == told["seen"]
+    assert not set(found["new phrasings"]) & set(found["seen"])
+    assert {one[:2] for one in told["new pairs"]} == set(garments.HELD_OUT.pairs)
+    assert {one.garment for one in told["new words"]} == {garment for _, garment in garments.HELD_OUT.words}
+    for line, (word, _) in zip(found["new words"], garments.HELD_OUT.words * 6, strict=True):
         assert word in line.replace(",", "").split()
     with pytest.raises(UserError, match="names no garments in shades"):
         held_out_prompts(["boots", "white"], 4)
@@ -100,7 +100,7 @@ def test_who_draws_what_is_asked_has_all_and_a_lookup_fails():
     assert {(one.garment[0], one.shade[0], one.both[0]) for one in known} == {(1, 1, 1)}
     assert known[-1].more[0] == 1 - known[-1].word_alone[0] > 4 * known[-1].more[1]
     pairs = scores(prompts, lookup, classified)[-1]
-    assert pairs.prompts == "pairs held out"
+    assert pairs.prompts == "new pairs"
     assert pairs.garment == (1, 0)
     assert pairs.both[0] == pytest.approx(0.2)  # one pair of the five is white
     assert pairs.more == (0, 0)
@@ -124,9 +124,9 @@ def test_the_command_on_a_model_of_these_words(words_model, command):
     code, out, errors = command(*asked, "--json")
     assert code == 0, errors
     found = json.loads(out)
-    assert [one["prompts"] for one in found] == ["seen", "phrasings held out", "words held out", "pairs held out"]
+    assert [one["prompts"] for one in found] == ["seen", "new phrasings", "new words", "new pairs"]
     code, out, errors = command(*asked)
     assert code == 0, errors
-    assert "garment's word alone" in out
+    assert "word alone" in out
     share, error = found[-1]["garment"]
-    assert f"{share:.3f} ± {error:.3f}" in out
+    assert f"{100 * share:.1f} ±{100 * error:.1f}" in out

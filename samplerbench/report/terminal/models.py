@@ -89,12 +89,15 @@ def _path(path: Mapping[str, Any]) -> str:
 
 def print_held_out(scores: Sequence[Score]) -> None:
     """The scores of prompts that training never saw, beside those that it did."""
-    header = ["prompts", "garment", "shade", "both", "garment's word alone", "more than that"]
+    header = ["prompts", "garment", "shade", "both", "word alone", "both less that"]
     rows = [
         [
             one.prompts,
-            *(f"{share:.3f} ± {error:.3f}" for share, error in (one.garment, one.shade, one.both, one.word_alone)),
-            f"{one.more[0]:+.3f} ± {one.more[1]:.3f}",
+            *(
+                f"{100 * share:.1f} ±{100 * error:.1f}"
+                for share, error in (one.garment, one.shade, one.both, one.word_alone)
+            ),
+            f"{100 * one.more[0]:+.1f} ±{100 * one.more[1]:.1f}",
         ]
         for one in scores
     ]
@@ -102,8 +105,8 @@ def print_held_out(scores: Sequence[Score]) -> None:
     boxed(header, rows, console, right=set(range(1, len(header))))
     say(
         console,
-        f"Shares of {scores[0].samples} samples a kind of prompt. The garment is what the extractor's classifier sees, "
-        "the shade is measured. The last column is paired: both are drawn from the same noise.",
+        f"Percent of {scores[0].samples} samples a kind of prompt. The garment is what the extractor's classifier sees, "
+        "the shade is measured. 'word alone' is both, where only the garment's word was asked for, from the same noise.",
     )
 
 
