@@ -105,8 +105,9 @@ def print_held_out(scores: Sequence[Score]) -> None:
     boxed(header, rows, console, right=set(range(1, len(header))))
     say(
         console,
-        f"Percent of {scores[0].samples} samples a kind of prompt. The garment is what the extractor's classifier sees, "
-        "the shade is measured. 'word alone' is both, where only the garment's word was asked for, from the same noise.",
+        f"Percent of {scores[0].samples} samples of each kind of prompt. The garment is what the extractor's classifier "
+        "sees, the shade is measured. 'word alone' is both where only the garment's word was asked for, from the "
+        "same noise.",
     )
 
 
