@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import UserError
+from ..errors import BudgetExceeded, UserError
 from .complete import samplers_of
 from .help import Command
 from .options import plugin_option
@@ -60,6 +60,8 @@ def sample(
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out} is a picture in PNG, expected a name that ends in .png")
     from ..devices import resolve_device
+    from ..diffusion.denoiser import BadNoise
+    from ..drawing import BadSample
     from ..models.condition import read_prompts
     from ..plugins import load_plugins
     from ..sampled import picture
@@ -69,18 +71,21 @@ def sample(
     count = count if count is not None else len(asked) or 16
     if not 1 <= count <= MOST:
         raise UserError(f"--count is from 1 to {MOST}, got {count}")
-    image, about, drawn = picture(
-        registry,
-        registry.model(model),
-        sampler,
-        {"steps": steps} if steps is not None else {"nfe": 20 if nfe is None else nfe},
-        count,
-        seed,
-        asked,
-        guidance,
-        resolve_device(device),
-        trajectory,
-    )
+    try:
+        image, about, drawn = picture(
+            registry,
+            registry.model(model),
+            sampler,
+            {"steps": steps} if steps is not None else {"nfe": 20 if nfe is None else nfe},
+            count,
+            seed,
+            asked,
+            guidance,
+            resolve_device(device),
+            trajectory,
+        )
+    except (BadNoise, BadSample, BudgetExceeded) as error:
+        raise UserError(str(error)) from None
     try:
         image.save(out, pnginfo=about)
     except OSError as error:
