@@ -114,6 +114,8 @@ def _diffusion(
         )
         seconds += more
     history = _history(recipe, data, seconds)
+    if subject.coder:  # which VAE, not where it was
+        history["recipe"] = {**history["recipe"], "vae": subject.coder.sha256}
     made = finish(recipe, subject, trained, architecture, source, out, history, extractor, told)
     return {**made, "seconds": seconds}
 

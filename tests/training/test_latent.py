@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -169,6 +170,19 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(images, coder, tmp_path
     for part, network in one.networks().items():
         for a, b in zip(network.parameters(), other.networks()[part].parameters(), strict=True):
             assert torch.equal(a, b)
+
+
+def test_a_model_may_share_a_shipped_models_reference(images, coder, tmp_path):
+    plan = recipe(coder, extractor="fashion-mnist-cnn", finish=FinishConfig(0, 0, reference_of="fashion-mnist"))
+    train(plan, tmp_path / "out", images)
+    folder = tmp_path / "out/model"
+    config = json.loads((folder / "config.json").read_text())
+    assert config["reference"] == "fashion-mnist"
+    assert not (folder / "reference.npz").exists()
+    assert load_model(str(folder)).reference.is_file()
+    assert config["training"]["recipe"]["vae"] == load_vae(coder).sha256  # and not where it was
+    with pytest.raises(UserError, match="unknown model that is shipped 'fashion-mnits'; did you mean 'fashion-mnist'"):
+        FinishConfig(reference_of="fashion-mnits")
 
 
 def test_another_vae_is_another_training(images, coder, tmp_path):
