@@ -398,8 +398,8 @@ def alive(mark):
 @pytest.mark.parametrize(
     ("workers", "ends"),
     [
-        ("2", ["ctrl-c", "kill"]),
-        pytest.param("2", ["interrupt", "terminate"], marks=MANY),
+        ("2", ["kill"]),
+        pytest.param("2", ["ctrl-c", "interrupt", "terminate"], marks=MANY),
         pytest.param("ray", list(ENDS), marks=MANY),
     ],
 )
