@@ -67,7 +67,7 @@ def run(
         metrics: 'fid,kid' or a list of names; see `samplerbench list metrics`.
         samples: How many samples a cell draws.
         seed: Of x_T and of every later draw.
-        batch_size: Samples at once; None picks 128 on a CPU, 512 on a GPU.
+        batch_size: Samples at once; None picks 128 on a CPU, and on a GPU what half of its memory holds.
         device: auto, cpu, cuda or cuda:N.
         dtype: Precision of the network: float32, tf32, float64, bfloat16 or float16.
         compile: How torch compiles the network: no, inductor or graphs.

@@ -45,7 +45,7 @@ class RunConfig:
         axis: whether `values` are budgets of evaluations (`nfe`) or grid steps (`steps`). values: those of the samplers
             that name none.
         samples: how many samples a cell draws, with indices 0..samples-1.
-        batch_size: None picks 128 on a CPU, 512 on a GPU.
+        batch_size: None picks 128 on a CPU, and on a GPU what half of its free memory holds, 4,096 at most.
         compile: how torch compiles the network: no, inductor, or graphs on a GPU.
         fast: bfloat16 and compiled.
         metrics: names of what is measured; the first is what the table shows first.

@@ -123,7 +123,7 @@ class BenchmarkRun:
             make=self.registry.sampler,
             device=self.device,
             dtype=config.dtype,
-            batch_size=config.batch_size or (512 if self.device.startswith("cuda") else 128),
+            batch_size=config.batch_size,
             hardware=hardware(self.device),
             notice=notice,
             how_compiled=config.compile,

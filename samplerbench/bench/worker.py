@@ -26,7 +26,7 @@ from ..sampler import Sampler
 from ..settings import GENERATORS, changed, states
 from .cell import Cell, plain_options
 from .clock import Clock, Spans, forget_peak, peak_megabytes
-from .memory import unless_full
+from .memory import fitting, unless_full
 from .seal import Seal, Tampered
 from .shards import KEPT, Batch, Shard
 
@@ -45,9 +45,10 @@ class Worker:
         extractor: on `device` already.
         make: the sampler of a spec.
         device: cpu, cuda or cuda:N. dtype: precision of the network.
-        batch_size: halved for the rest of a cell where memory runs out, as is the number of images that the extractor
-            is given at once. hardware: what the device is, by name.
-        notice: told a line that the user should know. how_compiled: the network, one of `COMPILED`.
+        batch_size: None for 128 on a CPU, and for what fits into the memory of a GPU. It is halved for the rest of a
+            cell where memory runs out, as is the number of images that the extractor is given at once.
+        hardware: what the device is, by name. notice: told a line that the user should know.
+        how_compiled: the network, one of `COMPILED`.
 
     Attributes:
         model: on `device`. epsilon: its ε(x, t). batch_size: that of the cell.
@@ -61,7 +62,7 @@ class Worker:
         make: Callable[[str], Sampler],
         device: str,
         dtype: str,
-        batch_size: int,
+        batch_size: int | None,
         hardware: str,
         notice: Callable[[str], None],
         how_compiled: str = "no",
@@ -70,11 +71,12 @@ class Worker:
         self.compiled, self._warm = how_compiled, how_compiled == "no"
         self._reload, self.extractor, self.make, self.notice = reload, extractor, make, notice
         self.device, self.dtype, self.hardware = device, dtype, hardware
-        self.batch_size = self._whole = batch_size
         self._images = IMAGES
         self.state_dtype = torch.float64 if dtype == "float64" else torch.float32
         self.clock = Clock(device)
+        self._whole = batch_size or 0
         self._ready(model)
+        self.batch_size = self._whole
 
     def _ready(self, model: Model) -> None:
         self.model = model
@@ -82,6 +84,7 @@ class Worker:
         # autocast casts weights once, and not at every call, where they take gradients; none is ever computed
         self.model.predictor.requires_grad_(self.dtype in ("bfloat16", "float16"))
         self.epsilon = self.model.epsilon(self.dtype)
+        self._whole = self._whole or self._fitting()
         if self.compiled != "no":
             predictor = self.model.predictor.requires_grad_(False)
             predictor.network = compiled(predictor.network, self.compiled, self.epsilon.lowered)
@@ -100,6 +103,18 @@ class Worker:
             network.register_forward_hook(end)
         self.passes = lambda: passes
         self._seal = Seal.of(self.model)
+
+    def _fitting(self) -> int:
+        if self.device == "cpu":
+            return 128
+        path, shape = self.model.schedule, self.model.sample_shape
+        time = (path.t_min + path.t_max) / 2
+
+        @torch.no_grad()
+        def call(samples: int) -> None:
+            self.epsilon(torch.zeros(samples, *shape, dtype=self.state_dtype, device=self.device), time)
+
+        return fitting(call, self.device)
 
     def heal(self) -> str:
         """What a plugin has changed of model and settings, in words, and puts it right; empty where nothing is."""

@@ -53,7 +53,8 @@ class WrittenPlan:
 
     def tasks(self) -> list[ShardTask]:
         """All shards, those that take longest first."""
-        return largest_first([task for cell in self.cells for task in tasks_of(cell, self.samples)])
+        at_once = self.setup.batch_size
+        return largest_first([task for cell in self.cells for task in tasks_of(cell, self.samples, at_once)])
 
 
 def work(
