@@ -103,6 +103,12 @@ class TestObjects:
                 weights.add_(0.01)
         assert go("ddim", model=again, **cache)["key"][0] == moved["key"][0]
 
+    def test_runs_of_one_second_have_their_own_folders(self, go, monkeypatch, tmp_path):
+        monkeypatch.chdir(tmp_path)
+        for _ in range(3):
+            go("ddim", out=None)
+        assert len(list((tmp_path / "results").iterdir())) == 3
+
     def test_a_model_with_other_code_is_refused(self, go, tiny_model):
         model = samplerbench.load_model(str(tiny_model))
         model.predictor.network.register_forward_hook(lambda module, given, out: out / 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import operator
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,8 +31,10 @@ def axis_of(nfe: int | str | Sequence[int] | None, steps: int | str | Sequence[i
 
 
 def default_out() -> Path:
-    """A folder under results/ named after the time."""
-    return Path("results") / datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    """A folder under results/ named after the time, that is not there yet."""
+    named = Path("results") / datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    numbered = (named.with_name(f"{named.name}-{number}") for number in itertools.count(2))
+    return next(folder for folder in itertools.chain([named], numbered) if not folder.exists())
 
 
 def split_values(text: int | str | Sequence[int], axis: str) -> tuple[int, ...]:
