@@ -139,7 +139,7 @@ class TestRay:
         actor = Actor()
         assert json.loads(actor.begin(setup, "no-such-token"))["shared"] is False
         (task, *_) = tasks_of(plan.cells[0], 30)
-        said, data = actor.make(task.text())
+        said, (data,) = actor.make(task.text())
         assert json.loads(said) == {"cached": 0, "notices": []}
         assert not elsewhere.exists()
         cache = ShardCache(tmp_path / "ours", pytest.fail)
