@@ -25,7 +25,7 @@ def markdown_table(table: Table) -> str:
         sampler, _, rest = row.label.partition(" ")
         figures = [" ".join(cell_lines(cell, ratios=False)) for cell in row.cells]
         marked = [
-            f"**{text}**" if cell.best and len(table.rows) > 1 else text
+            f"**{text}**" if cell.best else text
             for cell, text in zip(row.cells, figures, strict=True)
         ]
         rows.append([f"`{sampler}` {rest}".strip(), *marked])

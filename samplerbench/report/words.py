@@ -108,6 +108,8 @@ def table_captions(table: Table, mark: str) -> list[str]:
         if table.extrapolates:
             count = "the samples that there are" if table.samples is None else f"{table.samples} samples"
             lines.append(f"± is the error of the {name} of {count}. The {name} of infinitely many is another number.")
+    if table.axis != "steps" and any(cell.nfe is not None for cell in values):  # there the heading says it
+        lines.append("@: the evaluations as counted, where they are not the column's number.")
     return lines + [_honest_line(one, best) for one in table.honest if len(table.rows) > 1]
 
 
