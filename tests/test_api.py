@@ -15,6 +15,7 @@ import torch
 
 import samplerbench
 from samplerbench import Evaluation, FailedCells, Sampler, UserError, cosine_schedule
+from samplerbench.bench.execute import Listener
 from samplerbench.check.mixture import GaussianMixture
 from samplerbench.diffusion.vp import linear_schedule
 
@@ -86,7 +87,7 @@ class TestObjects:
         kept = go("ddim", **cache)
         model = samplerbench.load_model(str(tiny_model))
         model.epsilon()(torch.zeros(1, 1, 28, 28), 5.0)  # use is no change
-        same = go("ddim", model=model, **cache)
+        same = go("ddim", model=model, out=tmp_path / "same", **cache)
         assert (same["key"][0], same["cached"][0]) == (kept["key"][0], 12)
         with torch.no_grad():
             for weights in model.predictor.parameters():
@@ -247,6 +248,21 @@ class TestWhatIsTold:
         done, failed = (line["row"] for line in lines if line["event"] == "finish")
         assert done["fid"] == frame["fid"][0]
         assert (failed["status"], lines[-1]["status"]) == ("failed", "finished")
+
+    @pytest.mark.parametrize("workers", ["serial", 1])
+    def test_what_was_drawn_and_what_was_there(self, go, workers, tmp_path):
+        told = []
+
+        class Heard(Listener):
+            def advance(self, cell, samples):
+                told.append(("drawn", samples))
+
+            def found(self, cell, samples):
+                told.append(("found", samples))
+
+        go("ddim", samples=12)
+        go("ddim", samples=20, out=tmp_path / "more", workers=workers, listener=Heard())
+        assert told == [("found", 12), ("drawn", 8)]
 
     def test_a_log_that_cannot_be_written(self, go, tmp_path):
         with pytest.raises(UserError, match=r"--log-json .* cannot be written: Is a directory"):

@@ -16,7 +16,7 @@ from .shards import Shard, ShardCache
 from .task import ShardTask
 from .worker import Unsuitable, Worker
 
-__all__ = ["Failure", "Made", "Maker"]
+__all__ = ["Failure", "Made", "Maker", "nobody"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,10 @@ class Failure:
     details: str = ""
 
 
+def nobody(samples: int) -> None:
+    """Is told and does nothing."""
+
+
 @dataclass
 class Maker:
     """A worker and the cache that it fills. Shards are hashed and written in a thread, while the next one is drawn."""
@@ -53,16 +57,21 @@ class Maker:
     _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "shards"))
     _writing: deque[Future[bool]] = field(default_factory=deque)
 
-    def make(self, task: ShardTask, advance: Callable[[int], None] = lambda samples: None) -> Made | Failure:
-        """The shard of a task. What a sampler raises is a Failure; KeyboardInterrupt passes through."""
+    def make(
+        self, task: ShardTask, advance: Callable[[int], None] = nobody, found: Callable[[int], None] = nobody
+    ) -> Made | Failure:
+        """The shard of a task. advance: told of samples as they are drawn; found: of those that were there already.
+
+        What a sampler raises is a Failure; KeyboardInterrupt passes through.
+        """
         try:
-            return self._make(task, advance)
+            return self._make(task, advance, found)
         except Unsuitable as error:
             return Failure("skipped", str(error))
         except Exception as error:
             return Failure("failed", one_line(error), traceback.format_exc())
 
-    def _make(self, task: ShardTask, advance: Callable[[int], None]) -> Made:
+    def _make(self, task: ShardTask, advance: Callable[[int], None], found: Callable[[int], None]) -> Made:
         if self.cell != task.cell.key:
             self.cell = task.cell.key
             self.worker.start()
@@ -74,7 +83,7 @@ class Maker:
         shard, writing = self.cache.load(cell.key, task.index), None
         there = 0 if shard is None else min(len(shard), len(wanted))
         if there:
-            advance(there)
+            found(there)
         if there < len(wanted):
             new = self.worker.draw(
                 cell,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="The cost.",
 )
-@click.option("--front", is_flag=True, help="The front, where no figure is both cheaper and better, over the faded rest.")
+@click.option("--front", is_flag=True, help="The figures that no cheaper one beats, over the faded rest.")
 @click.option(
     "--columns",
     type=click.Choice(["one", "two"]),

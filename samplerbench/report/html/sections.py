@@ -8,7 +8,16 @@ from html import escape
 from ..compare import CONFIDENT, Comparison
 from ..styles import styles
 from ..view import Chart, Matrix, Report, Strip, Table
-from ..words import comparison_captions, comparison_title, extreme, figure, plural, reason_lines, table_captions, table_title
+from ..words import (
+    comparison_captions,
+    comparison_title,
+    extreme,
+    figure,
+    plural,
+    reason_lines,
+    table_captions,
+    table_title,
+)
 from .svg import chart_svg, swatch
 from .tables import comparison_table, delta_title, facts_list, films_table, matrix_table, results_table, strips_table
 

@@ -93,10 +93,7 @@ def print_tables(table: Table, console: Console) -> None:
             ],
             console,
             right=range(1, len(block) + 1),
-            styles=[
-                [{}, *(_style(row.cells[i]) for i in block), *([{}] if beside else [])]
-                for row in table.rows
-            ],
+            styles=[[{}, *(_style(row.cells[i]) for i in block), *([{}] if beside else [])] for row in table.rows],
             ruled=True,
         )
 
