@@ -77,6 +77,11 @@ def hashed(plugin, name="mine"):
     return load_plugins([plugin]).entry(name).code_sha256
 
 
+def test_our_samplers_are_all_their_files():
+    found = load_plugins().entry("dpm-solver").code
+    assert {"samplerbench_plugins.dpm_solver", "samplerbench_plugins.dpm_solver_steps"} <= set(found)
+
+
 def test_every_field_of_a_cell_is_in_its_key():
     values = {
         "model": "a",
