@@ -15,6 +15,7 @@ from ..bench.record import ENDINGS
 from ..errors import UserError
 from ..files import write_whole
 from .bundle import packed
+from .edited import edited_line
 from .films import ENTRY, first_samples
 from .pictures import first_row
 from .reading import read_sheet
@@ -41,6 +42,8 @@ def write_bundle(run: Path, out: Path) -> list[str]:
             if (run / name).is_file():
                 files[name] = (run / name).read_bytes()
         rows = read_sheet(run / "results.csv", NEEDED).rows
+        if edited := edited_line(str(run / "results.csv"), rows):
+            notes.append(edited)
         if floors := floors_path(run, rows):
             files[FLOORS] = floors.read_bytes()
         missing = 0

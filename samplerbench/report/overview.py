@@ -64,7 +64,7 @@ def overview(
             for number, (one, run) in enumerate(zip(rows.files, runs, strict=True))
         ),
         records=_records(rows),
-        notes=(*notes, *troubles),
+        notes=(*notes, *troubles, *floors_of(rows, runs)[1]),
         version=__version__,
     )
 
@@ -78,7 +78,7 @@ def charted(
 
 
 def _charts(rows: Shown, runs: Sequence[Run], registry: Registry) -> list[Chart]:
-    return charts(rows, registry, floors_of(rows, runs), _published(rows, runs, registry), runs=runs)
+    return charts(rows, registry, floors_of(rows, runs)[0], _published(rows, runs, registry), runs=runs)
 
 
 def _something(paths: Sequence[Path], metric: str, registry: Registry, where: Sequence[Where], force: bool) -> Shown:

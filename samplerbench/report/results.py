@@ -14,6 +14,7 @@ from ..errors import UserError, unknown
 from ..metrics.metric import Metric
 from ..registry import Registry
 from .bundle import results_file
+from .edited import edited_line
 from .reading import read_sheet
 
 __all__ = ["Results", "metric_named", "pooled", "read_results"]
@@ -79,6 +80,8 @@ def read_results(path: Path, metric: str = "fid") -> Results:
     if metric not in every.columns:
         raise _not_measured(path, file, list(every.columns), metric)
     notes = [f"{path}: the last line was cut off and is left out"] if sheet.cut else []
+    if edited := edited_line(str(path), every):
+        notes.append(edited)
     for name in ("nfe", *WHOLE, metric, f"{metric}_se", f"{metric}_n"):
         if name in every.columns:
             every[name] = _numbers(file, every[name], sheet.decimal_comma)
