@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..errors import UserError
 from .results import NEVER_NEGATIVE, Results
-from .said import Run, part_of, read_run
+from .said import Run, asked_of, part_of, read_run
 from .shown import Shown
 from .view import Floor, RunFacts
 
@@ -30,7 +30,9 @@ def image_shape(run: Run, model_sha256: str | None) -> tuple[int, int, int] | No
     shape = model.get("image_shape") or model.get("sample_shape")
     if model_sha256 not in (None, model.get("sha256")) or not isinstance(shape, list) or len(shape) != 3:
         return None
-    return int(shape[0]), int(shape[1]), int(shape[2])
+    if not all(type(side) is int and 1 <= side <= 2**16 for side in shape):
+        return None
+    return shape[0], shape[1], shape[2]
 
 
 def facts_of(results: Results, rows: pd.DataFrame, run: Run) -> RunFacts:
@@ -65,7 +67,39 @@ def facts_of(results: Results, rows: pd.DataFrame, run: Run) -> RunFacts:
         ("drawn", _between(rows)),
         ("status", "" if run is None or run.get("status") == "finished" else str(run.get("status"))),
     ]
-    return RunFacts(results.name, _command(run), tuple((name, value) for name, value in facts if value))
+    command, others = _command(run), cells_of_others(rows, run)
+    if command and others:
+        command = "" if len(others) == len(rows) else command
+        where = "of another command than run.json says" if not command else "of other commands into the same folder"
+        facts.append((where, f"all {len(rows)} rows" if not command else "; ".join(others)))
+    return RunFacts(results.name, command, tuple((name, value) for name, value in facts if value))
+
+
+def cells_of_others(rows: pd.DataFrame, run: Run) -> list[str]:
+    """The rows that the last command, which run.json keeps, did not ask for: 'ddim at 10'. None where it does not say
+    what it asked for.
+    """
+    asked, config = asked_of(run), part_of(run, "config")
+    if not asked:
+        return []
+    column = "steps" if config.get("axis") == "steps" else "budget"
+    wanted = {(one["sampler"], str(value)) for one in asked for value in one["values"]}
+    conditions = {
+        "samples": config.get("samples"),
+        "seed": config.get("seed"),
+        "dtype": config.get("dtype"),
+        "model_sha256": part_of(run, "model").get("sha256"),
+        "reference_sha256": part_of(run, "reference").get("sha256"),
+        "extractor_sha256": part_of(run, "extractor").get("sha256"),
+    }
+    said = {name: str(value) for name, value in conditions.items() if value is not None}
+    names = ("sampler", column, *said)
+    found = []
+    for sampler, value, *others in rows.reindex(columns=names).astype(object).itertuples(index=False, name=None):
+        differs = any(pd.notna(a) and _plain(a) != b for a, b in zip(others, said.values(), strict=True))
+        if differs or (sampler, _plain(value)) not in wanted:
+            found.append(f"{sampler} at {_plain(value)}" if pd.notna(value) else str(sampler))
+    return found
 
 
 def floors_of(rows: Shown, runs: Sequence[Run]) -> tuple[tuple[Floor, ...], list[str]]:
