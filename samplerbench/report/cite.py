@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from .. import __version__
+from ..bench.record import metric_columns
 from ..errors import UserError
 from ..options import parse_spec, split_budgets
 from ..registry import Registry
@@ -59,7 +60,7 @@ def _used(name: str, registry: Registry) -> Iterator[tuple[str, str, str]]:
     rows, run = read_sheet(file, NEEDED).rows, read_run(file.parent)
     for kind, used in (
         *(("samplers", one.partition(":")[0]) for one in _values(rows, "sampler")),
-        *(("metrics", one) for one in rows.columns if f"{one}_sha256" in rows.columns and rows[one].notna().any()),
+        *(("metrics", one) for one in rows.columns if set(metric_columns(one)) <= set(rows.columns) and any(rows[one])),
     ):
         yield kind[:-1], used, _paper(registry, kind, used)
     for extractor in (one.partition(":")[0] for one in _values(rows, "extractor")):

@@ -375,6 +375,16 @@ class TestCite:
         assert keys[-1] == "samplerbench"
         assert len(keys) == len(set(keys))
 
+    def test_rows_of_an_earlier_run_into_the_same_folder(self, command, small, here):
+        command("run", "--samplers", "ddim", *small)
+        command("run", "--samplers", "heun", *small)
+        _, out, _ = command("cite", here / "out")
+        assert {"song2021denoising", "karras2022elucidating"} <= set(re.findall(r"@\w+\{([\w-]+),", out))
+        (here / "out" / "run.json").unlink()
+        _, out, err = command("cite", here / "out")
+        assert "song2021denoising" in out
+        assert re.fullmatch(r"the data set of .* names no paper\n", err)
+
     def test_a_plugin_with_a_source_of_its_own(self, command, here):
         command("new", "mine")
         code, paper = (here / "mine.py").read_text(), "Lu et al. 2022, arXiv:2211.01095"
