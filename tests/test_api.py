@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 import sys
 import types
@@ -188,7 +189,46 @@ class TestArguments:
         with pytest.raises(UserError, match="unknown option of run 'sampels'; did you mean 'samples'"):
             go("ddim", sampels=3)
 
-    @pytest.mark.parametrize("nfe", [2.5, [2.5], ["2"]])
+    @pytest.mark.parametrize(
+        ("option", "told"),
+        [
+            ({"metrics": 5}, "metrics are names, like 'fid,kid' or ['fid', 'kid'], got 5"),
+            ({"metrics": ["fid", 5]}, "metrics are names"),
+            ({"plugins": 5}, "plugins are paths or names of modules, like ['mine.py'], got 5"),
+            ({"extractor": 5}, "extractor is text, got 5"),
+            ({"device": 5}, "device is text, got 5"),
+            ({"cell_timeout": "x"}, "cell_timeout is a number of seconds, got 'x'"),
+            ({"cell_timeout": True}, "cell_timeout is a number of seconds, got True"),
+            ({"listener": 5}, "listener is a samplerbench.bench.execute.Listener, got 5"),
+            ({"fresh": "no"}, "fresh is True or False, got 'no'"),
+            ({"cache": 5}, "cache is a path, got 5"),
+            ({"out": 5}, "out is a path, got 5"),
+        ],
+    )
+    def test_values_of_another_kind(self, go, option, told):
+        with pytest.raises(UserError, match=re.escape(told)):
+            go("ddim", **option)
+
+    @pytest.mark.parametrize(
+        ("option", "told"),
+        [
+            ({"nfe": 2.5}, "nfe is a whole number, got 2.5"),
+            ({"nfe": True}, "nfe is a whole number, got True"),
+            ({"nfe": None, "steps": "2"}, "steps is a whole number, got '2'"),
+            ({"seed": 1.5}, "seed is a whole number, got 1.5"),
+            ({"callback": 5}, "callback is a function of an Evaluation, got 5"),
+        ],
+    )
+    def test_values_of_another_kind_for_one_sampler(self, option, told):
+        x = torch.zeros(1, 1, 2, 2)
+        with pytest.raises(UserError, match=re.escape(told)):
+            samplerbench.sample("ddim", lambda x, t: x, LINEAR, x, **{"nfe": 2, **option})
+
+    def test_samples_of_a_model(self, tiny_model):
+        with pytest.raises(UserError, match="samples is a whole number, got '2'"):
+            samplerbench.sample("ddim", str(tiny_model), samples="2", nfe=2)
+
+    @pytest.mark.parametrize("nfe", [2.5, [2.5], ["2"], True, [True]])
     def test_no_whole_numbers(self, go, nfe):
         with pytest.raises(UserError, match="nfe is whole numbers"):
             go("ddim", nfe=nfe)

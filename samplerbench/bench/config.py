@@ -43,7 +43,7 @@ def read_config(
             said = _of_run(earlier)
         else:
             said = tomllib.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         kind = "run.json of a run" if is_json else "TOML file"
         raise UserError(f"--config {path} is no {kind}: {error}") from None
     found: dict[str, Any] = {}
