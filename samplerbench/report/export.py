@@ -13,10 +13,10 @@ from PIL.PngImagePlugin import PngInfo
 from ..bench.influences import influence_path
 from ..bench.record import ENDINGS
 from ..errors import UserError
-from ..files import write_whole
 from .bundle import packed
 from .edited import edited_line
 from .films import ENTRY, first_samples
+from .output import write_output
 from .pictures import first_row
 from .reading import read_sheet
 from .runs import FLOORS, floors_path, image_shape
@@ -59,10 +59,7 @@ def write_bundle(run: Path, out: Path) -> list[str]:
         notes.append(f"{run / 'influences'} has no file of {plural(missing, 'figure')}: compared unpaired")
     if "run.json" not in files:
         notes.append(f"{run} has no run.json: the bundle says no command and has no pictures")
-    try:
-        write_whole(out, packed(files))
-    except OSError as error:
-        raise UserError(f"{out} cannot be written: {error.strerror or error}") from None
+    write_output(out, packed(files), [run])
     return notes
 
 

@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import stat
 
 import pytest
 
 from samplerbench import UserError
 from samplerbench.bench.config import differing
 from samplerbench.bench.record import checksum_of
+from samplerbench.report.html.page import page
 from samplerbench.report.overview import overview
 from samplerbench.report.view import Floor
 
@@ -169,3 +172,49 @@ def test_another_metric_that_does_not_compare_is_left_out_of_the_report(tmp_path
     found = overview(runs, "fid", registry)
     assert found.others == ()
     assert any("KID is left out: " in note and "kid_sha256" in note for note in found.notes)
+
+
+def test_a_note_stands_once_on_a_page(tmp_path, registry):
+    cells = [cell(name, 5, 20.0) for name in ("ddim", "heun")]
+    text = page(overview([write_run(tmp_path / "run", cells)], "fid", registry))
+    assert text.count("2 rows are compared unpaired: ") == 1
+
+
+class TestOutput:
+    @pytest.mark.parametrize("name", ["results.csv", "run.json", "floors.json", "samples/a.png", "link"])
+    @pytest.mark.parametrize("arguments", [["report"], ["export-results"]])
+    def test_no_file_of_the_run_is_written_over(self, tmp_path, command, arguments, name):
+        run = write_run(tmp_path / "run", [cell("ddim", 5, 20.0)])
+        (tmp_path / "link").symlink_to(run / "results.csv")
+        before = (run / "results.csv").read_bytes()
+        out = tmp_path / "link" if name == "link" else run / name
+        code, _, err = command(*arguments, run, "-o", out)
+        assert (code, err) == (2, f"Error: {out} is a file of {run} itself; name another\n")
+        assert (run / "results.csv").read_bytes() == before
+        assert command(*arguments, run, "-o", run / "mine")[0] == 0
+
+    def test_nor_by_a_table_of_differences_nor_a_bundle(self, tmp_path, command):
+        run = write_run(tmp_path / "run", [cell("ddim", 5, 20.0), cell("heun", 5, 21.0)])
+        code, _, err = command("compare", run, "--baseline", "ddim", "--csv", run / "results.csv")
+        assert (code, err) == (2, f"Error: {run / 'results.csv'} is a file of {run} itself; name another\n")
+        bundle = tmp_path / "run.zip"
+        command("export-results", run, "-o", bundle)
+        assert "is a file of" in command("report", bundle, "-o", bundle)[2]
+
+    def test_a_link_stays_one(self, tmp_path, command):
+        run = write_run(tmp_path / "run", [cell("ddim", 5, 20.0)])
+        (tmp_path / "deep").mkdir()
+        (tmp_path / "link.html").symlink_to(tmp_path / "deep" / "page.html")
+        assert command("report", run, "-o", tmp_path / "link.html")[0] == 0
+        assert (tmp_path / "link.html").is_symlink()
+        assert "<html" in (tmp_path / "deep" / "page.html").read_text()
+
+    def test_what_is_no_file(self, tmp_path, command):
+        run = write_run(tmp_path / "run", [cell("ddim", 5, 20.0)])
+        os.mkfifo(tmp_path / "fifo")
+        (tmp_path / "round").symlink_to(tmp_path / "round")
+        for out, told in (("fifo", "is no regular file"), ("round", "cannot be written"), (".", "is a folder")):
+            code, _, err = command("report", run, "-o", tmp_path / out)
+            assert code == 2
+            assert told in err
+        assert stat.S_ISFIFO((tmp_path / "fifo").stat().st_mode)

@@ -39,7 +39,9 @@ def sections(report: Report) -> list[Section]:
     every = [
         ("curves", f"{escape(table.title)} against cost", _charts(report)) if report.charts else None,
         ("results-section", "All results", _results(table)),
-        ("baseline-section", "Against a baseline", _baseline(report.baseline)) if report.baseline else None,
+        ("baseline-section", "Against a baseline", _baseline(report.baseline, report.table.notes))
+        if report.baseline
+        else None,
         ("pairs", "Every pair", _pairs(report.matrices, table.title)) if report.matrices else None,
         ("others", "Other metrics", _others(report)) if report.others else None,
         ("samples", "Samples", _samples(report)) if report.strips else None,
@@ -129,9 +131,10 @@ def _results(table: Table) -> str:
     )
 
 
-def _baseline(comparison: Comparison) -> str:
+def _baseline(comparison: Comparison, told: Collection[str]) -> str:
+    """told: what the page has said already."""
     lines = [f"{comparison_title(comparison)}.", *comparison_captions(comparison)]
-    warnings = "".join(f'<p class="note">{escape(line)}</p>' for line in comparison.warnings)
+    warnings = "".join(f'<p class="note">{escape(line)}</p>' for line in comparison.warnings if line not in told)
     return f"<p>{escape(' '.join(lines))}</p>{warnings}{_tools('baseline')}{comparison_table(comparison)}"
 
 
