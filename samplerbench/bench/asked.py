@@ -15,7 +15,8 @@ __all__ = ["asked_for"]
 
 
 def asked_for(cells: Iterable[Planned]) -> list[dict[str, Any]]:
-    """An entry a sampler of the plan, in its order: sampler, spacing, final, the order of convergence that it claims
+    """An entry a sampler of the plan, in its order: sampler, spacing, final, the hash of its code with that of its file
+    of grids, the order of convergence that it claims
     (null where it claims none), whether it is stochastic, and `values`, the budgets, or steps, of its cells.
 
     Of a sampler whose properties raise, order and stochastic are left out.
@@ -25,6 +26,7 @@ def asked_for(cells: Iterable[Planned]) -> list[dict[str, Any]]:
         known = found.get(one.cell.sampler)
         if known is None:
             plain = {"sampler": one.cell.sampler, "spacing": one.sampler.spacing, "final": one.sampler.final}
+            plain["sha256"] = one.cell.code
             known = found[one.cell.sampler] = {**plain, **_traits(one.sampler), "values": []}
         known["values"].append(one.cell.value)
     return list(found.values())

@@ -36,7 +36,13 @@ class Listener:
         """A cell begins."""
 
     def advance(self, cell: Planned, samples: int) -> None:
-        """So many more samples of the cell are done."""
+        """So many more samples of the cell were drawn."""
+
+    def found(self, cell: Planned, samples: int) -> None:
+        """So many samples of the cell were there already. Whoever does not tell the two apart is told of them as of
+        those that are drawn.
+        """
+        self.advance(cell, samples)
 
     def finish(self, cell: Planned, record: Record) -> None:
         """A cell has ended, whatever its status."""
@@ -94,7 +100,12 @@ class Executor:
             if task.cell.key in left:
                 self.listener.advance(left[task.cell.key].planned, samples)
 
-        results = self.pool.make(tasks, lambda task: task.cell.key in left, Told(start, advance, self.listener.notice))
+        def found(task: ShardTask, samples: int) -> None:
+            if task.cell.key in left:
+                self.listener.found(left[task.cell.key].planned, samples)
+
+        told = Told(start, advance, self.listener.notice, found)
+        results = self.pool.make(tasks, lambda task: task.cell.key in left, told)
         ended: deque[tuple[_Cell, Future[Outcome]]] = deque()
         with closing(results), self._measuring() as measuring:
             for result in results:

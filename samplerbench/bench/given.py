@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import datetime
 import itertools
-import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, whole
 from .cell import Axis
 
 __all__ = ["axis_of", "default_out", "split_names", "split_values"]
 
 
 def split_names(text: str | Sequence[str]) -> tuple[str, ...]:
-    """'fid,kid' or ['fid', 'kid'] -> ('fid', 'kid'), each once."""
-    names = [name.strip() for name in text.split(",")] if isinstance(text, str) else list(text)
+    """'fid,kid' or ['fid', 'kid'] -> ('fid', 'kid'), each once. Raises UserError for what is no text."""
+    names = [name.strip() for name in text.split(",")] if isinstance(text, str) else text
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"metrics are names, like 'fid,kid' or ['fid', 'kid'], got {text!r}")
     return tuple(dict.fromkeys(names))
 
 
@@ -39,12 +40,11 @@ def default_out() -> Path:
 
 def split_values(text: int | str | Sequence[int], axis: str) -> tuple[int, ...]:
     """'5,10', [5, 10] or 5 -> a tuple. Raises UserError for what is no whole number."""
-    if isinstance(text, int):
-        text = [text]
     if not isinstance(text, str):
+        values = list(text) if isinstance(text, Iterable) else [text]
         try:
-            return tuple(operator.index(value) for value in text)
-        except TypeError:
+            return tuple(whole(axis, value) for value in values)
+        except UserError:
             raise UserError(f"{axis} is whole numbers, like [5, 10, 20], got {text!r}") from None
     try:
         return tuple(int(part) for part in text.split(","))

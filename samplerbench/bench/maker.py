@@ -17,7 +17,7 @@ from .shards import Shard, ShardCache
 from .task import ShardTask
 from .worker import Unsuitable, Worker
 
-__all__ = ["Failure", "Made", "Maker", "arrived"]
+__all__ = ["Failure", "Made", "Maker", "arrived", "nobody"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,10 @@ class Failure:
     details: str = ""
 
 
+def nobody(samples: int) -> None:
+    """Is told and does nothing."""
+
+
 @dataclass
 class Maker:
     """A worker and the cache that it fills. Shards are hashed and written in a thread, while the next one is drawn."""
@@ -56,16 +60,21 @@ class Maker:
     _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "shards"))
     _writing: deque[Future[bool]] = field(default_factory=deque)
 
-    def make(self, task: ShardTask, advance: Callable[[int], None] = lambda samples: None) -> Made | Failure:
-        """The shard of a task. What a sampler raises is a Failure; KeyboardInterrupt passes through."""
+    def make(
+        self, task: ShardTask, advance: Callable[[int], None] = nobody, found: Callable[[int], None] = nobody
+    ) -> Made | Failure:
+        """The shard of a task. advance: told of samples as they are drawn; found: of those that were there already.
+
+        What a sampler raises is a Failure; KeyboardInterrupt passes through.
+        """
         try:
-            return self._make(task, advance)
+            return self._make(task, advance, found)
         except Unsuitable as error:
             return Failure("skipped", str(error))
         except Exception as error:
             return Failure("failed", one_line(error), traceback.format_exc())
 
-    def _make(self, task: ShardTask, advance: Callable[[int], None]) -> Made:
+    def _make(self, task: ShardTask, advance: Callable[[int], None], found: Callable[[int], None]) -> Made:
         if self.cell != task.cell.key:
             self.cell = task.cell.key
             self.worker.start()
@@ -76,7 +85,7 @@ class Maker:
         shards = {part: shard for part in parts if (shard := self.cache.load(cell.key, part.index))}
         there = {part: min(len(shards.get(part, ())), part.count) for part in parts}
         if cached := sum(there.values()):
-            advance(cached)
+            found(cached)
         missing = [part for part in parts if there[part] < part.count]
         for some in _consecutive(missing, there):
             wanted = range(some[0].first + there[some[0]], some[-1].samples.stop)

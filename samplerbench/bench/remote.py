@@ -14,7 +14,7 @@ from ..code import code_sha256
 from ..errors import UserError
 from ..plugins import load_plugins
 from .environment import hardware
-from .maker import Failure, Maker
+from .maker import Failure, Maker, nobody
 from .plan import code_of
 from .shards import Shard, ShardCache, as_bytes
 from .task import Setup, ShardTask
@@ -72,12 +72,14 @@ class Remote:
         self._model, self._extractor = model.sha256, extractor
         self._core = code_sha256("samplerbench.bench.worker")
 
-    def do(self, task: ShardTask, advance: Callable[[int], None]) -> Done | Failure:
-        """Makes the shards of a task. Raises UserError where this worker is not what the cell's key says, OtherSampler
-        where only the sampler is not.
+    def do(
+        self, task: ShardTask, advance: Callable[[int], None] = nobody, found: Callable[[int], None] = nobody
+    ) -> Done | Failure:
+        """Makes the shards of a task, and tells of them as `Maker.make` does. Raises UserError where this worker is not
+        what the cell's key says, OtherSampler where only the sampler is not.
         """
         self._compare(task.cell)
-        made = self.maker.make(task, advance)
+        made = self.maker.make(task, advance, found)
         if isinstance(made, Failure):
             return made
         if made.kept:

@@ -78,7 +78,7 @@ def _done(remote: Remote, tasks: Sequence[ShardTask], told: Callable[[str], None
     """Makes shards, and returns those that failed."""
     failed = []
     for number, task in enumerate(tasks, 1):
-        done = remote.do(task, lambda samples: None)
+        done = remote.do(task)
         which = f"{number}/{len(tasks)} {task.cell.label}, samples {task.samples[0]} to {task.samples[-1]}"
         if isinstance(done, Failure):
             failed.append(task)

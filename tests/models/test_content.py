@@ -8,7 +8,9 @@ import torch
 from samplerbench.models.content import fingerprint
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool]
+)
 def test_every_bit_and_every_place_counts(dtype):
     values = torch.randn(5, 7, generator=torch.Generator().manual_seed(0)).mul(9).clamp(min=0).to(dtype)
     known = {int(fingerprint(values))}

@@ -43,7 +43,9 @@ def serve(line: Connection) -> None:
     while True:
         task = ShardTask.read(line.recv_bytes().decode())
         try:
-            done = remote.do(task, lambda samples: say("advance", samples=samples))
+            done = remote.do(
+                task, lambda samples: say("advance", samples=samples), lambda samples: say("found", samples=samples)
+            )
         except OtherSampler as error:
             say("refused", reason=str(error))
             continue

@@ -28,6 +28,6 @@ class Known(Pool):
                 left.append(task)
                 continue
             told.start(task)
-            told.advance(task, task.count)
+            told.found(task, task.count)
             yield Result(task, made)
         yield from self.rest.make(left, wanted, told)

@@ -22,7 +22,7 @@ from ..maker import Failure, arrived
 from ..shards import ShardCache
 from ..task import Setup, ShardTask
 from .crew import Hands
-from .events import Advanced, Died, Event, Finished, Noticed, Ready, Refused, Unfit
+from .events import Advanced, Died, Event, Finished, Found, Noticed, Ready, Refused, Unfit
 
 __all__ = ["Actors"]
 
@@ -47,7 +47,7 @@ class Actor:
         from ..remote import OtherSampler
 
         try:
-            done = self.remote.do(ShardTask.read(text), lambda samples: None)
+            done = self.remote.do(ShardTask.read(text))
         except UserError as error:
             return json.dumps({"refused" if isinstance(error, OtherSampler) else "unfit": str(error)}), None
         notices = self.notices.copy()
@@ -123,8 +123,9 @@ class Actors(Hands):
         told: list[Event] = [Noticed(place, text) for text in said["notices"]]
         if "failure" in said:
             return [*told, Finished(place, Failure(**said["failure"]))]
-        outcome = arrived(self.cache, task, said["cached"], answer[1])
-        return [*told, Advanced(place, task.count), Finished(place, outcome)]
+        counts = (Found(place, said["cached"]), Advanced(place, task.count - said["cached"]))
+        told += [one for one in counts if one.samples]
+        return [*told, Finished(place, arrived(self.cache, task, said["cached"], answer[1]))]
 
     def _forget(self, place: int) -> None:
         self._handles.pop(place, None)

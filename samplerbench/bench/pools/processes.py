@@ -17,7 +17,7 @@ from ..maker import Failure, Made, arrived
 from ..shards import ShardCache
 from ..task import Setup, ShardTask
 from .crew import Hands
-from .events import Advanced, Died, Event, Finished, Noticed, Ready, Refused, Unfit
+from .events import Advanced, Died, Event, Finished, Found, Noticed, Ready, Refused, Unfit
 
 __all__ = ["Processes"]
 
@@ -104,5 +104,6 @@ EVENTS: dict[str, Callable[..., Event]] = {
     "ready": Ready,
     "unfit": Unfit,
     "advance": Advanced,
+    "found": Found,
     "notice": Noticed,
 }

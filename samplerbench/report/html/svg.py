@@ -153,7 +153,7 @@ class _Plot:
         return '<path class="fit" d="M' + "L".join(f"{_n(self.x(x))} {_n(self.y(y))}" for x, y in ends) + '"/>'
 
     def front(self) -> str:
-        """The staircase of the best over the faded rest. What may be as good as the best of its column is not faded."""
+        """The staircase of the front over the faded rest. What may be the best of its column is not faded."""
         ahead: list[Point] = []
         groups, number = [], 0
         for i, (one, style) in enumerate(zip(self.chart.series, self.styles, strict=True)):
