@@ -88,7 +88,7 @@ class TestObjects:
         kept = go("ddim", **cache)
         model = samplerbench.load_model(str(tiny_model))
         model.epsilon()(torch.zeros(1, 1, 28, 28), 5.0)  # use is no change
-        same = go("ddim", model=model, out=tmp_path / "same", **cache)
+        same = go("ddim", model=model, **cache)
         assert (same["key"][0], same["cached"][0]) == (kept["key"][0], 12)
         with torch.no_grad():
             for weights in model.predictor.parameters():

@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,11 +27,14 @@ from diffusers import (
 from rich.console import Console
 from rich.table import Table
 
+from samplerbench.diffusion.denoiser import Epsilon
+from samplerbench.diffusion.grid import TimeGrid
 from samplerbench.diffusion.noise import NoiseSource
 from samplerbench.drawing import draw
-from samplerbench.models.model import load_model
+from samplerbench.models.model import Model, load_model
 from samplerbench.models.networks.experts import Experts, networks_of
 from samplerbench.plugins import load_plugins
+from samplerbench.sampler import Sampler
 from samplerbench.sampling import plan_grid
 
 SCHEDULERS = {
@@ -41,10 +46,61 @@ SCHEDULERS = {
 }
 
 
-def seconds(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
+@dataclass(frozen=True)
+class Cell:
+    """One sampler at one number of evaluations, ours and theirs, on the shipped model."""
+
+    spec: str
+    nfe: int
+    batch_size: int
+    model: Model
+    sampler: Sampler
+    grid: TimeGrid
+    scheduler: Any
+    passes: Callable[[], int]
+
+    @classmethod
+    def of(
+        cls, spec: str, nfe: int, batch_size: int, model: Model, sampler: Sampler, passes: Callable[[], int]
+    ) -> Cell:
+        if spec == "heun" and nfe % 2 == 0:
+            nfe -= 1  # theirs makes two calls a step, and one in the last
+        make: Any = SCHEDULERS[spec]
+        scheduler = make(beta_start=1e-4, beta_end=0.02, beta_schedule="linear", prediction_type="v_prediction")
+        return cls(
+            spec, nfe, batch_size, model, sampler, plan_grid(sampler, model.schedule, nfe=nfe), scheduler, passes
+        )
+
+    def ours(self, k: int, epsilon: Epsilon) -> None:
+        indices = range(k * self.batch_size, (k + 1) * self.batch_size)
+        noise = NoiseSource(0, indices, self.model.image_shape)
+        draw(self.sampler, epsilon, self.grid, noise.x_T(), noise, self.nfe, self.passes)
+
+    @torch.no_grad()
+    def theirs(self, k: int) -> None:
+        network, scheduler = self.model.predictor.network, self.scheduler
+        assert isinstance(network, Experts)
+        scheduler.set_timesteps((self.nfe + 1) // 2 if self.spec == "heun" else self.nfe)
+        noise = torch.Generator().manual_seed(k)
+        x = torch.randn(self.batch_size, *self.model.image_shape, generator=noise) * scheduler.init_noise_sigma
+        more = {"generator": noise} if self.spec in ("ddim", "ddpm", "dpm") else {}
+        for t in scheduler.timesteps:
+            given = scheduler.scale_model_input(x, t)
+            out = network.at(float(t))(given, torch.full((len(given),), float(t)))
+            x = scheduler.step(out, t, x, **more).prev_sample
+
+    def seconds(self, batches: int, epsilon: Epsilon) -> tuple[np.ndarray, np.ndarray]:
+        """Of each, batch by batch, in turn."""
+        took = []
+        for k in range(-1, batches):  # the first is a warm-up
+            before, started = self.passes(), time.perf_counter()
+            self.ours(max(k, 0), epsilon)
+            between = time.perf_counter()
+            self.theirs(max(k, 0))
+            took.append((between - started, time.perf_counter() - between))
+            assert self.passes() - before == 2 * self.nfe * self.batch_size
+        ours, theirs = np.array(took[1:]).T
+        return ours, theirs
 
 
 def main() -> None:
@@ -55,50 +111,21 @@ def main() -> None:
     arguments = parser.parse_args()
     model, registry = load_model("fashion-mnist"), load_plugins()
     model.predictor.to(memory_format=torch.channels_last)
-    epsilon, network, shape = model.epsilon(), model.predictor.network, model.image_shape
-    assert isinstance(network, Experts)
-    passes = 0
+    passes, epsilon = 0, model.epsilon()
 
     def count(_: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
         nonlocal passes
         passes += len(given[0])
 
-    for one in networks_of(network):
-        one.register_forward_pre_hook(count)
+    for network in networks_of(model.predictor.network):
+        network.register_forward_pre_hook(count)
     table = Table("sampler", "evaluations", "ours, s", "theirs, s", "theirs / ours")
-    for spec, kind in SCHEDULERS.items():
+    for spec in SCHEDULERS:
         for nfe in map(int, arguments.nfe.split(",")):
-            sampler = registry.sampler(spec)
-            if spec == "heun" and nfe % 2 == 0:
-                nfe -= 1  # theirs makes two calls a step, and one in the last
-            grid = plan_grid(sampler, model.schedule, nfe=nfe)
-            scheduler = kind(beta_start=1e-4, beta_end=0.02, beta_schedule="linear", prediction_type="v_prediction")
-
-            def ours(k: int) -> None:
-                source = NoiseSource(0, range(k * arguments.batch_size, (k + 1) * arguments.batch_size), shape)
-                draw(sampler, epsilon, grid, source.x_T(), source, nfe, lambda: passes)
-
-            @torch.no_grad()
-            def theirs(k: int) -> None:
-                scheduler.set_timesteps(nfe if spec != "heun" else (nfe + 1) // 2)
-                draws = torch.Generator().manual_seed(k)
-                x = torch.randn(arguments.batch_size, *shape, generator=draws) * scheduler.init_noise_sigma
-                noise = {"generator": draws} if spec in ("ddim", "ddpm", "dpm") else {}
-                for t in scheduler.timesteps:
-                    given = scheduler.scale_model_input(x, t)
-                    out = network.at(float(t))(given, torch.full((len(given),), float(t)))
-                    x = scheduler.step(out, t, x, **noise).prev_sample
-
-            took: list[tuple[float, float]] = []
-            for k in range(-1, arguments.batches):
-                calls = passes
-                pair = seconds(lambda: ours(max(k, 0))), seconds(lambda: theirs(max(k, 0)))
-                assert passes - calls == 2 * nfe * arguments.batch_size
-                if k >= 0:
-                    took.append(pair)
-            mine, others = np.array(took).T
-            ratio = np.median(others / mine)
-            table.add_row(spec, str(nfe), f"{np.median(mine):.3f}", f"{np.median(others):.3f}", f"{ratio:.3f}")
+            cell = Cell.of(spec, nfe, arguments.batch_size, model, registry.sampler(spec), lambda: passes)
+            ours, theirs = cell.seconds(arguments.batches, epsilon)
+            ratio = f"{np.median(theirs / ours):.3f}"
+            table.add_row(spec, str(cell.nfe), f"{np.median(ours):.3f}", f"{np.median(theirs):.3f}", ratio)
     Console().print(table)
 
 
