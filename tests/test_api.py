@@ -125,7 +125,9 @@ class TestObjects:
 
     def test_two_of_one_name(self, go):
         other = dataclass(frozen=True, kw_only=True)(type("Other", (Plain,), {"__module__": __name__}))
-        with pytest.raises(UserError, match="sampler 'plain' is registered by"):
+        with pytest.raises(
+            UserError, match=r"sampler 'plain' is Plain of .*test_api.py and Other of .*; give one of them another name"
+        ):
             go([Plain(), other()])
 
     @pytest.mark.parametrize(
