@@ -44,7 +44,9 @@ class Broken(Plain):
 
 
 @pytest.fixture
-def go(tiny_model, tmp_path):
+def go(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a run without a folder makes one
+
     def run(samplers, **options):
         options = {
             "model": str(tiny_model),
@@ -105,8 +107,7 @@ class TestObjects:
                 weights.add_(0.01)
         assert go("ddim", model=again, **cache)["key"][0] == moved["key"][0]
 
-    def test_runs_of_one_second_have_their_own_folders(self, go, monkeypatch, tmp_path):
-        monkeypatch.chdir(tmp_path)
+    def test_runs_of_one_second_have_their_own_folders(self, go, tmp_path):
         for _ in range(3):
             go("ddim", out=None)
         assert len(list((tmp_path / "results").iterdir())) == 3

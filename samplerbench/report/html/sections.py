@@ -108,7 +108,8 @@ def _others(report: Report) -> str:
 def _figure(chart: Chart, table: Table) -> str:
     notes = " ".join(map(escape, chart.notes))
     marks = " Hollow diamonds: the literature's figures, under other conditions." if chart.published else ""
-    floors = " Dashed lines: floors." if chart.floors else ""
+    named = "; ".join(f"{escape(floor.label)}, {figure(floor.value)}" for floor in chart.floors)
+    floors = f" Floors, dashed or below the axis: {named}." if named else ""
     line = _front(chart, table) if chart.kind == "front" else ""
     caption = f"<strong>{escape(chart.title)}.</strong>{line}{floors}{marks} {notes}".strip()
     wide = "main" if chart.kind == "curves" else "half"
