@@ -405,8 +405,7 @@ def alive(mark):
 @pytest.mark.parametrize(
     ("workers", "ends"),
     [
-        ("2", ["kill"]),
-        pytest.param("2", ["ctrl-c", "interrupt", "terminate"], marks=MANY),
+        pytest.param("2", list(ENDS), marks=MANY),
         pytest.param("ray", list(ENDS), marks=MANY),
     ],
 )
