@@ -5,17 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
-from operator import index
 from os import PathLike
 from pathlib import Path
-from typing import Never
+from typing import Any, Never
 
 from .bench.execute import Listener
 from .bench.given import axis_of, default_out, split_names
 from .bench.plan import RunConfig
 from .bench.run import BenchmarkRun
 from .bench.telling import JsonLines, Several
-from .errors import FailedCells, UserError, unknown
+from .errors import FailedCells, UserError, unknown, whole
 from .models.model import Model
 from .options import split_specs
 from .report.frame import RunFrame, run_frame
@@ -73,7 +72,7 @@ def run(
         metrics: 'fid,kid' or a list of names; see `samplerbench list metrics`.
         samples: How many samples a cell draws.
         seed: Of x_T and of every later draw.
-        batch_size: Samples at once; None picks 128 on a CPU, 512 on a GPU.
+        batch_size: Samples at once; None picks 128 on a CPU, and on a GPU what half of its memory holds.
         device: auto, cpu, cuda or cuda:N.
         dtype: Precision of the network: float32, tf32, float64, bfloat16 or float16.
         compile: How torch compiles the network: no, inductor or graphs.
@@ -109,29 +108,37 @@ def run(
     for one in objects:
         check_given(one)
         check_remade(one)
-    for name, number in (("samples", samples), ("seed", seed), ("batch_size", batch_size)):
-        if number is not None and (isinstance(number, bool) or not hasattr(number, "__index__")):
-            raise UserError(f"{name} is a whole number, got {number!r}")
+    named: dict[str, Any] = {"device": device, "dtype": dtype, "compile": compile, "extractor": extractor}
+    for name, text in named.items():
+        if not isinstance(text, str) and not (name == "extractor" and text is None):
+            raise UserError(f"{name} is text, got {text!r}")
+    for name, flag in {"fast": fast, "fresh": fresh, "progress": progress}.items():
+        if not isinstance(flag, bool):
+            raise UserError(f"{name} is True or False, got {flag!r}")
+    if isinstance(cell_timeout, bool) or not (cell_timeout is None or isinstance(cell_timeout, int | float)):
+        raise UserError(f"cell_timeout is a number of seconds, got {cell_timeout!r}")
+    if listener is not None and not isinstance(listener, Listener):
+        raise UserError(f"listener is a samplerbench.bench.execute.Listener, got {listener!r}")
     config = RunConfig(
         samplers=tuple(one if isinstance(one, str) else Sampler.spec(one) for one in given),
         model=model.name if isinstance(model, Model) else str(model),
         metrics=split_names(metrics),
         **axis_of(nfe, steps, passes),
-        samples=index(samples),
-        seed=index(seed),
-        batch_size=None if batch_size is None else index(batch_size),
+        samples=whole("samples", samples),
+        seed=whole("seed", seed),
+        batch_size=None if batch_size is None else whole("batch_size", batch_size),
         device=device,
         dtype=dtype,
-        prompts=_path(prompts),
+        prompts=_path("prompts", prompts),
         guidance=split_names(guidance if isinstance(guidance, str) else _texts(guidance)),
         compile=compile,
         fast=fast,
         extractor=extractor,
-        extractor_weights=_path(extractor_weights),
+        extractor_weights=_path("extractor_weights", extractor_weights),
         reference=None if reference is None else str(reference),
-        data_root=_path(data_root),
-        plugins=tuple(map(str, [plugins] if isinstance(plugins, str | PathLike) else plugins)),
-        cache=_path(cache),
+        data_root=_path("data_root", data_root),
+        plugins=_named(plugins),
+        cache=_path("cache", cache),
         fresh=fresh,
         workers=str(workers),
         cell_timeout=cell_timeout,
@@ -139,15 +146,15 @@ def run(
     with ExitStack() as stack:
         told = [listener] if listener else []
         if log_json is not None:
-            told.append(lines := JsonLines(Path(log_json)))
+            told.append(lines := JsonLines(_path("log_json", log_json) or Path()))
             stack.callback(lines.close)
         if progress:
             from .report.notebook import progress_here
 
             told.append(stack.enter_context(progress_here()))
-        place = Path(out) if out else default_out()
-        whole = model if isinstance(model, Model) else None
-        benchmark = BenchmarkRun(config, place, Several(told), objects, whole)
+        place = (_path("out", out) if out else None) or default_out()
+        loaded = model if isinstance(model, Model) else None
+        benchmark = BenchmarkRun(config, place, Several(told), objects, loaded)
         benchmark.execute()
     _warn(benchmark)
     return run_frame(benchmark)
@@ -157,8 +164,18 @@ def _texts(guidance: float | Sequence[str | float]) -> list[str]:
     return list(map(str, guidance if isinstance(guidance, Sequence) else [guidance]))
 
 
-def _path(given: str | PathLike[str] | None) -> Path | None:
+def _path(name: str, given: object) -> Path | None:
+    if given is not None and not isinstance(given, str | PathLike):
+        raise UserError(f"{name} is a path, got {given!r}")
     return None if given is None else Path(given)
+
+
+def _named(plugins: object) -> tuple[str, ...]:
+    """What `plugins` names, as text."""
+    given = [plugins] if isinstance(plugins, str | PathLike) else plugins
+    if not isinstance(given, Sequence) or not all(isinstance(one, str | PathLike) for one in given):
+        raise UserError(f"plugins are paths or names of modules, like ['mine.py'], got {plugins!r}")
+    return tuple(map(str, given))
 
 
 def _warn(benchmark: BenchmarkRun) -> None:

@@ -46,7 +46,7 @@ ABSENT = "absent"  # before the name of a module that is imported and not there:
 
 
 class CodeChanged(UserError):
-    """A module's file is no longer what was imported, so its hash would be of other code than runs."""
+    """A module's file is gone or no longer what was imported, so its hash would be of other code than runs."""
 
 
 def code_sha256(*roots: str, own: Collection[str] = (), only: str | None = None) -> str:
@@ -193,6 +193,11 @@ def _parsed(source: bytes, package: str, only: str | None) -> _Source:
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
+    except FileNotFoundError:  # of a module that this process has loaded: another's would not have been found
+        raise CodeChanged(
+            f"{path} is gone, and this process has loaded it, so no key can say what ran; put it back, or start Python "
+            "anew"
+        ) from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from inspect import signature
+from operator import index
 from typing import Any
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "contained",
     "one_line",
     "unknown",
+    "whole",
     "whole_numbers",
 ]
 
@@ -104,6 +106,13 @@ def check_arguments(what: str, make: Callable[..., Any], given: Iterable[str]) -
     for name, parameter in taken.items():
         if parameter.default is parameter.empty and name not in names:
             raise UserError(f"{what} needs '{name}'")
+
+
+def whole(name: str, given: Any) -> int:
+    """A whole number that somebody gave in Python. Raises UserError for anything else, True, 1.0 and '1' too."""
+    if isinstance(given, bool) or not hasattr(given, "__index__"):
+        raise UserError(f"{name} is a whole number, got {given!r}")
+    return index(given)
 
 
 def whole_numbers(name: str, values: Any, least: int, most: int) -> tuple[int, ...]:

@@ -52,7 +52,9 @@ def import_file(path: Path, option: str) -> ModuleType:
             del sys.modules[name]  # no key is to hold code that was not loaded
             raise
     except SyntaxError as error:
-        raise PluginError(f"{option} {path}: line {error.lineno}: {error.msg}") from None
+        other = error.filename and Path(error.filename).resolve() != path.resolve()
+        where = f"it imports {error.filename}, line {error.lineno}" if other else f"line {error.lineno}"
+        raise PluginError(f"{option} {path}: {where}: {error.msg}") from None
     except Exception as error:
         if missing := missing_module(error, path):
             raise PluginError(f"{option} {path}: {missing}") from None

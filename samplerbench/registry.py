@@ -146,6 +146,9 @@ class Registry:
         best = [r for r in found if r.level == top]
         if len(best) > 1:
             origins = " and ".join(r.distribution for r in best)
+            if len({r.distribution for r in best}) < len(best):  # classes of one file
+                classes = " and ".join(f"{r.cls.__qualname__} of {r.distribution}" for r in best)
+                raise UserError(f"{kind[:-1]} '{name}' is {classes}; give one of them another name")
             raise UserError(f"{kind[:-1]} '{name}' is registered by {origins}; uninstall one, or choose with --plugin")
         return best[0]
 

@@ -150,8 +150,8 @@ class Sampler(ABC):
     def grid(self, schedule: NoiseSchedule, steps: int) -> Sequence[float]:
         """Its own grid, for a sampler that has one: `steps` + 1 decreasing times of the path, from at most
         `schedule.first_time(self.starts_at_pure_noise)` to 0, the data, or to at least `schedule.t_min` where `final`
-        is not zero. It is used where `spacing` is `own`, which such a sampler makes its default. UserError where there
-        is no such grid.
+        is not zero; the same whenever it is asked. It is used where `spacing` is `own`, which such a sampler makes its
+        default. UserError where there is no such grid.
         """
         raise NotImplementedError(f"{self.name} has no grid of its own")
 

@@ -13,7 +13,7 @@ from .diffusion.schedule import NoiseSchedule
 from .diffusion.spacing import explicit_times
 from .diffusion.watched import Evaluation, watched
 from .drawing import draw
-from .errors import TooFewEvaluations, UserError, contained
+from .errors import TooFewEvaluations, UserError, contained, whole
 from .options import whole_number
 from .sampler import OWN_GRID, Sampler, check_given
 
@@ -86,6 +86,13 @@ def sample(
         raise UserError("give nfe, steps or times, and no two but times with nfe")
     if steps is not None and times is not None:
         raise UserError("give steps or times, not both")
+    nfe, steps, samples = (
+        None if given is None else whole(name, given)
+        for name, given in (("nfe", nfe), ("steps", steps), ("samples", samples))
+    )
+    seed = whole("seed", seed)
+    if callback is not None and not callable(callback):
+        raise UserError(f"callback is a function of an Evaluation, got {callback!r}")
     made = _made(sampler)
     eps, schedule, x, decode = _start(eps, schedule, x, samples, seed, prompts, guidance)
     if times is not None:
@@ -197,7 +204,9 @@ def fixed_steps(sampler: Sampler) -> list[int] | None:
 def _own(sampler: Sampler, schedule: NoiseSchedule, steps: int) -> TimeGrid:
     """The sampler's own grid. Raises ValueError where it is not what it must be, UserError where it is none here."""
     with contained(f"{sampler.name}.grid"):
-        given = [float(t) for t in sampler.grid(schedule, steps)]
+        given, again = ([float(t) for t in sampler.grid(schedule, steps)] for _ in range(2))
+    if given != again:  # the key of a result would hold times that nobody gets again
+        raise ValueError(f"{sampler.name}.grid gives other times when it is asked again for {steps} steps")
     if len(given) != steps + 1:
         raise ValueError(f"{sampler.name}.grid gives {len(given)} times for {steps} steps, expected {steps + 1}")
     ends = schedule.first_time(sampler.starts_at_pure_noise), schedule.t_min

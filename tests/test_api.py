@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 import sys
 import types
@@ -15,6 +16,7 @@ import torch
 
 import samplerbench
 from samplerbench import Evaluation, FailedCells, Sampler, UserError, cosine_schedule
+from samplerbench.bench.execute import Listener
 from samplerbench.check.mixture import GaussianMixture
 from samplerbench.diffusion.vp import linear_schedule
 
@@ -42,7 +44,9 @@ class Broken(Plain):
 
 
 @pytest.fixture
-def go(tiny_model, tmp_path):
+def go(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a run without a folder makes one
+
     def run(samplers, **options):
         options = {
             "model": str(tiny_model),
@@ -82,7 +86,7 @@ class TestObjects:
         assert not model.predictor.network._forward_pre_hooks
 
     def test_a_model_that_was_changed_is_another(self, go, tiny_model, tmp_path):
-        cache = {"cache": tmp_path / "one"}
+        cache = {"cache": tmp_path / "one", "out": None}
         kept = go("ddim", **cache)
         model = samplerbench.load_model(str(tiny_model))
         model.epsilon()(torch.zeros(1, 1, 28, 28), 5.0)  # use is no change
@@ -90,18 +94,23 @@ class TestObjects:
         assert (same["key"][0], same["cached"][0]) == (kept["key"][0], 12)
         with torch.no_grad():
             for weights in model.predictor.parameters():
-                weights.mul_(0.5)
-        halved = go("ddim", model=model, **cache)
-        assert halved["cached"][0] == 0
+                weights.add_(0.01)
+        moved = go("ddim", model=model, **cache)
+        assert moved["cached"][0] == 0
         other = go("ddim", model=replace(samplerbench.load_model(str(tiny_model)), schedule=cosine_schedule()), **cache)
         assert other["cached"][0] == 0
-        assert len({frame["model_sha256"][0] for frame in (kept, halved, other)}) == 3
-        assert len({frame["fid"][0] for frame in (kept, halved, other)}) == 3
+        assert len({frame["model_sha256"][0] for frame in (kept, moved, other)}) == 3
+        assert len({frame["fid"][0] for frame in (kept, moved, other)}) == 3
         again = samplerbench.load_model(str(tiny_model))
         with torch.no_grad():
             for weights in again.predictor.parameters():
-                weights.mul_(0.5)
-        assert go("ddim", model=again, **cache)["key"][0] == halved["key"][0]
+                weights.add_(0.01)
+        assert go("ddim", model=again, **cache)["key"][0] == moved["key"][0]
+
+    def test_runs_of_one_second_have_their_own_folders(self, go, tmp_path):
+        for _ in range(3):
+            go("ddim", out=None)
+        assert len(list((tmp_path / "results").iterdir())) == 3
 
     def test_a_model_with_other_code_is_refused(self, go, tiny_model):
         model = samplerbench.load_model(str(tiny_model))
@@ -117,7 +126,9 @@ class TestObjects:
 
     def test_two_of_one_name(self, go):
         other = dataclass(frozen=True, kw_only=True)(type("Other", (Plain,), {"__module__": __name__}))
-        with pytest.raises(UserError, match="sampler 'plain' is registered by"):
+        with pytest.raises(
+            UserError, match=r"sampler 'plain' is Plain of .*test_api.py and Other of .*; give one of them another name"
+        ):
             go([Plain(), other()])
 
     @pytest.mark.parametrize(
@@ -187,7 +198,46 @@ class TestArguments:
         with pytest.raises(UserError, match="unknown option of run 'sampels'; did you mean 'samples'"):
             go("ddim", sampels=3)
 
-    @pytest.mark.parametrize("nfe", [2.5, [2.5], ["2"]])
+    @pytest.mark.parametrize(
+        ("option", "told"),
+        [
+            ({"metrics": 5}, "metrics are names, like 'fid,kid' or ['fid', 'kid'], got 5"),
+            ({"metrics": ["fid", 5]}, "metrics are names"),
+            ({"plugins": 5}, "plugins are paths or names of modules, like ['mine.py'], got 5"),
+            ({"extractor": 5}, "extractor is text, got 5"),
+            ({"device": 5}, "device is text, got 5"),
+            ({"cell_timeout": "x"}, "cell_timeout is a number of seconds, got 'x'"),
+            ({"cell_timeout": True}, "cell_timeout is a number of seconds, got True"),
+            ({"listener": 5}, "listener is a samplerbench.bench.execute.Listener, got 5"),
+            ({"fresh": "no"}, "fresh is True or False, got 'no'"),
+            ({"cache": 5}, "cache is a path, got 5"),
+            ({"out": 5}, "out is a path, got 5"),
+        ],
+    )
+    def test_values_of_another_kind(self, go, option, told):
+        with pytest.raises(UserError, match=re.escape(told)):
+            go("ddim", **option)
+
+    @pytest.mark.parametrize(
+        ("option", "told"),
+        [
+            ({"nfe": 2.5}, "nfe is a whole number, got 2.5"),
+            ({"nfe": True}, "nfe is a whole number, got True"),
+            ({"nfe": None, "steps": "2"}, "steps is a whole number, got '2'"),
+            ({"seed": 1.5}, "seed is a whole number, got 1.5"),
+            ({"callback": 5}, "callback is a function of an Evaluation, got 5"),
+        ],
+    )
+    def test_values_of_another_kind_for_one_sampler(self, option, told):
+        x = torch.zeros(1, 1, 2, 2)
+        with pytest.raises(UserError, match=re.escape(told)):
+            samplerbench.sample("ddim", lambda x, t: x, LINEAR, x, **{"nfe": 2, **option})
+
+    def test_samples_of_a_model(self, tiny_model):
+        with pytest.raises(UserError, match="samples is a whole number, got '2'"):
+            samplerbench.sample("ddim", str(tiny_model), samples="2", nfe=2)
+
+    @pytest.mark.parametrize("nfe", [2.5, [2.5], ["2"], True, [True]])
     def test_no_whole_numbers(self, go, nfe):
         with pytest.raises(UserError, match="nfe is whole numbers"):
             go("ddim", nfe=nfe)
@@ -247,6 +297,21 @@ class TestWhatIsTold:
         done, failed = (line["row"] for line in lines if line["event"] == "finish")
         assert done["fid"] == frame["fid"][0]
         assert (failed["status"], lines[-1]["status"]) == ("failed", "finished")
+
+    @pytest.mark.parametrize("workers", ["serial", 1])
+    def test_what_was_drawn_and_what_was_there(self, go, workers, tmp_path):
+        told = []
+
+        class Heard(Listener):
+            def advance(self, cell, samples):
+                told.append(("drawn", samples))
+
+            def found(self, cell, samples):
+                told.append(("found", samples))
+
+        go("ddim", samples=12)
+        go("ddim", samples=20, out=tmp_path / "more", workers=workers, listener=Heard())
+        assert told == [("found", 12), ("drawn", 8)]
 
     def test_a_log_that_cannot_be_written(self, go, tmp_path):
         with pytest.raises(UserError, match=r"--log-json .* cannot be written: Is a directory"):

@@ -106,6 +106,34 @@ def test_broken_named_plugins(tmp_path, text, message):
     assert load_plugins().problems == []
 
 
+def test_a_syntax_error_of_a_helper_is_the_helpers(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    helper = tmp_path / "helper_in_pieces.py"
+    helper.write_text("x = 1\ndef broken(:\n")
+    path = write(tmp_path, text="import helper_in_pieces\n")
+    with pytest.raises(PluginError, match=rf"{path}: it imports {helper}, line 2: invalid syntax"):
+        load_plugins([str(path)])
+
+
+def test_two_classes_of_one_file_are_told_apart(tmp_path):
+    path = write(tmp_path, "mine")
+    text = path.read_text()
+    path.write_text(
+        text
+        + text.replace("Mine", "Other").split("@hookimpl")[0]
+        + """
+@hookimpl
+def samplerbench_samplers(register):
+    register(Mine)
+    register(Other)
+"""
+    )
+    with pytest.raises(
+        UserError, match=r"sampler 'mine' is Mine of .*\.py and Other of .*\.py; give one of them another"
+    ):
+        load_plugins([str(path)]).entry("mine")
+
+
 def test_the_traceback_of_a_plugins_own_error_is_kept(tmp_path):
     path = write(tmp_path, text="def f():\n    raise ValueError('no licence')\nf()\n")
     with pytest.raises(PluginError) as error:

@@ -16,8 +16,8 @@ __all__ = ["asked_for"]
 
 def asked_for(cells: Iterable[Planned]) -> list[dict[str, Any]]:
     """An entry a sampler and guidance of the plan, in its order: sampler, spacing, final, guidance ('' for none), the
-    order of convergence that it claims (null where it claims none), whether it is stochastic, and `values`, the
-    budgets, or steps, of its cells.
+    hash of the sampler's code with that of its file of grids, the order of convergence that it claims (null where it
+    claims none), whether it is stochastic, and `values`, the budgets, or steps, of its cells.
 
     Of a sampler whose properties raise, order and stochastic are left out.
     """
@@ -27,9 +27,8 @@ def asked_for(cells: Iterable[Planned]) -> list[dict[str, Any]]:
         known = found.get((one.cell.sampler, guidance))
         if known is None:
             plain = {"sampler": one.cell.sampler, "spacing": one.sampler.spacing, "final": one.sampler.final}
-            known = found[one.cell.sampler, guidance] = {
-                **plain, "guidance": guidance, **_traits(one.sampler), "values": []
-            }  # fmt: skip
+            plain |= {"guidance": guidance, "sha256": one.cell.code}
+            known = found[one.cell.sampler, guidance] = {**plain, **_traits(one.sampler), "values": []}
         known["values"].append(one.cell.value)
     return list(found.values())
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..diffusion.grid_file import FILE
 from ..errors import UserError, unknown
 
 __all__ = ["differing", "read_config"]
@@ -32,18 +33,19 @@ def read_config(
     options: all that there are, by name. Raises UserError.
     """
     try:
-        data = path.read_bytes().decode("utf-8")
+        data = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--config {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     earlier: Mapping[str, Any] | None = None
+    is_json = path.suffix.lower() == ".json"
     try:
-        if path.suffix == ".json":
+        if is_json:
             earlier = json.loads(data)
             said = _of_run(earlier)
         else:
             said = tomllib.loads(data)
-    except ValueError as error:
-        kind = "run.json of a run" if path.suffix == ".json" else "TOML file"
+    except (ValueError, RecursionError) as error:
+        kind = "run.json of a run" if is_json else "TOML file"
         raise UserError(f"--config {path} is no {kind}: {error}") from None
     found: dict[str, Any] = {}
     for key, value in said.items():
@@ -129,11 +131,37 @@ def differing(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         names = [name for name in after if name in before and _hash(before, name) != _hash(after, name)]
         if names:
             found.append(f"the code of {', '.join(names)} is another")
+        if kind == "samplers":
+            found += _other_spacings(earlier, now, names)
     before, after = (_dict(_dict(run, "environment"), "packages") for run in (earlier, now))
     for name in ("samplerbench", "torch"):
         if before.get(name) != after.get(name):
             found.append(f"{name} was {before.get(name)}, now {after.get(name)}")
     return found
+
+
+def _other_spacings(earlier: Mapping[str, Any], now: Mapping[str, Any], told: Iterable[str]) -> list[str]:
+    """A line a file of grids, or spacing of a plugin, that is another than it was."""
+    found = []
+    before = {_whole(one, earlier): one for one in _asked(earlier)}
+    for one in _asked(now):
+        was, spacing = before.get(_whole(one, now), {}), str(one.get("spacing"))
+        if was.get("sha256") in (None, one.get("sha256")) or one["sampler"].partition(":")[0] in told:
+            continue
+        file = spacing.startswith(FILE)
+        found.append(f"{spacing.removeprefix(FILE)} has other grids" if file else f"the code of {spacing} is another")
+    return list(dict.fromkeys(found))
+
+
+def _asked(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    entries = run.get("asked")
+    known = entries if isinstance(entries, list) else []
+    return [one for one in known if isinstance(one, Mapping) and isinstance(one.get("sampler"), str)]
+
+
+def _whole(one: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+    """A sampler's spec with the path of its grids from the root."""
+    return GRIDS.sub(lambda grid: str(Path(str(run.get("folder", "."))) / grid[0]), one["sampler"])
 
 
 def _dict(run: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -36,7 +36,13 @@ class Listener:
         """A cell begins."""
 
     def advance(self, cell: Planned, samples: int) -> None:
-        """So many more samples of the cell are done."""
+        """So many more samples of the cell were drawn."""
+
+    def found(self, cell: Planned, samples: int) -> None:
+        """So many samples of the cell were there already. Whoever does not tell the two apart is told of them as of
+        those that are drawn.
+        """
+        self.advance(cell, samples)
 
     def finish(self, cell: Planned, record: Record) -> None:
         """A cell has ended, whatever its status."""
@@ -80,8 +86,9 @@ class Executor:
             if planned.cell.times is None:
                 yield planned, self._unplanned(planned)
             else:
-                left[planned.cell.key] = _Cell(planned, self.record(planned), Gathered(self.config.samples))
-        tasks = [task for key in left for task in tasks_of(left[key].planned.cell, self.config.samples)]
+                tasks = tasks_of(planned.cell, self.config.samples, self.worker.batch_size)
+                left[planned.cell.key] = _Cell(planned, self.record(planned), Gathered(self.config.samples), tasks)
+        tasks = [task for cell in left.values() for task in cell.tasks]
         begun: set[str] = set()
 
         def start(task: ShardTask) -> None:
@@ -93,13 +100,18 @@ class Executor:
             if task.cell.key in left:
                 self.listener.advance(left[task.cell.key].planned, samples)
 
-        results = self.pool.make(tasks, lambda task: task.cell.key in left, Told(start, advance, self.listener.notice))
+        def found(task: ShardTask, samples: int) -> None:
+            if task.cell.key in left:
+                self.listener.found(left[task.cell.key].planned, samples)
+
+        told = Told(start, advance, self.listener.notice, found)
+        results = self.pool.make(tasks, lambda task: task.cell.key in left, told)
         ended: deque[tuple[_Cell, Future[Outcome]]] = deque()
         with closing(results), self._measuring() as measuring:
             for result in results:
                 cell = left[result.task.cell.key]
                 cell.add(result)
-                if cell.failure or cell.shards == len(tasks_of(cell.planned.cell, self.config.samples)):
+                if cell.failure or cell.done == len(cell.tasks):
                     del left[result.task.cell.key]
                     ended.append((cell, measuring(cell)))
                 while ended and (ended[0][1].done() or len(ended) > 1):
@@ -199,25 +211,26 @@ class Executor:
 
 @dataclass
 class _Cell:
-    """A cell that is being run. gathered: its samples so far, of so many shards, so many of them cached. writing: of
-    those shards that are new. failure: why there will be none.
+    """A cell that is being run. gathered: its samples so far, of so many tasks that are done, so many of them cached.
+    writing: of the shards that are new. failure: why there will be none.
     """
 
     planned: Planned
     record: Record
     gathered: Gathered
-    shards: int = 0
+    tasks: list[ShardTask]
+    done: int = 0
     cached: int = 0
     writing: list[Future[bool]] = field(default_factory=list)
     failure: Failure | None = None
 
     def add(self, result: Result) -> None:
-        """What became of one of its shards."""
+        """What became of one of its tasks."""
         if isinstance(result.outcome, Failure):
             self.failure = result.outcome
             return
         self.gathered.add(result.task.first, result.outcome.shard)
-        self.shards, self.cached = self.shards + 1, self.cached + result.outcome.cached
+        self.done, self.cached = self.done + 1, self.cached + result.outcome.cached
         if result.outcome.writing is not None:
             self.writing.append(result.outcome.writing)
 

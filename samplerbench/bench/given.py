@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import datetime
-import operator
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, whole
 from .cell import Axis
 
 __all__ = ["axis_of", "default_out", "split_names", "split_values"]
 
 
 def split_names(text: str | Sequence[str]) -> tuple[str, ...]:
-    """'fid,kid' or ['fid', 'kid'] -> ('fid', 'kid'), each once."""
-    names = [name.strip() for name in text.split(",")] if isinstance(text, str) else list(text)
+    """'fid,kid' or ['fid', 'kid'] -> ('fid', 'kid'), each once. Raises UserError for what is no text."""
+    names = [name.strip() for name in text.split(",")] if isinstance(text, str) else text
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"metrics are names, like 'fid,kid' or ['fid', 'kid'], got {text!r}")
     return tuple(dict.fromkeys(names))
 
 
@@ -40,18 +42,19 @@ def axis_of(
 
 
 def default_out() -> Path:
-    """A folder under results/ named after the time."""
-    return Path("results") / datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    """A folder under results/ named after the time, that is not there yet."""
+    named = Path("results") / datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    numbered = (named.with_name(f"{named.name}-{number}") for number in itertools.count(2))
+    return next(folder for folder in itertools.chain([named], numbered) if not folder.exists())
 
 
 def split_values(text: int | str | Sequence[int], axis: str) -> tuple[int, ...]:
     """'5,10', [5, 10] or 5 -> a tuple. Raises UserError for what is no whole number."""
-    if isinstance(text, int):
-        text = [text]
     if not isinstance(text, str):
+        values = list(text) if isinstance(text, Iterable) else [text]
         try:
-            return tuple(operator.index(value) for value in text)
-        except TypeError:
+            return tuple(whole(axis, value) for value in values)
+        except UserError:
             raise UserError(f"{axis} is whole numbers, like [5, 10, 20], got {text!r}") from None
     try:
         return tuple(int(part) for part in text.split(","))

@@ -5,23 +5,26 @@ from __future__ import annotations
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from ..errors import one_line
 from ..registry import Registry
 from .cached import describe
+from .cell import Cell
 from .shards import Shard, ShardCache
 from .task import ShardTask
 from .worker import Unsuitable, Worker
 
-__all__ = ["Failure", "Made", "Maker"]
+__all__ = ["Failure", "Made", "Maker", "arrived", "nobody"]
 
 
 @dataclass(frozen=True)
 class Made:
-    """A shard. cached: how many of its samples were there already. writing: whether it will be in the cache."""
+    """The shard of a task, or all of its shards one behind the other. cached: how many of its samples were there
+    already. writing: whether it will be in the cache.
+    """
 
     shard: Shard
     cached: int
@@ -42,6 +45,10 @@ class Failure:
     details: str = ""
 
 
+def nobody(samples: int) -> None:
+    """Is told and does nothing."""
+
+
 @dataclass
 class Maker:
     """A worker and the cache that it fills. Shards are hashed and written in a thread, while the next one is drawn."""
@@ -53,48 +60,70 @@ class Maker:
     _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "shards"))
     _writing: deque[Future[bool]] = field(default_factory=deque)
 
-    def make(self, task: ShardTask, advance: Callable[[int], None] = lambda samples: None) -> Made | Failure:
-        """The shard of a task. What a sampler raises is a Failure; KeyboardInterrupt passes through."""
+    def make(
+        self, task: ShardTask, advance: Callable[[int], None] = nobody, found: Callable[[int], None] = nobody
+    ) -> Made | Failure:
+        """The shard of a task. advance: told of samples as they are drawn; found: of those that were there already.
+
+        What a sampler raises is a Failure; KeyboardInterrupt passes through.
+        """
         try:
-            return self._make(task, advance)
+            return self._make(task, advance, found)
         except Unsuitable as error:
             return Failure("skipped", str(error))
         except Exception as error:
             return Failure("failed", one_line(error), traceback.format_exc())
 
-    def _make(self, task: ShardTask, advance: Callable[[int], None]) -> Made:
+    def _make(self, task: ShardTask, advance: Callable[[int], None], found: Callable[[int], None]) -> Made:
         if self.cell != task.cell.key:
             self.cell = task.cell.key
             self.worker.start()
         started = time.perf_counter()
         while len(self._writing) >= AHEAD:
             self._writing.popleft().result()
-        cell, wanted, extractor = task.cell, task.samples, self.worker.extractor
-        entry = self.registry.entry(self.registry.sampler(cell.sampler).name)
-        shard, writing = self.cache.load(cell.key, task.index), None
-        there = 0 if shard is None else min(len(shard), len(wanted))
-        if there:
-            advance(there)
-        if there < len(wanted):
-            new = self.worker.draw(
-                cell,
-                wanted[there:],
-                lambda module: entry.accounts_for(module) or extractor.accounts_for(module),
-                advance,
-            )
-            for used in (entry, self.registry.find("extractors", extractor.extractor.name)):
-                used.confirm()
-            new = new.with_waiting(time.perf_counter() - started)
-            shard = new if shard is None else Shard.joined([shard, new])
-            writing = self._writer.submit(self._write, task, shard)
+        cell, parts, writing = task.cell, task.shards(), None
+        shards = {part: shard for part in parts if (shard := self.cache.load(cell.key, part.index))}
+        there = {part: min(len(shards.get(part, ())), part.count) for part in parts}
+        if cached := sum(there.values()):
+            found(cached)
+        missing = [part for part in parts if there[part] < part.count]
+        for some in _consecutive(missing, there):
+            wanted = range(some[0].first + there[some[0]], some[-1].samples.stop)
+            new = self._drawn(cell, wanted, advance).with_waiting(time.perf_counter() - started)
+            for part in some:
+                begin = part.first + there[part] - wanted.start
+                mine = new.part(begin, part.samples.stop - wanted.start)
+                shards[part] = Shard.joined([shards[part], mine]) if part in shards else mine
+            started = time.perf_counter()
+        if missing:
+            writing = self._writer.submit(self._write, [(part, shards[part]) for part in missing])
             self._writing.append(writing)
-        assert shard is not None
-        return Made(shard.first(len(wanted)), there, writing)
+        return Made(_whole([shards[part].first(part.count) for part in parts]), cached, writing)
 
-    def _write(self, task: ShardTask, shard: Shard) -> bool:
-        kept = self.cache.save(task.cell.key, task.index, shard)
+    def _drawn(self, cell: Cell, wanted: range, advance: Callable[[int], None]) -> Shard:
+        extractor = self.worker.extractor
+        entry = self.registry.entry(self.registry.sampler(cell.sampler).name)
+        new = self.worker.draw(
+            cell, wanted, lambda module: entry.accounts_for(module) or extractor.accounts_for(module), advance
+        )
+        for used in (entry, self.registry.find("extractors", extractor.extractor.name)):
+            used.confirm()
+        return new
+
+    def there(self, task: ShardTask) -> Made | None:
+        """The shard of a task where the cache has all of it."""
+        shards = []
+        for part in task.shards():
+            shard = self.cache.load(task.cell.key, part.index)
+            if shard is None or len(shard) < part.count:
+                return None
+            shards.append(shard.first(part.count))
+        return Made(_whole(shards), task.count)
+
+    def _write(self, shards: Sequence[tuple[ShardTask, Shard]]) -> bool:
+        kept = all([self.cache.save(task.cell.key, task.index, shard) for task, shard in shards])
         if kept:
-            describe(self.cache.root, task.cell, self.worker.model.name)
+            describe(self.cache.root, shards[0][0].cell, self.worker.model.name)
         return kept
 
     def finish(self) -> None:
@@ -103,4 +132,34 @@ class Maker:
             self._writing.popleft().result()
 
 
-AHEAD = 2  # shards that are being written while the next one is drawn
+def arrived(cache: ShardCache, task: ShardTask, cached: int, data: Sequence[bytes] | None) -> Made | Failure:
+    """What another has made of a task: it is in the cache, or was sent shard by shard, and goes there.
+
+    cached: how many of its samples were there already.
+    """
+    shards = []
+    for k, part in enumerate(task.shards()):
+        where = task.cell.key, part.index
+        shard = cache.read(*where) if data is None else cache.take(*where, data[k])
+        if shard is None or len(shard) < part.count:
+            return Failure("failed", f"the shard that a worker wrote to {cache.root} is not there")
+        shards.append(shard.first(part.count))
+    return Made(_whole(shards), cached)
+
+
+def _whole(shards: Sequence[Shard]) -> Shard:
+    return shards[0] if len(shards) == 1 else Shard.joined(shards)
+
+
+def _consecutive(missing: Sequence[ShardTask], there: Mapping[ShardTask, int]) -> list[list[ShardTask]]:
+    """Shards whose missing samples are one range, together."""
+    runs: list[list[ShardTask]] = []
+    for part in missing:
+        if runs and runs[-1][-1].samples.stop == part.first + there[part]:
+            runs[-1].append(part)
+        else:
+            runs.append([part])
+    return runs
+
+
+AHEAD = 2  # tasks whose shards are being written while the next one is drawn

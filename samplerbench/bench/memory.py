@@ -1,14 +1,16 @@
-"""Running out of memory: how that is known, and how one goes on after it."""
+"""Memory: how many samples fit into it, how one knows that it ran out, and how one goes on after that."""
 
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeVar
 
 import torch
 
-__all__ = ["out_of_memory", "unless_full"]
+__all__ = ["fitting", "out_of_memory", "unless_full"]
 
 T = TypeVar("T")
 
@@ -24,6 +26,40 @@ TEXTS = (
     "Unable to find a valid cuDNN algorithm",
     "unable to find an engine to execute this computation",
 )
+
+
+SHARE = 0.5  # of a GPU's free memory, that a batch may take
+PROBES = 8, 64  # samples
+MOST = 4096  # samples, with which any GPU is busy
+
+
+def fitting(call: Callable[[int], object], device: str) -> int:
+    """How many samples at once, a power of two, take at most half of what a GPU has free. call: what is done with so
+    many of them.
+
+    It is measured on two small batches. Where more is needed than they show, memory runs out, which is known elsewhere.
+    """
+    few, more = PROBES
+    peaks = [unless_full(partial(_peak, call, samples, device), smallest=False) for samples in PROBES]
+    if peaks[0] is None or peaks[1] is None:
+        return few
+    each = max((peaks[1] - peaks[0]) / (more - few), 1.0)
+    fit = (SHARE * _free(device) - peaks[0]) / each + few
+    return min(2 ** max(int(math.log2(max(fit, 1.0))), 0), MOST)
+
+
+def _peak(call: Callable[[int], object], samples: int, device: str) -> int:
+    """The most bytes that a call takes at a time."""
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    call(samples)
+    return int(torch.cuda.max_memory_allocated(device)) - before
+
+
+def _free(device: str) -> int:
+    """Bytes that are nobody's, or that torch keeps and has no use for."""
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + kept
 
 
 def out_of_memory(error: BaseException) -> bool:

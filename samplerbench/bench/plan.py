@@ -52,7 +52,7 @@ class RunConfig:
             that name none.
         in_passes: whether `values` are budgets of passes through networks, of which a guided evaluation takes two.
         samples: how many samples a cell draws, with indices 0..samples-1.
-        batch_size: None picks 128 on a CPU, 512 on a GPU.
+        batch_size: None picks 128 on a CPU, and on a GPU what half of its free memory holds, 4,096 at most.
         compile: how torch compiles the network: no, inductor, or graphs on a GPU.
         fast: bfloat16 and compiled.
         metrics: names of what is measured; the first is what the table shows first.

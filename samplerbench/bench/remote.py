@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..models.guided import asked_of
 from ..plugins import load_plugins
 from .environment import hardware
-from .maker import Failure, Maker
+from .maker import Failure, Maker, nobody
 from .plan import code_of, guidance_of
 from .shards import Shard, ShardCache, as_bytes
 from .task import Setup, ShardTask
@@ -33,12 +33,12 @@ class OtherSampler(UserError):
 
 @dataclass(frozen=True)
 class Done:
-    """A shard that was made. cached: how many of its samples were there already. data: its bytes, where it could not be
-    written into the cache.
+    """What was made of a task. cached: how many of its samples were there already. data: the bytes of each shard where
+    they could not be written into the cache.
     """
 
     cached: int
-    data: bytes | None
+    data: list[bytes] | None
 
 
 class Remote:
@@ -76,15 +76,21 @@ class Remote:
         self._model, self._extractor = model.sha256, extractor
         self._core = code_sha256("samplerbench.bench.worker")
 
-    def do(self, task: ShardTask, advance: Callable[[int], None]) -> Done | Failure:
-        """Makes a shard. Raises UserError where this worker is not what the cell's key says, OtherSampler where only
-        the sampler is not.
+    def do(
+        self, task: ShardTask, advance: Callable[[int], None] = nobody, found: Callable[[int], None] = nobody
+    ) -> Done | Failure:
+        """Makes the shards of a task, and tells of them as `Maker.make` does. Raises UserError where this worker is not
+        what the cell's key says, OtherSampler where only the sampler is not.
         """
         self._compare(task.cell)
-        made = self.maker.make(task, advance)
+        made = self.maker.make(task, advance, found)
         if isinstance(made, Failure):
             return made
-        return Done(made.cached, None if made.kept else as_bytes(task.cell.key, task.index, made.shard))
+        if made.kept:
+            return Done(made.cached, None)
+        parts = [(part.index, part.first - task.first, part.count) for part in task.shards()]
+        data = [as_bytes(task.cell.key, index, made.shard.part(at, at + count)) for index, at, count in parts]
+        return Done(made.cached, data)
 
     def _compare(self, cell: Cell) -> None:
         found = self._extractor

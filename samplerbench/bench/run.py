@@ -132,7 +132,7 @@ class BenchmarkRun:
             asked=asked_of(self.model, config.lines()),
             device=self.device,
             dtype=config.dtype,
-            batch_size=config.batch_size or (512 if self.device.startswith("cuda") else 128),
+            batch_size=config.batch_size,
             hardware=hardware(self.device),
             notice=notice,
             how_compiled=config.compile,

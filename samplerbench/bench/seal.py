@@ -25,8 +25,9 @@ class Seal:
 
     @classmethod
     def of(cls, model: Model) -> Seal:
-        return cls(Content.of(model), states(SETTINGS))
+        return cls(Content.of(model, in_place=True), states(SETTINGS))
 
     def broken(self, model: Model) -> str:
         """What was changed since, in words; empty where nothing was. Settings are put back."""
-        return " and ".join([*Content.of(model).changed(self.content), *changed(SETTINGS, self.settings)])
+        now = Content.of(model, in_place=True)
+        return " and ".join([*now.changed(self.content), *changed(SETTINGS, self.settings)])

@@ -40,8 +40,8 @@ class Batch:
     waiting: float
     memory: int
 
-    def first(self, count: int) -> Batch:
-        """Its first samples, with their share of the time."""
+    def some(self, count: int) -> Batch:
+        """So many of its samples, with their share of the time."""
         share = count / self.samples
         return replace(self, samples=count, **{part: share * getattr(self, part) for part in PARTS})
 
@@ -51,7 +51,7 @@ PARTS = ("network", "sampler", "decoding", "features", "waiting")
 
 @dataclass(frozen=True)
 class Shard:
-    """The first n samples of a shard.
+    """The first n samples of a shard, or of several shards one behind the other.
 
     Attributes:
         features: float32 [n, D]. logits: float32 [n, K].
@@ -83,12 +83,17 @@ class Shard:
 
     def first(self, count: int) -> Shard:
         """The shard of its first samples alone."""
-        batches, left = [], min(count, len(self))
+        return self.part(0, min(count, len(self)))
+
+    def part(self, start: int, end: int) -> Shard:
+        """The shard of its samples from start to before end."""
+        batches, at = [], 0
         for batch in self.batches:
-            if left:
-                batches.append(batch.first(min(batch.samples, left)))
-                left -= batches[-1].samples
-        return Shard(**{name: tensor[:count] for name, tensor in self.tensors().items()}, batches=tuple(batches))
+            count = min(at + batch.samples, end) - max(at, start)
+            at += batch.samples
+            if count > 0:
+                batches.append(batch.some(count))
+        return Shard(**{name: tensor[start:end] for name, tensor in self.tensors().items()}, batches=tuple(batches))
 
     def with_waiting(self, seconds: float) -> Shard:
         """The same, of which it is known that all took so long: what no batch has counted is waiting."""

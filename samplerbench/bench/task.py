@@ -49,7 +49,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class ShardTask:
-    """Shard `index` of a cell: its samples from `first` on, `count` of them."""
+    """Samples of a cell, `count` of them from `first` on, where shard `index` begins; they may be those of several."""
 
     cell: Cell
     index: int
@@ -60,6 +60,14 @@ class ShardTask:
     def samples(self) -> range:
         """Which samples of the cell they are."""
         return range(self.first, self.first + self.count)
+
+    def shards(self) -> list[ShardTask]:
+        """A task for each shard of it."""
+        end = self.first + self.count
+        return [
+            ShardTask(self.cell, start // SHARD, start, min(SHARD, end - start))
+            for start in range(self.first, end, SHARD)
+        ]
 
     def text(self) -> str:
         """The task in a line of JSON."""
@@ -82,9 +90,10 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def tasks_of(cell: Cell, samples: int) -> list[ShardTask]:
-    """The shards of a cell."""
-    return [ShardTask(cell, start // SHARD, start, min(SHARD, samples - start)) for start in range(0, samples, SHARD)]
+def tasks_of(cell: Cell, samples: int, batch_size: int = SHARD) -> list[ShardTask]:
+    """The shards of a cell, one a task, or as many as a batch fills."""
+    step = SHARD * -(-batch_size // SHARD)
+    return [ShardTask(cell, start // SHARD, start, min(step, samples - start)) for start in range(0, samples, step)]
 
 
 def largest_first(tasks: Sequence[ShardTask]) -> list[ShardTask]:

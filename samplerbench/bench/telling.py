@@ -43,6 +43,10 @@ class Several(Listener):
         for one in self.listeners:
             one.advance(cell, samples)
 
+    def found(self, cell: Planned, samples: int) -> None:
+        for one in self.listeners:
+            one.found(cell, samples)
+
     def finish(self, cell: Planned, record: Record) -> None:
         for one in self.listeners:
             one.finish(cell, record)

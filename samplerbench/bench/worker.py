@@ -29,7 +29,7 @@ from ..sampler import Sampler
 from ..settings import GENERATORS, changed, states
 from .cell import Cell, plain_options
 from .clock import Clock, Spans, forget_peak, peak_megabytes
-from .memory import unless_full
+from .memory import fitting, unless_full
 from .seal import Seal, Tampered
 from .shards import KEPT, Batch, Shard
 
@@ -48,9 +48,10 @@ class Worker:
         extractor: on `device` already.
         make: the sampler of a spec.
         device: cpu, cuda or cuda:N. dtype: precision of the network.
-        batch_size: halved for the rest of a cell where memory runs out, as is the number of images that the extractor
-            is given at once. hardware: what the device is, by name.
-        notice: told a line that the user should know. how_compiled: the network, one of `COMPILED`.
+        batch_size: None for 128 on a CPU, and for what fits into the memory of a GPU. It is halved for the rest of a
+            cell where memory runs out, as is the number of images that the extractor is given at once.
+        hardware: what the device is, by name. notice: told a line that the user should know.
+        how_compiled: the network, one of `COMPILED`.
         guide: the guidance of a spec. asked: what samples are asked for; nothing without it.
 
     Attributes:
@@ -65,7 +66,7 @@ class Worker:
         make: Callable[[str], Sampler],
         device: str,
         dtype: str,
-        batch_size: int,
+        batch_size: int | None,
         hardware: str,
         notice: Callable[[str], None],
         how_compiled: str = "no",
@@ -77,11 +78,12 @@ class Worker:
         self._reload, self.extractor, self.make, self.notice = reload, extractor, make, notice
         self._guide, self.asked = guide, asked or Asked()
         self.device, self.dtype, self.hardware = device, dtype, hardware
-        self.batch_size = self._whole = batch_size
         self._images = IMAGES
         self.state_dtype = torch.float64 if dtype == "float64" else torch.float32
         self.clock = Clock(device)
+        self._whole = batch_size or 0
         self._ready(model)
+        self.batch_size = self._whole
 
     def _ready(self, model: Model) -> None:
         self.model, self._guides, passes = model, dict[str, Guide](), 0
@@ -104,6 +106,7 @@ class Worker:
             module.to(memory_format=torch.channels_last).to(self.device, self.state_dtype)
         # autocast casts weights once, and not at every call, where they take gradients; none is ever computed
         model.predictor.requires_grad_(self.dtype in ("bfloat16", "float16"))
+        self._whole = self._whole or self._fitting()
         if self.compiled != "no":
             predictor = model.predictor.requires_grad_(False)
             predictor.network = compiled(predictor.network, self.compiled, model.epsilon(self.dtype).lowered)
@@ -133,6 +136,20 @@ class Worker:
             if guide.classifier is not None:
                 self._count(guide.classifier.network.to(self.device, self.state_dtype))
         return self._guides[spec]
+
+    def _fitting(self) -> int:
+        """Samples at once on this device. Guidance takes twice the rows: batches of too many are halved."""
+        if self.device == "cpu":
+            return 128
+        path, shape = self.model.schedule, self.model.sample_shape
+        time = (path.t_min + path.t_max) / 2
+
+        @torch.no_grad()
+        def call(samples: int) -> None:
+            epsilon = self.model.epsilon(self.dtype, self.asked.of(range(samples)) if self.asked.lines else ())
+            epsilon(torch.zeros(samples, *shape, dtype=self.state_dtype, device=self.device), time)
+
+        return fitting(call, self.device)
 
     def heal(self) -> str:
         """What a plugin has changed of model and settings, in words, and puts it right; empty where nothing is."""

@@ -53,7 +53,8 @@ class WrittenPlan:
 
     def tasks(self) -> list[ShardTask]:
         """All shards, those that take longest first."""
-        return largest_first([task for cell in self.cells for task in tasks_of(cell, self.samples)])
+        at_once = self.setup.batch_size
+        return largest_first([task for cell in self.cells for task in tasks_of(cell, self.samples, at_once)])
 
 
 def work(
@@ -77,7 +78,7 @@ def _done(remote: Remote, tasks: Sequence[ShardTask], told: Callable[[str], None
     """Makes shards, and returns those that failed."""
     failed = []
     for number, task in enumerate(tasks, 1):
-        done = remote.do(task, lambda samples: None)
+        done = remote.do(task)
         which = f"{number}/{len(tasks)} {task.cell.label}, samples {task.samples[0]} to {task.samples[-1]}"
         if isinstance(done, Failure):
             failed.append(task)

@@ -95,11 +95,14 @@ def compare(
     from ..report.choice import Where, choose
     from ..report.compare import compare, compare_with_baseline
     from ..report.literature import published, published_folder, rankings
+    from ..report.output import check_output
     from ..report.results import metric_named, read_results
     from ..report.sheets import comparison_frame, write_csv
     from ..report.terminal.beside import print_published, print_rankings
     from ..report.terminal.comparison import print_comparisons, print_left_out, print_notes
 
+    if csv_path:
+        check_output(csv_path, results)
     registry = load_plugins(plugins)
     chosen = metric_named(metric, registry, results)
     conditions = [Where.parse(text) for text in where]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="The cost.",
 )
-@click.option("--front", is_flag=True, help="The best at every cost over the faded rest, instead of curves.")
+@click.option("--front", is_flag=True, help="The figures that no cheaper one beats, over the faded rest.")
 @click.option(
     "--columns",
     type=click.Choice(["one", "two"]),
@@ -56,10 +56,10 @@ def plot(
 
     It is read in grey as well: samplers differ by marker and dash. Needs the extra `plot`.
     """
-    from ..files import write_whole
     from ..plugins import load_plugins
     from ..report.choice import Where
     from ..report.figure import drawn, format_of
+    from ..report.output import write_output
     from ..report.overview import charted
 
     ending = format_of(out)
@@ -70,9 +70,6 @@ def plot(
     if chart is None:
         raise UserError("these rows do not say their seconds of sampling, as those of an older version do not")
     data = drawn(chart, ending, columns)
-    try:
-        write_whole(out, data)
-    except OSError as error:
-        raise UserError(f"{out} cannot be written: {error.strerror or error}") from None
+    write_output(out, data, results)
     click.echo(f"{out}: {chart.title}")
     return 0

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from ..errors import UserError
 from .help import Command
 from .options import metric_option, plugin_option, results_argument, where_option
 
@@ -40,21 +39,17 @@ def report(
     RUN … are run folders, results.csv files or bundles of `export-results`; the rows of all go into one report, chosen
     as `table` chooses them. The file loads nothing from anywhere, and is read without scripts and in print.
     """
-    from ..files import write_whole
     from ..plugins import load_plugins
     from ..report.choice import Where
     from ..report.html.page import page
+    from ..report.output import check_output, write_output
     from ..report.overview import overview
 
+    check_output(out, results)
     registry = load_plugins(plugins)
     conditions = [Where.parse(text) for text in where]
     found = overview(results, metric, registry, baseline=baseline, where=conditions, force=force)
     text = page(found).encode()
-    if out.is_dir():
-        raise UserError(f"--out {out} is a folder; name a file, like {out / 'report.html'}")
-    try:
-        write_whole(out, text)
-    except OSError as error:
-        raise UserError(f"{out} cannot be written: {error.strerror or error}") from None
+    write_output(out, text, results)
     click.echo(f"{out}: {len(text) / 1000:.0f} kB")
     return 0

@@ -97,7 +97,9 @@ def _configured(ctx: click.Context, parameter: click.Parameter, path: Path | Non
 @click.option("--samples", default=1024, help="Samples a cell.")
 @click.option("--seed", default=0, help="Seed of x_T and of every later draw.")
 @click.option(
-    "--batch-size", type=int, help="Samples at once, at most a shard of 1,024.  [default: 128 on a CPU, 512 on a GPU]"
+    "--batch-size",
+    type=int,
+    help="Samples at once.  [default: 128 on a CPU; on a GPU what half its memory holds]",
 )
 @click.option("--device", default="auto", metavar="auto|cpu|cuda", help="Where the network runs.")
 @click.option(

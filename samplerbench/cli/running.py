@@ -22,7 +22,7 @@ from ..options import split_specs
 from ..registry import Registry
 from ..report.compare import compare_with_baseline
 from ..report.results import Results
-from ..report.terminal.comparison import print_comparisons, print_verdicts
+from ..report.terminal.comparison import print_comparisons, print_verdict
 from ..report.terminal.progress import RunProgress
 from ..report.terminal.table import print_run
 
@@ -130,4 +130,4 @@ def _compare(benchmark: BenchmarkRun, baseline: str) -> None:
         warnings = [line for line in comparison.warnings if not any(line.endswith(reason) for reason in told)]
         print_comparisons([replace(comparison, warnings=warnings)], as_markdown=False)
         if len(comparison.differences) > 1:  # of one the table is short enough
-            print_verdicts(comparison)
+            print_verdict(comparison)

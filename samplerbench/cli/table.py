@@ -30,7 +30,7 @@ from .options import metric_option, plugin_option, results_argument, where_optio
 @click.option(
     "--latex",
     is_flag=True,
-    help="Print LaTeX, for \\usepackage{booktabs}: the best of a column bold, what else may be the best underlined.",
+    help="Print LaTeX, for \\usepackage{booktabs}: bold is what may be the best of its column.",
 )
 def table(
     results: tuple[Path, ...],

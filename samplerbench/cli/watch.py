@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from math import inf
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -27,7 +28,9 @@ from .running import Asked, once
 __all__ = ["Watched", "watch"]
 
 EVERY = 0.1  # seconds between two looks
+AWAY = 1.0  # seconds after which a file that is not there is no longer being saved
 LATE = 5.0  # seconds after which a file's time says no more when it was saved: it was moved here
+INTERRUPTED = 130
 PRELOADED = ["samplerbench.cli.running", "samplerbench.metrics.builtin", "samplerbench.models.formats.builtin"]
 
 
@@ -36,6 +39,7 @@ class Watched:
 
     def __init__(self, files: Iterable[Path]) -> None:
         self._seen: dict[Path, tuple[object, str]] = {}
+        self._gone: dict[Path, float] = {}  # since when
         self.add(files)
 
     def __len__(self) -> int:
@@ -59,6 +63,17 @@ class Watched:
                     found.append(file)
         return found
 
+    def gone(self) -> list[Path]:
+        """Those that have not been there for some time, each told once until it is back."""
+        found, now = [], time.monotonic()
+        for file in self._seen:
+            if file.exists():
+                self._gone.pop(file, None)
+            elif now - self._gone.setdefault(file, now) >= AWAY:
+                found.append(file)
+                self._gone[file] = inf
+        return found
+
 
 def _stamp(file: Path) -> object:
     try:
@@ -76,7 +91,9 @@ def _digest(file: Path) -> str:
 
 
 def watch(asked: Asked) -> int:
-    """Runs, and runs again at each change, until Ctrl-C; returns the status of the last run."""
+    """Runs, and runs again at each change, until Ctrl-C; returns the status of the last run, 130 where that was still
+    going on.
+    """
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
@@ -96,6 +113,7 @@ def watch(asked: Asked) -> int:
                     changed = watched.changed()
             except KeyboardInterrupt:  # it has heard it too, and says what is finished
                 process.join(LATE)
+                status = INTERRUPTED
                 raise
             finally:
                 if process.is_alive():
@@ -110,6 +128,8 @@ def watch(asked: Asked) -> int:
             while not changed:
                 time.sleep(EVERY)
                 changed = watched.changed()
+                for file in watched.gone():
+                    _say(f"{file} is gone; watching for it")
             begun, again = _saved(changed), True
             _say(f"── {', '.join(sorted(file.name for file in changed))} was saved ──")
     except KeyboardInterrupt:

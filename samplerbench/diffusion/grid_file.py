@@ -113,7 +113,7 @@ def grid_file(spacing: str) -> GridFile | None:
         said = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
     except OSError as error:
         raise UserError(f"spacing={spacing} cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"spacing={spacing} is no JSON file of grids: {error}") from None
     try:
         return _read(spacing, said)

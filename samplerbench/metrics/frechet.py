@@ -48,9 +48,11 @@ class Moments:
         features -= mean
         delta = mean - self._mean
         total = self.count + n
-        scatter = features.T @ features
-        scatter += torch.outer(delta, delta).mul_(self.count * n / total)
-        self._scatter += scatter
+        for start in range(0, len(mean), BLOCK):  # of a symmetric matrix what is below the diagonal
+            some = slice(start, start + BLOCK)
+            scatter = features[:, start:].T @ features[:, some]
+            scatter += torch.outer(delta[start:], delta[some]).mul_(self.count * n / total)
+            self._scatter[start:, some] += scatter
         self._mean += delta * (n / total)
         self.count = total
 
@@ -58,7 +60,10 @@ class Moments:
         """What was gathered; at least two features are needed for a covariance."""
         if self.count < 2:
             raise UserError(f"a covariance needs at least 2 samples, got {self.count}")
-        return Statistics(self._mean.cpu().numpy().copy(), (self._scatter / (self.count - 1)).cpu().numpy(), self.count)
+        sigma = (self._scatter / (self.count - 1)).cpu().numpy()
+        if len(sigma) > BLOCK:  # one block has both halves
+            sigma = np.tril(sigma) + np.tril(sigma, -1).T
+        return Statistics(self._mean.cpu().numpy().copy(), sigma, self.count)
 
 
 def statistics_of(features: Tensor, rows: Tensor | None = None, device: str = "cpu") -> Statistics:
@@ -70,6 +75,7 @@ def statistics_of(features: Tensor, rows: Tensor | None = None, device: str = "c
 
 
 BATCH = 4096
+BLOCK = 512  # columns of a covariance at a time
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:

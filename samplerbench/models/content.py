@@ -16,7 +16,7 @@ from ..diffusion.schedule import NoiseSchedule
 if TYPE_CHECKING:
     from .model import Model
 
-__all__ = ["Content", "digest"]
+__all__ = ["Content", "digest", "fingerprint"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,10 @@ class Content:
     conventions: str
 
     @classmethod
-    def of(cls, model: Model) -> Content:
+    def of(cls, model: Model, in_place: bool = False) -> Content:
+        """What a model is made of now. in_place: weights on a GPU are not brought to the host; what is said of them is
+        to be compared with another such content alone.
+        """
         said = model.checkpoint
         state: dict[str, Tensor] = {}
         modules: list[tuple[str, nn.Module]] = []
@@ -44,7 +47,7 @@ class Content:
             modules += [(prefix + name, module) for name, module in network.named_modules()]
         known = [{**model.conditions(), "sha256": "", "name": ""}, said.mean_squares, said.learned_range]
         return cls(
-            {name: digest(tensor) for name, tensor in state.items()},
+            _fingerprints(state) if in_place else {name: digest(tensor) for name, tensor in state.items()},
             tuple(_runs(name, module) for name, module in modules),
             repr([_numbers(module) for _, module in modules]),
             _curve(model.schedule),
@@ -80,6 +83,30 @@ def digest(*tensors: Tensor) -> str:
         found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
         found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+def _fingerprints(state: dict[str, Tensor]) -> dict[str, str]:
+    """The hashes of tensors on the host, and the fingerprints of others, which one copy brings there."""
+    away = [name for name, tensor in state.items() if tensor.device.type != "cpu"]
+    values = torch.stack([fingerprint(state[name]) for name in away]).tolist() if away else []
+    found = {name: f"{state[name].dtype} {tuple(state[name].shape)} {n}" for name, n in zip(away, values, strict=True)}
+    return {name: found[name] if name in found else digest(tensor) for name, tensor in state.items()}
+
+
+def fingerprint(tensor: Tensor) -> Tensor:
+    """A number, int64 [], where the tensor is, that another value or another order gives otherwise, as good as surely.
+
+    It is Σ_i mix(bits of x_i, i) mod 2⁶⁴, mixed by multiplications with odd constants and shifts, as in SplitMix64
+    (Steele, Lea & Flood 2014).
+    """
+    flat = tensor.detach().contiguous().flatten()
+    bits = flat.view(WORDS[flat.element_size()]).to(torch.int64)
+    mixed = (bits ^ (torch.arange(len(bits), device=bits.device) * -0x61C8864680B583EB)) * -0x40A7B892E31B1A47
+    mixed = (mixed ^ (mixed >> 31)) * -0x6B2FB644ECCEEE15
+    return (mixed ^ (mixed >> 29)).sum()
+
+
+WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def _runs(name: str, module: nn.Module) -> tuple[Any, ...]:

@@ -24,7 +24,8 @@ def newest(rows: pd.DataFrame, same: list[str], metric: str) -> pd.Series:
 
 def of_older_code(rows: pd.DataFrame, axis: str, metric: str) -> tuple[pd.Series, list[str]]:
     """[rows], which of them other code of their sampler drew than its newest row, whatever was measured of it; and a
-    line a sampler that says so where the newest code has no value of the metric. A row that does not say its code is
+    line a sampler that says so where the newest code has no value of the metric, or has it from another file (column
+    `file`). A row that does not say its code is
     taken for the newest.
     """
     older = pd.Series(False, index=rows.index)
@@ -36,18 +37,29 @@ def of_older_code(rows: pd.DataFrame, axis: str, metric: str) -> tuple[pd.Series
     older = rows["sampler_sha256"].notna() & (rows["sampler_sha256"] != newest_code)
     lines = []
     for sampler, group in rows[older & rows[metric].notna()].groupby("sampler", sort=False):
-        again = rows[axis][~older & rows[metric].notna() & (rows["sampler"] == sampler)]
-        group = group[~group[axis].isin(again)]
-        if not len(group):
-            continue
-        at = ", ".join(f"{value:g}" for value in sorted(group[axis].dropna().unique()))
-        codes = " or ".join(f"--where sampler_sha256={code[:SHORT]}" for code in group["sampler_sha256"].unique())
-        lines.append(
-            f"{sampler} at {at}: rows of older code of this sampler, or of what it imports, are left out; run them "
-            f"again with the same --out ({codes} shows them)"
-        )
+        newer = rows[~older & rows[metric].notna() & (rows["sampler"] == sampler)]
+        replaced = group[axis].isin(newer[axis])
+        if not replaced.all():
+            codes, at = _codes_and_places(group[~replaced], axis)
+            lines.append(
+                f"{sampler} at {at}: rows of older code of this sampler, or of what it imports, are left out; run them "
+                f"again with the same --out ({codes} shows them)"
+            )
+        if "file" in rows.columns:  # within one run a row that was drawn again is no news
+            others = group[replaced & ~group["file"].isin(newer["file"])]
+            if len(others):
+                codes, at = _codes_and_places(others, axis)
+                lines.append(
+                    f"{sampler} at {at}: another file has rows of older code of this sampler, of what it imports, or "
+                    f"of its file of grids; the newest count ({codes} shows the others)"
+                )
     more = [f"and {len(lines) - REASONS} samplers more with rows of older code"] if len(lines) > REASONS else []
     return older, lines[:REASONS] + more
+
+
+def _codes_and_places(rows: pd.DataFrame, axis: str) -> tuple[str, str]:
+    codes = " or ".join(f"--where sampler_sha256={code[:SHORT]}" for code in rows["sampler_sha256"].unique())
+    return codes, ", ".join(f"{value:g}" for value in sorted(rows[axis].dropna().unique()))
 
 
 def _by_age(rows: pd.DataFrame, metric: str | None = None) -> pd.Index:

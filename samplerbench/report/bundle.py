@@ -12,8 +12,10 @@ import hashlib
 import io
 import json
 import shutil
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +30,7 @@ MANIFEST = "manifest.json"
 SINGLE = ("results.csv", "run.json", "floors.json")
 FOLDERS = ("influences", "samples", "trajectories")
 LARGEST = 8 * 10**9  # bytes of all files of a bundle
+LONGEST = 10**8  # bytes of the manifest, which has a line a file
 
 
 def packed(files: Mapping[str, bytes]) -> bytes:
@@ -67,7 +70,7 @@ def _unpacked(path: Path, modified: int, size: int) -> Path:
     try:
         with zipfile.ZipFile(path) as bundle:
             _unpack(path, bundle, folder)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, struct.error) as error:
         raise UserError(f"{path} is no whole bundle: it was cut off or damaged on the way ({error})") from None
     except (OSError, RuntimeError, NotImplementedError, EOFError, ValueError) as error:
         raise UserError(f"{path} cannot be unpacked: {one_line(error)}") from None
@@ -82,13 +85,12 @@ def _unpack(path: Path, bundle: zipfile.ZipFile, folder: Path) -> None:
         raise UserError(
             f"{path} is no bundle of results: it has no {MANIFEST}; `samplerbench export-results` makes one"
         )
+    if entries[MANIFEST].file_size > LONGEST:
+        raise UserError(f"{path} is no bundle of results: its {MANIFEST} has more than {LONGEST / 1e6:.0f} MB")
     manifest = bundle.read(MANIFEST)
     if hashlib.sha256(manifest).hexdigest().encode() != bundle.comment:
         raise UserError(f"{path} was cut or edited: its {MANIFEST} is not the one that it was made with")
-    said = json.loads(manifest)
-    if said["format"] != FORMAT:
-        raise UserError(f"{path} is a bundle of format {said['format']}, of another version; expected format {FORMAT}")
-    sums: dict[str, str] = said["files"]
+    sums = _sums(path, manifest)
     if odd := sorted(set(sums) ^ (set(entries) - {MANIFEST})):
         verb = "lacks" if odd[0] in sums else "holds besides"
         raise UserError(f"{path} was edited: it {verb} {odd[0]}")
@@ -105,3 +107,18 @@ def _unpack(path: Path, bundle: zipfile.ZipFile, folder: Path) -> None:
                 copy.write(block)
         if digest.hexdigest() != expected:
             raise UserError(f"{path} was edited: {name} is not the file that it was made with")
+
+
+def _sums(path: Path, manifest: bytes) -> dict[str, str]:
+    """The checksums of files by their names. Raises UserError for a manifest that `packed` does not make."""
+    try:
+        said = json.loads(manifest)
+    except (ValueError, RecursionError):
+        said = None
+    form = said.get("format") if isinstance(said, dict) else None
+    if form is not None and form != FORMAT:
+        raise UserError(f"{path} is a bundle of format {form!r}, of another version; expected format {FORMAT}")
+    sums = said.get("files") if isinstance(said, dict) else None
+    if form is None or not isinstance(sums, dict) or not all(isinstance(one, str) for one in sums.values()):
+        raise UserError(f"{path} is no bundle of results: its {MANIFEST} does not say its format and files")
+    return sums

@@ -1,4 +1,4 @@
-"""BibTeX for what was used: of samplers by their names, or of all that a run rests on.
+"""BibTeX for what was used: of samplers by their names, or of all that the rows of a run rest on.
 
 A sampler, guider, metric or extractor says its source in `paper`. An arXiv number there is looked up in
 `references.bib`; of what is not in it the entry is made of the text.
@@ -11,20 +11,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+
+import pandas as pd
 
 from .. import __version__
+from ..bench.record import metric_columns
 from ..errors import UserError
 from ..options import parse_spec, split_budgets
 from ..registry import Registry
 from .bundle import results_file
-from .said import read_run
+from .reading import read_sheet
+from .said import part_of, read_run
 
 __all__ = ["bibtex"]
 
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5}|[a-z-]+/\d{7})")
 YEAR = re.compile(r"\b(?:19|20)\d\d\b")
 DATASETS = {"fashionmnist": "xiao2017fashion", "cifar10": "krizhevsky2009learning"}
+NEEDED = ("sampler", "nfe")
 FIDELITY = "obukhov2020torchfidelity"  # whose FID ours is
 
 
@@ -52,30 +56,37 @@ def _used(name: str, registry: Registry) -> Iterator[tuple[str, str, str]]:
         cls = registry.entry(parse_spec(split_budgets(name)[0])[0]).cls
         yield "sampler", cls.name, cls.paper
         return
-    run = read_run(results_file(path).parent)
-    if run is None:
-        raise UserError(f"{name} has no run.json, which says what was used")
-    for kind in ("samplers", "metrics"):
-        for used in _part(run, kind):
-            yield kind[:-1], used, _paper(registry, kind, used)
-    given = _part(run, "config").get("guidance")
-    for spec in given if isinstance(given, list) else []:
-        guider = spec.partition(":")[0]
-        if guider := "" if guider == "1" else "cfg" if guider[:1].isdigit() else guider:
-            yield "guider", guider, _paper(registry, "guiders", guider)
-    extractor = str(_part(run, "extractor").get("name", "")).partition(":")[0]
-    if extractor:
+    file = results_file(path)
+    rows, run = read_sheet(file, NEEDED).rows, read_run(file.parent)
+    for kind, used in (
+        *(("samplers", one.partition(":")[0]) for one in _values(rows, "sampler")),
+        *(("guiders", one) for one in dict.fromkeys(map(_guider, _values(rows, "guidance"))) if one),
+        *(("metrics", one) for one in rows.columns if set(metric_columns(one)) <= set(rows.columns) and any(rows[one])),
+    ):
+        yield kind[:-1], used, _paper(registry, kind, used)
+    for extractor in (one.partition(":")[0] for one in _values(rows, "extractor")):
         yield "extractor", extractor, _paper(registry, "extractors", extractor) or f"@{FIDELITY}"
     yield "torch-fidelity", "", f"@{FIDELITY}"
-    dataset = str(_part(run, "model").get("dataset") or "").lower().replace("-", "")
+    model = part_of(run, "model")
+    dataset = str(model.get("dataset") or "").lower().replace("-", "")
+    others = [one for one in _values(rows, "model_sha256") if one != model.get("sha256")]
+    if others or run is None:
+        named = " and ".join(_values(rows, "model")) if run is None else "rows of other models than run.json has"
+        yield "the data set of", named or "the model", ""
     if dataset in DATASETS:
         yield "dataset", dataset, f"@{DATASETS[dataset]}"
     yield "samplerbench", "", "@samplerbench"
 
 
-def _part(run: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    part = run.get(name)
-    return part if isinstance(part, dict) else {}
+def _guider(spec: str) -> str:
+    """The name of a guider: 'cfg' of '2:hi=1' and of 'cfg:2'; empty of none."""
+    name = spec.partition(":")[0]
+    return "" if name in ("", "1") else "cfg" if name[0].isdigit() else name
+
+
+def _values(rows: pd.DataFrame, column: str) -> list[str]:
+    """The values of a column, each once; none where there is no such column."""
+    return [str(value) for value in rows[column].dropna().unique()] if column in rows.columns else []
 
 
 def _paper(registry: Registry, kind: str, name: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from ..registry import Registry
 from ..stats.power import power_law
 from .axes import axis_of_costs, axis_of_values
+from .results import HUGE
 from .said import Claims, Run, claims_of
 from .shown import Shown, plain_column
 from .view import Chart, Cost, Direction, Floor, Point, Published, Series, Slope
@@ -181,9 +182,9 @@ def _unique(values: Iterable[object]) -> list[str]:
 
 
 def _number(value: object) -> float | None:
-    """A field as a number; None where it is none."""
+    """A field as a number; None where it is none, or none that was measured."""
     try:
         number = float(value) if isinstance(value, str | int | float) else math.nan
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
+    return number if number == 0 or 1 / HUGE <= abs(number) <= HUGE else None

@@ -13,9 +13,10 @@ from PIL.PngImagePlugin import PngInfo
 from ..bench.influences import influence_path
 from ..bench.record import ENDINGS
 from ..errors import UserError
-from ..files import write_whole
 from .bundle import packed
+from .edited import edited_line
 from .films import ENTRY, first_samples
+from .output import write_output
 from .pictures import first_row
 from .reading import read_sheet
 from .runs import FLOORS, floors_path, image_shape
@@ -41,6 +42,8 @@ def write_bundle(run: Path, out: Path) -> list[str]:
             if (run / name).is_file():
                 files[name] = (run / name).read_bytes()
         rows = read_sheet(run / "results.csv", NEEDED).rows
+        if edited := edited_line(str(run / "results.csv"), rows):
+            notes.append(edited)
         if floors := floors_path(run, rows):
             files[FLOORS] = floors.read_bytes()
         missing = 0
@@ -56,10 +59,7 @@ def write_bundle(run: Path, out: Path) -> list[str]:
         notes.append(f"{run / 'influences'} has no file of {plural(missing, 'figure')}: compared unpaired")
     if "run.json" not in files:
         notes.append(f"{run} has no run.json: the bundle says no command and has no pictures")
-    try:
-        write_whole(out, packed(files))
-    except OSError as error:
-        raise UserError(f"{out} cannot be written: {error.strerror or error}") from None
+    write_output(out, packed(files), [run])
     return notes
 
 

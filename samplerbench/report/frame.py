@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RunFrame", "run_frame"]
 
-MARK = "Bold (the best figure) or underlined"
 STYLE = (
     "<style>.samplerbench td b{font-weight:700}.samplerbench td small{opacity:.7}"
     ".samplerbench p{margin:.3em 0;white-space:normal}</style>"
@@ -58,7 +57,7 @@ def html_of(results: list[Results], metrics: list[Metric]) -> str:
         found = table([one], metric)
         lines = [table_title(found), *found.notes]
         parts += [f"<p>{escape(line)}</p>" for line in lines]
-        parts += [results_table(found), *(f"<p>{escape(line)}</p>" for line in table_captions(found, MARK))]
+        parts += [results_table(found), *(f"<p>{escape(line)}</p>" for line in table_captions(found, "Bold"))]
         reasons = [line for _, line in reason_lines(found.reasons)]
     parts += [f"<p>{escape(line)}</p>" for line in (conditions_line(results[0].every), *reasons)]
     return f'<div class="samplerbench">{"".join(parts)}</div>'

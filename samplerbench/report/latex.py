@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from .compare import CONFIDENT, Comparison
 from .view import Cell, Table
-from .words import AXES, comparison_cells, comparison_header, error_of, extreme, figure
+from .words import AXES, comparison_cells, comparison_header, error_of, figure, table_captions, table_title
 
 __all__ = ["escaped", "latex_comparison", "latex_rows", "latex_table"]
 
@@ -42,8 +42,8 @@ def escaped(text: str) -> str:
 
 
 def latex_table(table: Table) -> str:
-    """The table of results: the best of a column bold, what else may be the best underlined, each with its standard
-    error.
+    """The table of results, each figure with its standard error; bold is what may be the best of its column. What its
+    reader has to know stands below, in comments.
     """
     head, rows, foot = latex_rows(table)
     return "\n".join([head, *rows, foot])
@@ -81,17 +81,10 @@ def latex_comparison(comparison: Comparison) -> tuple[str, list[str], str]:
 
 
 def _captions(table: Table) -> list[str]:
-    several = sum(cell.best for cell in table.cells) > len(table.columns)
-    infinite = " at infinitely many samples" if table.extrapolated else ""
-    tie = (
-        f"; underlined: what else may be the best{infinite}, {CONFIDENT} confidence a column"
-        if several and table.how
-        else ""
-    )
-    error = "; ± standard error" if any(cell.se is not None for cell in table.cells) else ""
     lines = [
         r"needs \usepackage{booktabs}",
-        f"bold: the {extreme(table)} of its column{tie}{error}",
+        table_title(table),
+        *table_captions(table, "bold"),
         table.conditions,
         *table.notes,
     ]
@@ -102,7 +95,7 @@ def _cell(cell: Cell) -> str:
     if cell.value is None:
         return escaped(cell.status)
     text = figure(cell.value)
-    marked = rf"\textbf{{{text}}}" if cell.first else rf"\underline{{{text}}}" if cell.best else text
+    marked = rf"\textbf{{{text}}}" if cell.best else text
     error = "" if cell.se is None else rf" {{\scriptsize $\pm$\,{error_of(cell.se)}}}"
     counted = "" if cell.nfe is None else rf" {{\scriptsize @{cell.nfe:g}}}"
     return marked + error + counted

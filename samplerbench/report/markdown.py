@@ -24,10 +24,7 @@ def markdown_table(table: Table) -> str:
     for row in table.rows:
         sampler, _, rest = row.label.partition(" ")
         figures = [" ".join(cell_lines(cell, ratios=False)) for cell in row.cells]
-        marked = [
-            f"**{text}**" if cell.best and len(table.rows) > 1 else text
-            for cell, text in zip(row.cells, figures, strict=True)
-        ]
+        marked = [f"**{text}**" if cell.best else text for cell, text in zip(row.cells, figures, strict=True)]
         rows.append([f"`{sampler}` {rest}".strip(), *marked])
     header = [AXES[table.axis], *(f"{column:g}" for column in table.columns)]
     return markdown(header, rows, right=range(1, len(header)))

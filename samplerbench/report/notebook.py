@@ -59,8 +59,12 @@ class NotebookProgress(Listener, AbstractContextManager["NotebookProgress"]):
         self.pace.advance(cell, samples)
         self._draw(soon=True)
 
+    def found(self, cell: Planned, samples: int) -> None:
+        self.pace.found(cell, samples)
+        self._draw(soon=True)
+
     def finish(self, cell: Planned, record: Record) -> None:
-        self.pace.finish(cell, record)
+        self.pace.finish(cell)
         values = ", ".join(f"{name} {v.value:.4g}" for name, v in record.metrics.items() if v.value is not None)
         self._lines.append(f"{cell.label}: {values or f'{record.status}: {record.reason}'}")
         self._draw()

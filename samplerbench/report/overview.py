@@ -49,12 +49,13 @@ def overview(
     runs = [read_run(one.folder) for one in rows.files]
     pictures, notes = strips(rows, runs)
     trajectories, troubles = films(rows)
+    others, left_out = _others(paths, rows, runs, registry, where, force)
     models = list(dict.fromkeys(str(name) for name in plain_column(rows.known, "model") if name))
     return Report(
         title=f"{' and '.join(models) or 'Samplers'}: {table.title} of {plural(len(table.rows), 'sampler')}",
         table=table,
         charts=tuple(_charts(rows, runs, registry)),
-        others=_others(paths, rows, runs, registry, where, force),
+        others=others,
         baseline=_baseline(rows, baseline, registry),
         matrices=tuple(matrices(rows)),
         strips=pictures,
@@ -64,7 +65,7 @@ def overview(
             for number, (one, run) in enumerate(zip(rows.files, runs, strict=True))
         ),
         records=_records(rows),
-        notes=(*notes, *troubles),
+        notes=(*notes, *troubles, *floors_of(rows, runs)[1], *left_out),
         version=__version__,
     )
 
@@ -78,7 +79,7 @@ def charted(
 
 
 def _charts(rows: Shown, runs: Sequence[Run], registry: Registry) -> list[Chart]:
-    return charts(rows, registry, floors_of(rows, runs), _published(rows, runs, registry), runs=runs)
+    return charts(rows, registry, floors_of(rows, runs)[0], _published(rows, runs, registry), runs=runs)
 
 
 def _something(paths: Sequence[Path], metric: str, registry: Registry, where: Sequence[Where], force: bool) -> Shown:
@@ -104,17 +105,22 @@ def _others(
     registry: Registry,
     where: Sequence[Where],
     force: bool,
-) -> tuple[Chart, ...]:
-    """A chart of each other metric that all files have, against evaluations."""
+) -> tuple[tuple[Chart, ...], list[str]]:
+    """A chart of each other metric that all files have, against evaluations; and why there is none of others."""
     common = set.intersection(*(set(one.every.columns) for one in rows.files))
-    found = []
+    found: list[Chart] = []
+    notes: list[str] = []
     for registered in registry.current_metrics():
         metric = registered.cls()
         if metric.name != rows.metric.name and {metric.name, f"{metric.name}{ENDINGS[1]}"} <= common:
-            other = _rows(paths, metric, registry, where, force)
+            try:
+                other = _rows(paths, metric, registry, where, force)
+            except UserError as error:  # what the report is about stands without it
+                notes.append(f"{metric.title} is left out: {error}")
+                continue
             if len(other.known):
                 found += charts(other, registry, fronts=False, runs=runs)[:1]
-    return tuple(found)
+    return tuple(found), notes
 
 
 def _baseline(rows: Shown, name: str | None, registry: Registry) -> Comparison | None:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..bench.plan import Planned
-from ..bench.record import Record
 
 __all__ = ["Pace", "Running"]
 
@@ -19,14 +18,15 @@ LEAST = 8  # and so many steps at least
 
 @dataclass
 class Running:
-    """A cell that is being sampled or measured: so many of its samples are there. doing: what a long computation says
-    of itself.
+    """A cell that is being sampled or measured: so many of its samples are done, of which so many were found. doing:
+    what a long computation says of itself.
     """
 
     planned: Planned
     samples: int
     since: float
     done: int = 0
+    found: int = 0
     doing: str = ""
 
     @property
@@ -64,14 +64,23 @@ class Pace:
             one.done += samples
             self._step(samples * cell.claimed)
 
-    def finish(self, cell: Planned, record: Record) -> Running | None:
+    def found(self, cell: Planned, samples: int) -> None:
+        """What was there is done, and says nothing of how long the rest takes."""
+        if one := self.running.get(cell.cell.key):
+            one.done, one.found = one.done + samples, one.found + samples
+            self.work += samples * cell.claimed
+
+    def rate(self, one: Running) -> float | None:
+        """Samples that were drawn a second; None where none was yet."""
+        drawn = one.done - one.found
+        return drawn / max(self.clock() - one.since, 1e-9) if drawn else None
+
+    def finish(self, cell: Planned) -> Running | None:
         """What is known of it, which is running no more; None where it never was."""
         one = self.running.pop(cell.cell.key, None)
         done = 0 if one is None else one.done
         self.ended += 1
         self.work += (self.samples - done) * cell.claimed
-        if done and record.cached:  # what was there is done, and says nothing of how long the rest takes
-            self._steps.append((self.clock(), -record.cached * cell.claimed))
         return one
 
     def doing(self, text: str) -> None:

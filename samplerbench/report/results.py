@@ -14,6 +14,7 @@ from ..errors import UserError, unknown
 from ..metrics.metric import Metric
 from ..registry import Registry
 from .bundle import results_file
+from .edited import edited_line
 from .reading import read_sheet
 
 __all__ = ["Results", "metric_named", "pooled", "read_results"]
@@ -22,6 +23,7 @@ NEEDED = ("sampler", "nfe")
 WHOLE = ("budget", "steps", "samples")
 ASIDE = ("batch_size", "reference_count", "reference_features")  # whole numbers too, which nobody computes with
 NEVER_NEGATIVE = ("fid", "ode_rmse", "ode_start", "isc", "precision", "recall")
+HUGE = 1e50  # nothing that was measured is larger, or smaller than one through it; squares of such have room
 STATUSES = ("done", "skipped", "failed")
 
 
@@ -80,6 +82,8 @@ def read_results(path: Path, metric: str = "fid") -> Results:
     if metric not in every.columns:
         raise _not_measured(path, file, list(every.columns), metric)
     notes = [f"{path}: the last line was cut off and is left out"] if sheet.cut else []
+    if edited := edited_line(str(path), every):
+        notes.append(edited)
     for name in ("nfe", *WHOLE, metric, f"{metric}_se", f"{metric}_n"):
         if name in every.columns:
             every[name] = _numbers(file, every[name], sheet.decimal_comma)
@@ -151,11 +155,17 @@ def _check(file: Path, every: pd.DataFrame, metric: str, decimal_comma: bool) ->
                 line = every.index[every["status"] == status][0]
                 raise UserError(f"{file}, line {line}: {unknown('status', status, STATUSES)}")
     finite = np.isfinite(every["nfe"].to_numpy(float))
-    _refuse(file, every["nfe"], measured(every, metric) & ~(finite & (every["nfe"] > 0)), "a number above 0")
+    wrong = measured(every, metric) & ~(finite & (every["nfe"] > 0)) | np.isinf(every["nfe"].to_numpy(float))
+    _refuse(file, every["nfe"], wrong, "a number above 0")
     for name in (*WHOLE, f"{metric}_n", *ASIDE):
         if name in every.columns:
             values = _numbers(file, every[name], decimal_comma) if name in ASIDE else every[name]
             _refuse(file, values, values.notna() & ~((values >= 1) & (values % 1 == 0)), "a whole number from 1 up")
+    for name in ("nfe", metric, f"{metric}_se"):
+        if name in every.columns:
+            size = every[name].abs()
+            odd = np.isfinite(size) & (size > 0) & ~size.between(1 / HUGE, HUGE)
+            _refuse(file, every[name], odd, f"0 or a number of a size from {1 / HUGE:g} to {HUGE:g}")
     if metric in NEVER_NEGATIVE:
         _refuse(file, every[metric], every[metric] < 0, "a number from 0 up")
     if f"{metric}_se" in every.columns:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path, PurePath
 from typing import Any
@@ -12,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from ..errors import UserError
-from .results import Results
-from .said import Run, part_of, read_run
+from .results import NEVER_NEGATIVE, Results
+from .said import Run, asked_of, part_of, read_run
 from .shown import Shown
 from .view import Floor, RunFacts
 
@@ -29,7 +30,9 @@ def image_shape(run: Run, model_sha256: str | None) -> tuple[int, int, int] | No
     shape = model.get("image_shape") or model.get("sample_shape")
     if model_sha256 not in (None, model.get("sha256")) or not isinstance(shape, list) or len(shape) != 3:
         return None
-    return int(shape[0]), int(shape[1]), int(shape[2])
+    if not all(type(side) is int and 1 <= side <= 2**16 for side in shape):
+        return None
+    return shape[0], shape[1], shape[2]
 
 
 def facts_of(results: Results, rows: pd.DataFrame, run: Run) -> RunFacts:
@@ -64,47 +67,118 @@ def facts_of(results: Results, rows: pd.DataFrame, run: Run) -> RunFacts:
         ("drawn", _between(rows)),
         ("status", "" if run is None or run.get("status") == "finished" else str(run.get("status"))),
     ]
-    return RunFacts(results.name, _command(run), tuple((name, value) for name, value in facts if value))
+    command, others = _command(run), cells_of_others(rows, run)
+    if command and others:
+        command = "" if len(others) == len(rows) else command
+        where = "of another command than run.json says" if not command else "of other commands into the same folder"
+        facts.append((where, f"all {len(rows)} rows" if not command else "; ".join(others)))
+    return RunFacts(results.name, command, tuple((name, value) for name, value in facts if value))
 
 
-def floors_of(rows: Shown, runs: Sequence[Run]) -> tuple[Floor, ...]:
+def cells_of_others(rows: pd.DataFrame, run: Run) -> list[str]:
+    """The rows that the last command, which run.json keeps, did not ask for: 'ddim at 10'. None where it does not say
+    what it asked for.
+    """
+    asked, config = asked_of(run), part_of(run, "config")
+    if not asked:
+        return []
+    column = "steps" if config.get("axis") == "steps" else "budget"
+    wanted = {(one["sampler"], str(one.get("guidance", "")), str(value)) for one in asked for value in one["values"]}
+    conditions = {
+        "samples": config.get("samples"),
+        "seed": config.get("seed"),
+        "dtype": config.get("dtype"),
+        "model_sha256": part_of(run, "model").get("sha256"),
+        "reference_sha256": part_of(run, "reference").get("sha256"),
+        "extractor_sha256": part_of(run, "extractor").get("sha256"),
+    }
+    said = {name: str(value) for name, value in conditions.items() if value is not None}
+    names = ("sampler", "guidance", column, *said)
+    found = []
+    known = rows.reindex(columns=names).astype(object)
+    for sampler, guided, value, *others in known.itertuples(index=False, name=None):
+        guidance = _plain(guided) if pd.notna(guided) else ""
+        differs = any(pd.notna(a) and _plain(a) != b for a, b in zip(others, said.values(), strict=True))
+        if differs or (sampler, guidance, _plain(value)) not in wanted:
+            where = f" at {_plain(value)}" if pd.notna(value) else ""
+            found.append(f"{sampler}{where}{f' with guidance {guidance}' if guidance else ''}")
+    return found
+
+
+def floors_of(rows: Shown, runs: Sequence[Run]) -> tuple[tuple[Floor, ...], list[str]]:
     """The floors for the metric that fit the rows: those of the same number of samples, reference and extractor, and,
-    where they are the model's own, of the same model.
+    where they are the model's own, of the same model. And a line a file that has floors for the metric and none that
+    fits.
 
     They are kept in a run's folder or in that of its model, in `floors.json`: {"floors": [{"about", "metric",
     "samples", "value", "se", "reference_sha256", "extractor_sha256", "model_sha256", "asked_sha256"}]}, the last two
     for floors that are a model's, and of what it is asked for. Raises UserError for a file that is not like that.
     """
     found: dict[Floor, None] = {}
+    notes: dict[str, None] = {}
     for number, (results, run) in enumerate(zip(rows.files, runs, strict=True)):
         mine = rows.known[rows.known["file"] == number]
         path = _first_of(results.folder, mine, run)
-        for floor in _read_floors(path) if path else ():
-            if floor["metric"] == rows.metric.name and all(
-                _only(mine, name) == floor[name] for name in ("samples", *HASHES) if floor.get(name) is not None
-            ):
-                found[Floor(float(floor["value"]), floor.get("se"), str(floor["about"]))] = None
-    return tuple(sorted(found, key=lambda floor: floor.value))
+        known = [floor for floor in (_read_floors(path) if path else ()) if floor["metric"] == rows.metric.name]
+        fitting = [floor for floor in known if all(_only(mine, name) == floor[name] for name in _said(floor))]
+        for floor in fitting:
+            found[Floor(float(floor["value"]), floor.get("se"), str(floor["about"]))] = None
+        if known and len(mine) and not fitting:
+            notes[f"no floor is drawn: {path} has none {_unlike(known, mine)}"] = None
+    return tuple(sorted(found, key=lambda floor: floor.value)), list(notes)
+
+
+def _said(floor: Mapping[str, Any]) -> list[str]:
+    """The columns that a floor names a value of."""
+    return [name for name in ("samples", *HASHES) if floor.get(name) is not None]
+
+
+def _unlike(floors: Sequence[Mapping[str, Any]], rows: pd.DataFrame) -> str:
+    """The first condition of rows that no floor has: 'of 2048 samples (it has 512 and 1024)'."""
+    for name in _said(floors[0]):
+        value = _only(rows, name)
+        if value is None:
+            return f"for rows of several values of {name}, or of none"
+        if value not in [floor[name] for floor in floors if name in _said(floor)]:
+            if name == "samples":
+                there = " and ".join(str(count) for count in sorted({floor[name] for floor in floors}))
+                return f"of {value:.0f} samples (it has those of {there})"
+            return f"of this {name} ({str(value)[:SHORT]})"
+    return "of just these conditions"
 
 
 HASHES = ("reference_sha256", "extractor_sha256", "model_sha256", "asked_sha256")
-FLOOR = {"about": str, "metric": str, "samples": int, "value": (int, float), **dict.fromkeys(HASHES[:2], str)}
-OPTIONAL = {"se": (int, float, type(None)), **dict.fromkeys(("model_sha256", "asked_sha256"), (str, type(None)))}
+NEEDED = ("about", "metric", "samples", "value", *HASHES[:2])
+OPTIONAL = ("se", "model_sha256", "asked_sha256")
 
 
 def _read_floors(path: Path) -> list[dict[str, Any]]:
     try:
         floors = json.loads(path.read_text(encoding="utf-8"))["floors"]
         for floor in floors:
-            kinds: dict[str, Any] = {**FLOOR, **{name: kind for name, kind in OPTIONAL.items() if name in floor}}
-            if wrong := [name for name, kind in kinds.items() if not isinstance(floor.get(name), kind)]:
-                raise ValueError(f"the {wrong[0]} of a floor is {floor.get(wrong[0])!r}")
-            if unknown := set(floor) - set(kinds):
+            if unknown := set(floor) - {*NEEDED, *OPTIONAL}:
                 raise ValueError(f"a floor has no {min(unknown)}")
+            for name in (*NEEDED, *(name for name in OPTIONAL if floor.get(name) is not None)):
+                if expected := _expected(name, floor.get(name), floor["metric"]):
+                    raise ValueError(f"the {name} of a floor is {expected}, got {floor.get(name)!r}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} is no file of floors: {error}") from None
     known: list[dict[str, Any]] = floors
     return known
+
+
+def _expected(name: str, value: Any, metric: str) -> str:
+    """What the value of a floor must be; '' where it is that."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    match name:
+        case "samples":
+            return "" if number and isinstance(value, int) and value >= 1 else "a whole number from 1 up"
+        case "value" if metric not in NEVER_NEGATIVE:
+            return "" if number else "a number"
+        case "value" | "se":
+            return "" if number and value >= 0 else "a number from 0 up"
+        case _:
+            return "" if isinstance(value, str) else "text"
 
 
 def floors_path(folder: Path, rows: pd.DataFrame) -> Path | None:

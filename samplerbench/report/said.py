@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import UserError
 from .results import Results
 
-__all__ = ["Claims", "Run", "claims_of", "part_of", "planned_without_rows", "read_run", "unfinished"]
+__all__ = ["Claims", "Run", "asked_of", "claims_of", "part_of", "planned_without_rows", "read_run", "unfinished"]
 
 Run = Mapping[str, Any] | None
 FINISHED = "finished"
@@ -53,7 +53,7 @@ def part_of(said: Run, name: str) -> Mapping[str, Any]:
 
 def claims_of(run: Run, sampler: str) -> Claims | None:
     """What a sampler claimed when it was run; None where that is not said."""
-    for one in _asked(run):
+    for one in asked_of(run):
         order, stochastic = one.get("order"), one.get("stochastic")
         if one.get("sampler") == sampler and isinstance(stochastic, bool) and "order" in one:
             return Claims(float(order) if isinstance(order, int | float) else None, stochastic)
@@ -63,7 +63,7 @@ def claims_of(run: Run, sampler: str) -> Claims | None:
 def planned_without_rows(results: Results, run: Run) -> list[str]:
     """The samplers that a run was asked for and that have no row yet."""
     there = set(results.every["sampler"])
-    return list(dict.fromkeys(str(one["sampler"]) for one in _asked(run) if one["sampler"] not in there))
+    return list(dict.fromkeys(str(one["sampler"]) for one in asked_of(run) if one["sampler"] not in there))
 
 
 def unfinished(results: Results) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ def unfinished(results: Results) -> tuple[str, ...]:
     status = run.get("status") if run else FINISHED
     if status == FINISHED or status not in STATES or not run:
         return ()
-    rows, asked = results.every, _asked(run)
+    rows, asked = results.every, asked_of(run)
     column = "steps" if part_of(run, "config").get("axis") == "steps" else "budget"
     done, count = len(rows), run.get("cells")
     if asked and column in rows.columns:  # rows of an earlier plan in the same folder are no cells of this one
@@ -85,7 +85,7 @@ def unfinished(results: Results) -> tuple[str, ...]:
     return (f"{told}; no row yet of {', '.join(missing)}" if missing else told,)
 
 
-def _asked(run: Run) -> list[Mapping[str, Any]]:
+def asked_of(run: Run) -> list[Mapping[str, Any]]:
     """The entries of `asked` (see `bench.asked`); none of a run of an older version."""
     entries = run.get("asked") if run else None
     return [

@@ -122,6 +122,7 @@ def _rows(rows: Shown) -> tuple[Row, ...]:
     plain = [plain_column(rows.rows, name) for name in names]
     at = {column: i for i, column in enumerate(rows.columns)}
     grid: dict[str, list[Cell]] = {}
+    rivals = rows.rows["label"].nunique() > 1
     for index, label, asked, nfe, value, se, status in zip(rows.rows.index, *plain, strict=True):
         line = grid.setdefault(label, [Cell()] * len(rows.columns))
         if index not in place:
@@ -129,6 +130,6 @@ def _rows(rows: Shown) -> tuple[Row, ...]:
             continue
         ratio = value / top[asked] if top[asked] > 0 else None
         counted = None if nfe == asked else nfe
-        best = place[index] in rows.best
-        line[at[asked]] = Cell(value, se, ratio, counted, best, value == top[asked], "done")
+        best = rivals and place[index] in rows.best
+        line[at[asked]] = Cell(value, se, ratio, counted, best, "done")
     return tuple(Row(label, tuple(line)) for label, line in grid.items())

@@ -49,7 +49,7 @@ class Cell:
         value, se: of the metric; None where it was not measured, or has no error.
         ratio: to the best value of the column.
         nfe: the counted evaluations where they are not the column's number.
-        best: whether it may be the best of its column. first: whether its value is the best of it.
+        best: whether it is marked: it may be the best of its column. In a table of one row nothing is.
         status: done, skipped, failed, none (the cell is done and the metric is missing); '' where there is no cell.
     """
 
@@ -58,7 +58,6 @@ class Cell:
     ratio: float | None = None
     nfe: float | None = None
     best: bool = False
-    first: bool = False
     status: str = ""
 
 

@@ -108,6 +108,8 @@ def table_captions(table: Table, mark: str) -> list[str]:
         if table.extrapolates:
             count = "the samples that there are" if table.samples is None else f"{table.samples} samples"
             lines.append(f"± is the error of the {name} of {count}. The {name} of infinitely many is another number.")
+    if table.axis != "steps" and any(cell.nfe is not None for cell in values):  # there the heading says it
+        lines.append("@: the evaluations as counted, where they are not the column's number.")
     return lines + [_honest_line(one, best) for one in table.honest if len(table.rows) > 1]
 
 
@@ -174,29 +176,20 @@ def comparison_captions(comparison: Comparison) -> list[str]:
     return lines
 
 
-VERDICTS = {
-    "better": "better than",
-    "worse": "worse than",
-    "undecided": "undecided against",
-    "same": "the same as",
-}
-
-
-def verdict_lines(comparison: Comparison) -> list[str]:
-    """'mine is better than ddim (quadratic) at 5, 10; undecided against it at 20.' Nothing of what has no error."""
-    found: dict[str, dict[str, list[str]]] = {}
+def verdict_line(comparison: Comparison) -> str:
+    """'Against ddim (quadratic): better at 5, 10; undecided at 20.' Of several samplers how often each was found: the
+    table says where. '' where nothing was judged.
+    """
+    found: dict[str, list[str]] = {}
     for one in comparison.differences:
-        if one.judged.verdict == "unknown":
-            continue
-        found.setdefault(one.label, {}).setdefault(one.judged.verdict, []).append(f"{one.asked:g}")
-    lines = []
-    for label, verdicts in found.items():
-        parts = [
-            f"{VERDICTS[verdict]} {'it' if i else comparison.base} at {', '.join(places)}"
-            for i, (verdict, places) in enumerate(verdicts.items())
-        ]
-        lines.append(f"{label} is {'; '.join(parts)}.")
-    return lines
+        if one.judged.verdict != "unknown":
+            found.setdefault(one.judged.verdict, []).append(f"{one.asked:g}")
+    if not found:
+        return ""
+    several = len({one.label for one in comparison.differences}) > 1
+    ordered = [(verdict, found[verdict]) for verdict in ("better", "worse", "undecided", "same") if verdict in found]
+    parts = [f"{len(at)} {verdict}" if several else f"{verdict} at {', '.join(at)}" for verdict, at in ordered]
+    return f"Against {comparison.base}: {'; '.join(parts)}."
 
 
 def comparison_header(comparison: Comparison) -> list[str]:

@@ -26,7 +26,7 @@ from samplerbench.bench import written
 from samplerbench.bench.execute import Listener
 from samplerbench.bench.maker import Made
 from samplerbench.bench.pools.crew import Crew
-from samplerbench.bench.pools.events import Advanced
+from samplerbench.bench.pools.events import Advanced, Found
 from samplerbench.bench.pools.on_ray import Actor
 from samplerbench.bench.pools.pool import Told
 from samplerbench.bench.pools.processes import Processes
@@ -139,7 +139,7 @@ class TestRay:
         actor = Actor()
         assert json.loads(actor.begin(setup, "no-such-token"))["shared"] is False
         (task, *_) = tasks_of(plan.cells[0], 30)
-        said, data = actor.make(task.text())
+        said, (data,) = actor.make(task.text())
         assert json.loads(said) == {"cached": 0, "notices": []}
         assert not elsewhere.exists()
         cache = ShardCache(tmp_path / "ours", pytest.fail)
@@ -276,20 +276,27 @@ def test_samples_that_are_done_again_are_told_of_once():
     told = []
 
     class Slow(Fakes):
-        """Dies once after 60 samples, and then does all of them in parts of 40."""
+        """Dies once after 60 samples, and then does all of them but 40, which were found."""
 
         def give(self, place, task):
             self.has[place].append(task)
-            parts = [60] if self.begun == 1 else [40, 40, 20]
-            self.news += [Advanced(place, samples) for samples in parts]
+            self.news += [Advanced(place, 60)] if self.begun == 1 else [Found(place, 40), *[Advanced(place, 30)] * 2]
             self.script = {"a": "dies"} if self.begun == 1 else {}
 
-    list(
-        Crew(Slow(1)).make(
-            [task], lambda task: True, Told(lambda task: None, lambda task, n: told.append(n), lambda text: None)
-        )
-    )
-    assert told == [60, 20, 20]
+    def drawn(task, samples):
+        told.append(samples)
+
+    def found(task, samples):
+        told.append(-samples)
+
+    who = Told(lambda task: None, drawn, lambda text: None, found)
+    list(Crew(Slow(1)).make([task], lambda task: True, who))
+    assert told == [60, 10, 30]
+    told.clear()
+    fakes = Fakes(1)
+    fakes.give = lambda place, task: (fakes.has[place].append(task), fakes.news.append(Found(place, 100)))
+    list(Crew(fakes).make([task], lambda task: True, who))
+    assert told == [-100]
 
 
 class TestOneFileForMany:
@@ -398,8 +405,7 @@ def alive(mark):
 @pytest.mark.parametrize(
     ("workers", "ends"),
     [
-        ("2", ["ctrl-c", "kill"]),
-        pytest.param("2", ["interrupt", "terminate"], marks=MANY),
+        pytest.param("2", list(ENDS), marks=MANY),
         pytest.param("ray", list(ENDS), marks=MANY),
     ],
 )

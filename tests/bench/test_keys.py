@@ -6,6 +6,7 @@ import ast
 import importlib
 import sys
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +75,11 @@ def go(tiny_model, tmp_path):
 
 def hashed(plugin, name="mine"):
     return load_plugins([plugin]).entry(name).code_sha256
+
+
+def test_our_samplers_are_all_their_files():
+    found = load_plugins().entry("dpm-solver").code
+    assert {"samplerbench_plugins.dpm_solver", "samplerbench_plugins.dpm_solver_steps"} <= set(found)
 
 
 def test_every_field_of_a_cell_is_in_its_key():
@@ -234,6 +240,18 @@ class TestPluginCode:
         with pytest.raises(UserError, match=r"helper_of_mine\.py was changed after it had been imported; start Python"):
             hashed(plugin)
         sys.modules.pop("helper_of_mine")
+
+    def test_a_loaded_file_that_is_gone_is_refused(self, tmp_path, anew, command):
+        plugin = Path(write(tmp_path / "plugin"))
+        registry, away = load_plugins([str(plugin)]), plugin.rename(tmp_path / "away")
+        said = r"/mine\.py is gone, and this process has loaded it, so no key can say what ran; put it back, or start"
+        with pytest.raises(UserError, match=said):
+            registry.entry("mine").code_sha256  # noqa: B018
+        other = write(tmp_path / "other", first="importlib.import_module('js' + 'on')", imports="import importlib")
+        with pytest.raises(UserError, match=said):  # it may use any module that is loaded
+            hashed(other)
+        away.rename(plugin)
+        assert hashed(other)
 
     def test_a_module_that_is_loaded_while_sampling_fails_the_cell(self, folder, tmp_path, anew, go):
         (folder / "late_of_mine.py").write_text(self.HELPER)

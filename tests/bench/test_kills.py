@@ -24,9 +24,10 @@ ASKED = "run --samplers ddim,ddpm --nfe 20,60 --metrics fid,kid --samples 96 --b
 EACH = 4  # kills of one run
 
 
+@pytest.mark.skipif("SAMPLERBENCH_KILLS" not in os.environ, reason="takes two minutes: SAMPLERBENCH_KILLS=2")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
 def test_killed_anywhere_it_ends_in_the_same_csv(tiny_model, tmp_path):
-    """For more, in one run after the other: SAMPLERBENCH_KILLS=30."""
+    """At least as many kills as SAMPLERBENCH_KILLS says, in one run after the other."""
 
     def start(name, *more):
         where = ["--model", str(tiny_model), "--out", str(tmp_path / name), "--cache", str(tmp_path / f"{name}-cache")]
@@ -38,7 +39,7 @@ def test_killed_anywhere_it_ends_in_the_same_csv(tiny_model, tmp_path):
     assert start("two", "--workers", "2").wait(timeout=600) == 0
     assert contents(tmp_path / "two") == wanted
     took = time.monotonic() - began
-    draw, most = random.Random(0), int(os.environ.get("SAMPLERBENCH_KILLS", "2"))
+    draw, most = random.Random(0), int(os.environ["SAMPLERBENCH_KILLS"])
     runs = drivers = workers = 0
     while drivers + workers < most:
         name, left = f"killed-{runs}", min(EACH, most - drivers - workers)

@@ -10,7 +10,7 @@ import torch
 
 from samplerbench.bench import worker as workers
 from samplerbench.bench.clock import Clock
-from samplerbench.bench.memory import out_of_memory, unless_full
+from samplerbench.bench.memory import fitting, out_of_memory, unless_full
 from samplerbench.bench.plan import RunConfig, chosen_samplers, plan_cells
 from samplerbench.models.model import load_model
 from samplerbench.plugins import load_plugins
@@ -48,6 +48,40 @@ def made(tiny_model):
     )
     (planned,) = plan_cells(config, chosen_samplers(config, registry), registry, model, extractor, "cpu")
     return worker, planned.cell, said
+
+
+class Card:
+    """A GPU's memory: a call takes `fixed` bytes and `each` a sample, of `free`, of which torch keeps some."""
+
+    def __init__(self, monkeypatch, fixed, each, free):
+        self.fixed, self.each, self.left, self.used, self.peak = fixed, each, free, 1000, 0
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: self.used)
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: self.used + free // 4)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free - free // 4, 2 * free))
+        monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: setattr(self, "peak", self.used))
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: self.peak)
+
+    def __call__(self, samples):
+        takes = self.fixed + self.each * samples
+        if takes > self.left:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.peak = max(self.peak, self.used + takes)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "each", "free", "batch"),
+    [
+        (10_000, 1_000, 2_048_000, 512),  # of 1,014 for which half of it is enough
+        (0, 1_000, 2_048_000, 1024),
+        (0, 1, 10**9, 4096),
+        (0, 1_000, 40_000, 8),  # the larger probe does not fit
+        (0, 1_000, 70_000, 32),
+        (60_000, 100, 70_000, 1),
+        (0, 0, 70_000, 4096),
+    ],
+)
+def test_a_batch_takes_half_of_a_gpu(monkeypatch, fixed, each, free, batch):
+    assert fitting(Card(monkeypatch, fixed, each, free), "cuda") == batch
 
 
 def scarce(real, error, most, calls, count=lambda *given: len(given[0])):

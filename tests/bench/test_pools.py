@@ -17,13 +17,14 @@ import samplerbench
 from samplerbench import UserError
 from samplerbench.bench import task as tasks
 from samplerbench.bench.cell import Cell
-from samplerbench.bench.maker import Failure, Made
+from samplerbench.bench.maker import Failure, Made, arrived
 from samplerbench.bench.pools.crew import AHEAD, Crew, Hands
 from samplerbench.bench.pools.events import Died, Finished, Noticed, Ready, Refused, Unfit
 from samplerbench.bench.pools.pool import Told
 from samplerbench.bench.pools.processes import Processes
-from samplerbench.bench.shards import Batch, Shard, ShardCache
+from samplerbench.bench.shards import Batch, Shard, ShardCache, as_bytes
 from samplerbench.bench.task import ShardTask, largest_first, tasks_of
+from samplerbench.bench.worker import Worker
 
 from .conftest import TIMES
 
@@ -192,6 +193,72 @@ def test_a_cell_that_hangs_is_ended():
     assert hands.begun == 2
 
 
+def test_no_worker_begins_where_all_is_there(go, tmp_path):
+    first = go("ddim", "first", workers=2, cache=tmp_path / "one")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Processes, "begin", lambda *_: pytest.fail("a worker has begun"))
+        again = go("ddim", "again", workers=2, cache=tmp_path / "one")
+    assert again.equals(first)
+
+
+class TestBatchesOfSeveralShards:
+    """Shards of 16 samples, of which a batch of 40 fills three."""
+
+    @pytest.fixture(autouse=True)
+    def small(self, monkeypatch):
+        monkeypatch.setattr(tasks, "SHARD", 16)
+
+    def test_tasks(self):
+        cell = cell_named("a")
+        assert [task.samples for task in tasks_of(cell, 100, 40)] == [range(48), range(48, 96), range(96, 100)]
+        assert [task.samples for task in tasks_of(cell, 40, 8)] == [range(16), range(16, 32), range(32, 40)]
+        parts = tasks_of(cell, 100, 40)[1].shards()
+        assert [(part.index, part.samples) for part in parts] == [
+            (3, range(48, 64)),
+            (4, range(64, 80)),
+            (5, range(80, 96)),
+        ]
+
+    def test_the_rows_are_those_of_small_ones(self, go, tmp_path):
+        small, large = (go("ddim,ddpm", f"of-{size}", samples=100, batch_size=size) for size in (16, 40))
+        assert large["fid"].astype(float).to_numpy() == pytest.approx(small["fid"].astype(float).to_numpy(), rel=1e-6)
+        for key in small["key"]:
+            for index in range(7):
+                ours, theirs = (
+                    ShardCache(tmp_path / f"of-{size}-cache", pytest.fail).load(key, index) for size in (16, 40)
+                )
+                assert len(theirs) == len(ours) == (16 if index < 6 else 4)
+                torch.testing.assert_close(theirs.features, ours.features)
+                assert torch.equal(theirs.evaluations, ours.evaluations)
+                assert len(theirs.x0) == len(ours.x0)
+
+    def test_only_what_is_missing_is_drawn(self, go, tmp_path, monkeypatch):
+        whole = go("ddim", "whole", samples=100, nfe=[2], batch_size=40)
+        drawn, draw = [], Worker.draw
+
+        def spied(self, cell, indices, *more):
+            drawn.append(indices)
+            return draw(self, cell, indices, *more)
+
+        monkeypatch.setattr(Worker, "draw", spied)
+        go("ddim", "one", samples=40, nfe=[2], batch_size=40)
+        folder = tmp_path / "one-cache"
+        next(folder.rglob("00001.safetensors")).unlink()
+        go("ddim", "two", samples=100, nfe=[2], batch_size=40, cache=folder)
+        assert drawn == [range(40), range(16, 32), range(40, 48), range(48, 96), range(96, 100)]
+        assert go("ddim", "two", samples=100, nfe=[2], batch_size=40, cache=folder)["fid"].equals(whole["fid"])
+
+    def test_workers_send_each_shard(self, tmp_path):
+        """Of whom the folder is not shared."""
+        (task,) = tasks_of(cell_named("a"), 40, 40)
+        data = [as_bytes(task.cell.key, part.index, shard_of(part)) for part in task.shards()]
+        cache = ShardCache(tmp_path, pytest.fail)
+        made = arrived(cache, task, 0, data)
+        assert made.shard.features[:, 0].tolist() == [0.0] * 16 + [1.0] * 16 + [2.0] * 8
+        assert torch.equal(arrived(cache, task, 0, None).shard.features, made.shard.features)
+        assert isinstance(arrived(cache, tasks_of(cell_named("a"), 41, 40)[0], 0, None), Failure)
+
+
 def test_processes_give_the_same_files(go, tmp_path):
     serial = go("ddim,ddpm", "serial")
     processes = go("ddim,ddpm", "two", workers=2)
@@ -217,6 +284,7 @@ def test_a_sampler_that_kills_hangs_or_raises_costs_its_own_cells(go, plugin, tm
     assert "inner trouble" in next((tmp_path / "out" / "errors").glob("raises*")).read_text()
 
 
+@pytest.mark.skipif("SAMPLERBENCH_KILLS" not in os.environ, reason="takes half a minute: SAMPLERBENCH_KILLS=1")
 def test_killed_workers_lose_nothing(go, monkeypatch):
     """Every worker that is begun is killed a little later, until six are gone."""
     expected, began, killed = go("ddim,ddpm", "serial"), Processes.begin, []
@@ -267,12 +335,13 @@ def test_a_worker_that_is_another_than_the_run_says_so(command, plugin, tmp_path
         assert status == 2
         assert expected in said
         assert not list(out.rglob("*.safetensors"))
-    Path(plugin).unlink()
+    away = Path(plugin).rename(tmp_path / "away.py")
     (out / "plan.json").write_text(json.dumps(plan))
     status, _, said = command("worker", out)
     assert status == 2
     assert said.startswith("Error: ")
     assert said.count("\n") == 1
+    away.rename(plugin)  # this process has loaded it, and later keys may be of it
 
 
 @pytest.mark.parametrize(

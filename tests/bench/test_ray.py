@@ -115,7 +115,7 @@ class Card(on_ray.Actor):
         while time.monotonic() < deadline and self.broken_tried() < 3:  # so that there is work for it
             time.sleep(0.1)
         said = json.dumps({"cached": 0, "notices": []})
-        return said, as_bytes(task.cell.key, task.index, shard_of(task))
+        return said, [as_bytes(task.cell.key, task.index, shard_of(task))]
 
 on_ray.Actor = Card
 out, os.environ["OUT"], os.environ["BROKEN"] = Path(sys.argv[1]), *sys.argv[1:3]  # for the actors, too

@@ -126,14 +126,17 @@ class TestBaseline:
         assert "results: " in table
         assert "paired" in compared
         last = out.rstrip().splitlines()[-1]
-        assert re.fullmatch(r"dpm-solver \(logsnr\) is .* ddim \(quadratic\) at .*\.", last)
+        assert re.fullmatch(r"Against ddim \(quadratic\): (better|worse|undecided) at .*\.", last)
+        _, out, _ = command("run", "--samplers", "dpm,ddim,heun", *small, "--baseline", "ddim")
+        counts = re.findall(r"(\d) (?:better|worse|undecided|same)", out.rstrip().splitlines()[-1])
+        assert sum(map(int, counts)) == len(re.findall("│ (?:paired|same) ", out))  # the table says where
 
     def test_that_there_are_no_errors_is_said_once(self, command, small):
         code, out, _ = command("run", "--samplers", "dpm,ddim", *small, "--baseline", "ddim")
         assert not code
         assert out.count("no error below 336 samples") == 1
         assert out.count("No difference has a standard error") == 1
-        assert "(logsnr) is" not in out
+        assert "Against ddim" not in out
 
     def test_a_run_that_ends_before_its_first_cell(self, command, small, monkeypatch):
         def interrupted(run):
@@ -207,6 +210,12 @@ class TestConfig:
         (here / "mine.py").write_text((here / "mine.py").read_text().replace("0.5  #", "0.25  #"))
         _, _, err = command("run", "--config", here / "out" / "run.json", "--out", here / "third")
         assert "Note: the code of mine is another" in err
+
+    def test_a_byte_order_mark_and_capitals(self, command, small, here):
+        (here / "a.toml").write_bytes(b'\xef\xbb\xbfsamplers = "ddim"\n')
+        assert command("run", "--config", here / "a.toml", *small)[0] == 0
+        (here / "out" / "run.json").rename(here / "RUN.JSON")
+        assert command("run", "--config", here / "RUN.JSON")[0] == 0
 
     def test_an_earlier_run_is_repeated_from_another_folder(self, command, small, here, monkeypatch):
         command("new", "mine")
@@ -326,11 +335,17 @@ def test_watch_runs_again_with_the_saved_helper_and_ends_with_the_verdict(small,
         os.utime(here / "mine.py")
         time.sleep(0.5)
         assert log.read_text().count("was saved") == 4  # its time alone is no change
+        (here / "helper.py").rename(here / "away.py")
+        assert wait(1, "is gone").count(f"{here / 'helper.py'} is gone; watching for it") == 1
+        (here / "away.py").rename(here / "helper.py")
+        (here / "mine.py").write_text(PLUGIN.replace("        for i", "        while True: pass\n        for i"))
+        wait(5, "was saved")
+        time.sleep(1)
     finally:
         process.send_signal(signal.SIGINT)
         status = process.wait(30)
     assert values[0] == values[2] != values[1]
-    assert status == 0
+    assert status == 130  # it was still going on
     assert "stopped watching" in log.read_text()
 
 
@@ -374,6 +389,16 @@ class TestCite:
         assert expected <= set(keys)
         assert keys[-1] == "samplerbench"
         assert len(keys) == len(set(keys))
+
+    def test_rows_of_an_earlier_run_into_the_same_folder(self, command, small, here):
+        command("run", "--samplers", "ddim", *small)
+        command("run", "--samplers", "heun", *small)
+        _, out, _ = command("cite", here / "out")
+        assert {"song2021denoising", "karras2022elucidating"} <= set(re.findall(r"@\w+\{([\w-]+),", out))
+        (here / "out" / "run.json").unlink()
+        _, out, err = command("cite", here / "out")
+        assert "song2021denoising" in out
+        assert re.fullmatch(r"the data set of .* names no paper\n", err)
 
     def test_a_plugin_with_a_source_of_its_own(self, command, here):
         command("new", "mine")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,6 +106,9 @@ def test_files_that_are_none(write, tmp_path):
     (tmp_path / "grids.json").write_text("{")
     with pytest.raises(UserError, match="is no JSON file of grids"):
         grid_file("file:grids.json")
+    (tmp_path / "grids.json").write_text("[" * 10**5)
+    with pytest.raises(UserError, match="is no JSON file of grids"):
+        grid_file("file:grids.json")
     (tmp_path / "grids.json").write_text('{"schema": "samplerbench-grids", "schema": "x"}')
     with pytest.raises(UserError, match="'schema' is there twice"):
         grid_file("file:grids.json")
@@ -187,6 +191,16 @@ def test_bad_grids(times, final, error, message):
     with pytest.raises(error) as raised:
         plan_grid(Bad(final=final), LINEAR, nfe=4)
     assert message in str(raised.value)
+
+
+def test_a_random_grid_is_refused():
+    class Moody(Cubic):
+        def grid(self, schedule, steps):
+            return [1000 * random.random(), 0] if steps == 1 else super().grid(schedule, steps)
+
+    assert plan_grid(Moody(), LINEAR, nfe=4).steps == 4
+    with pytest.raises(ValueError, match=r"cubic\.grid gives other times when it is asked again for 1 steps"):
+        plan_grid(Moody(), LINEAR, nfe=1)
 
 
 def test_spacing_and_method_go_together():

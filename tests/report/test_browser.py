@@ -200,8 +200,11 @@ def test_tables_are_copied(opened):
     view.locator("#results thead th").nth(1).get_by_role("button").dblclick()
     view.locator("[data-filter=results]").fill("ddim")
     view.locator("[data-copy=results][data-as=latex]").click()
-    until(lambda: status.text_content() == "copied 10 lines")
+    until(lambda: status.text_content() == "copied 12 lines")
     lines = view.evaluate(clipboard).splitlines()
+    assert (
+        "% bold: all that may be the best of their column, with 95 % confidence a column (paired differences)." in lines
+    )
     assert lines[0] == r"\begin{tabular}{lrrr}"
     assert [line for line in lines if line.startswith(r"\texttt")] == [lines[4]]
     assert lines[4].startswith(r"\texttt{ddim} (uniform) & \textbf{40.00}")

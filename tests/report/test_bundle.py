@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import random
 import zipfile
 
 import numpy as np
@@ -133,6 +135,34 @@ def test_a_bundle_is_of_a_bounded_size(packed, monkeypatch):
     monkeypatch.setattr(bundles, "LARGEST", 1000)
     with pytest.raises(UserError, match="more than"):
         results_file(packed)
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [b"[]", b"{}", b"5", b'{"format": 1, "files": null}', b'{"format": 1, "files": {"a": 1}}', b"x", b"[" * 9999],
+)
+def test_a_manifest_that_is_none(packed, command, manifest):
+    sealed = hashlib.sha256(manifest).hexdigest().encode()
+    code, _, err = command("table", rewritten(packed, lambda files: {**files, MANIFEST: manifest}, sealed))
+    assert code == 2
+    assert err == f"Error: {packed} is no bundle of results: its {MANIFEST} does not say its format and files\n"
+
+
+def test_a_manifest_is_of_a_bounded_size(packed, monkeypatch):
+    monkeypatch.setattr(bundles, "LONGEST", 100)
+    with pytest.raises(UserError, match=r"is no bundle of results: its .* has more than"):
+        results_file(packed)
+
+
+def test_every_flipped_bit_is_seen_in_a_line(packed, command):
+    whole, draw = packed.read_bytes(), random.Random(0)
+    for _ in range(40):
+        damaged = bytearray(whole)
+        damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
+        packed.write_bytes(damaged)
+        bundles._unpacked.cache_clear()
+        code, _, err = command("table", packed)
+        assert (code, err.count("\n")) in ((2, 1), (0, 0))  # times and attributes of the files mean nothing
 
 
 def test_another_file_under_the_name_is_read_anew(packed, command, run):

@@ -73,7 +73,7 @@ def test_the_order_is_that_of_what_is_shown(tmp_path, registry, noise):
     assert matrix.rows[1][0].delta == pytest.approx(4.0)
     text = page(found)
     assert "Each cell is ΔFID∞: the row less the column. Orange: the row is worse." in text
-    assert "The best sampler stands first, by what it comes to there." in text
+    assert "The samplers are in the order of what FID comes to there" in text
     del cells[1]["halves"]
     (matrix,) = overview([write_run(tmp_path / "one", cells)], "fid", registry).matrices
     assert (matrix.labels[0], matrix.infinite) == ("ddpm (uniform)", "none")

@@ -55,7 +55,7 @@ def test_the_time_that_is_left_is_by_what_all_workers_draw(clock):
     clock.now += 4
     assert pace.left == pytest.approx(11.0)
     assert [(r.planned.label, r.done) for r in pace.running.values()] == [("a nfe=10", 50), ("b nfe=30", 50)]
-    pace.finish(other, record(other))
+    pace.finish(other)
     assert pace.share == pytest.approx((500 + 3000) / 5000)
     assert list(pace.running) == [one.cell.key]
 
@@ -65,17 +65,20 @@ def test_what_was_there_says_nothing_of_the_rest(clock):
     pace = Pace()
     pace.plan(cells, 100)
     pace.start(cells[0])
-    pace.finish(cells[0], record(cells[0]))  # its row was there
+    pace.finish(cells[0])  # its row was there
     pace.start(cells[1])
     clock.now += 1
-    pace.advance(cells[1], 100)  # its samples were
-    pace.finish(cells[1], record(cells[1], cached=100))
+    pace.found(cells[1], 100)  # its samples were
+    pace.finish(cells[1])
     assert (pace.share, pace.left) == (0.5, None)
     pace.start(cells[2])
     clock.now += 9
+    pace.found(cells[2], 40)  # and some of this one
+    assert pace.rate(pace.running[cells[2].cell.key]) is None
     pace.advance(cells[2], 50)
-    assert pace.left == pytest.approx(1500 / (500 / 10))
-    pace.finish(planned("never began", 0), record(cells[3], status="skipped"))
+    assert pace.rate(pace.running[cells[2].cell.key]) == pytest.approx(50 / 9)
+    assert pace.left == pytest.approx(1100 / (500 / 10))
+    pace.finish(planned("never began", 0))
     assert pace.ended == 3
 
 
@@ -92,6 +95,7 @@ def test_every_running_cell_has_a_line_that_is_not_cut(clock, width):
         progress.advance(cell, 12_345)
     clock.now += 600
     progress.advance(cells[0], 50_000 - 12_345)
+    progress.found(cells[6], 1000)
     progress.working("ode_rmse: 3 of 16")
     with progress.console.capture() as shown:
         progress.console.print(progress._view())
@@ -104,6 +108,7 @@ def test_every_running_cell_has_a_line_that_is_not_cut(clock, width):
         assert "0/10 cells, 0:10:10, " in lines[0]
         assert lines[0].endswith(" left")
         assert lines[1].endswith("ode_rmse: 3 of 16")
+        assert lines[7].endswith("13345/50000 samples, 20.4 images/s")  # of those that were drawn, in 604 s
         assert "12345/50000 samples, " in lines[8]
         assert lines[8].startswith("sampler-7:order=3 nfe=17")
 

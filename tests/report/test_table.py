@@ -205,6 +205,31 @@ def test_a_wide_terminal_has_a_small_curve(tmp_path, command, monkeypatch, width
     assert "log FID" not in command("table", run)[1]
 
 
+def test_the_lowest_figure_is_nowhere_called_the_best(tmp_path, noise, command):
+    """At 256 samples ddpm is lower, at infinitely many ddim: it is marked, in every form of the table."""
+    wobble = np.array([[0.1, -0.1], [-0.1, 0.1], [0.05, -0.05], [0.0, 0.0]])
+    cells = [
+        cell("ddim", 5, 20.0, influences=noise[:, 0], halves=24 + wobble),
+        cell("ddpm", 5, 18.0, influences=noise[:, 1], halves=16 + wobble, nfe=4.0),
+    ]
+    run = write_run(tmp_path / "run", cells)
+    page = tmp_path / "report.html"
+    assert command("report", run, "-o", page)[0] == 0
+    forms = {
+        "*20.00 ": command("table", run)[1],
+        "**20.00 ±": command("table", run, "--markdown")[1],
+        r"\textbf{20.00}": command("table", run, "--latex", "--honest")[1],
+        "<b>20.00</b>": page.read_text(),
+    }
+    for marked, text in forms.items():
+        assert marked in text
+        assert marked.replace("20.00", "18.00") not in text
+        plain = " ".join(text.replace("\n% ", " ").split())
+        assert "all that may be the best of their column at infinitely many samples, with 95 % confidence" in plain
+        assert "@: the evaluations as counted, where they are not the column's number." in plain
+    assert "% 5: ddpm (uniform) has the lowest on " in forms[r"\textbf{20.00}"]
+
+
 def test_latex_is_printed_alone(tmp_path, command):
     run = write_run(tmp_path, [cell("ddim", 5, 20.0)])
     code, out, _ = command("table", run, "--latex")

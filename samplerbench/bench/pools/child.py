@@ -1,8 +1,8 @@
 """A worker in a process of its own: `python -m samplerbench.bench.pools.child FD PARENT`, over a socket to who started
 it, whose process id is PARENT.
 
-Messages are JSON, so that nothing that a plugin made is unpickled. A shard that could not be written to the cache
-follows its message as bytes.
+Messages are JSON, so that nothing that a plugin made is unpickled. Shards that could not be written to the cache follow
+their message as bytes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def serve(line: Connection) -> None:
     while True:
         task = ShardTask.read(line.recv_bytes().decode())
         try:
-            done = remote.do(task, lambda samples: say("advance", samples=samples))
+            done = remote.do(
+                task, lambda samples: say("advance", samples=samples), lambda samples: say("found", samples=samples)
+            )
         except OtherSampler as error:
             say("refused", reason=str(error))
             continue
@@ -54,8 +56,8 @@ def serve(line: Connection) -> None:
             say("failed", failure=asdict(done))
         else:
             say("made", cached=done.cached, sent=done.data is not None)
-            if done.data is not None:
-                line.send_bytes(done.data)
+            for data in done.data or ():
+                line.send_bytes(data)
 
 
 PR_SET_PDEATHSIG = 1

@@ -9,6 +9,7 @@ from dataclasses import replace
 from ...errors import UserError
 from ..maker import Maker
 from ..task import Setup
+from .known import Known
 from .names import check_workers
 from .pool import Pool
 from .serial import SerialPool
@@ -28,10 +29,10 @@ def pool_of(workers: str, timeout: float | None, maker: Maker, setup: Callable[[
     if workers.startswith("ray"):
         from .on_ray import Actors
 
-        return Crew(Actors(setup(), workers.partition(":")[2], maker.cache), timeout)
+        return Known(maker, Crew(Actors(setup(), workers.partition(":")[2], maker.cache), timeout))
     from .processes import Processes
 
-    return Crew(Processes(_setups(workers, setup()), maker.cache), timeout)
+    return Known(maker, Crew(Processes(_setups(workers, setup()), maker.cache), timeout))
 
 
 def _setups(workers: str, setup: Setup) -> list[Setup]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from ...errors import UserError
 from ..maker import Failure, Made
 from ..task import ShardTask, largest_first
-from .events import Advanced, Died, Event, Finished, Noticed, Ready, Refused, Unfit
+from .events import Advanced, Died, Event, Finished, Found, Noticed, Ready, Refused, Unfit
 from .pool import Pool, Result, Told
 
 __all__ = ["Crew", "Hands"]
@@ -159,11 +159,11 @@ class Crew(Pool):
         place.since, place.done = time.monotonic(), 0
         self._told.start(task)
 
-    def _advance(self, place: _Place, samples: int) -> None:
+    def _advance(self, place: _Place, samples: int, tell: Callable[[ShardTask, int], None]) -> None:
         """Tells of samples once, even where a task is done a second time."""
         task, place.done = place.tasks[0], place.done + samples
         if place.done > self._done[task]:
-            self._told.advance(task, place.done - self._done[task])
+            tell(task, place.done - self._done[task])
             self._done[task] = place.done
 
     def _arrived(self, place: _Place, about: str) -> None:
@@ -179,9 +179,10 @@ class Crew(Pool):
                 self._arrived(place, event.about)
             case Noticed():
                 self._told.notice(event.text)
-            case Advanced():
+            case Advanced() | Found():
                 if place.tasks:
-                    self._advance(place, event.samples)
+                    tell = self._told.found if isinstance(event, Found) else self._told.advance
+                    self._advance(place, event.samples, tell)
             case Finished():
                 task = self._put_down(place)
                 place.deaths = 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..maker import Failure, Made
 
-__all__ = ["Advanced", "Died", "Event", "Finished", "Noticed", "Ready", "Refused", "Unfit"]
+__all__ = ["Advanced", "Died", "Event", "Finished", "Found", "Noticed", "Ready", "Refused", "Unfit"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,14 @@ class Refused(Event):
 
 @dataclass(frozen=True)
 class Advanced(Event):
-    """So many more samples of the task that it is at."""
+    """So many more samples of the task that it is at were drawn."""
+
+    samples: int
+
+
+@dataclass(frozen=True)
+class Found(Event):
+    """So many samples of the task that it is at were there already."""
 
     samples: int
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError, one_line
-from ..maker import Failure, Made
+from ..maker import Failure, arrived
 from ..shards import ShardCache
 from ..task import Setup, ShardTask
 from .crew import Hands
-from .events import Advanced, Died, Event, Finished, Noticed, Ready, Refused, Unfit
+from .events import Advanced, Died, Event, Finished, Found, Noticed, Ready, Refused, Unfit
 
 __all__ = ["Actors"]
 
@@ -42,12 +42,12 @@ class Actor:
             return json.dumps({"unfit": str(error) if isinstance(error, UserError) else one_line(error)})
         return json.dumps({"ready": self.remote.hardware, "shared": shared})
 
-    def make(self, text: str) -> tuple[str, bytes | None]:
-        """Makes a shard: JSON, and its bytes where it is not in the shared folder."""
+    def make(self, text: str) -> tuple[str, list[bytes] | None]:
+        """Makes the shards of a task: JSON, and their bytes where they are not in the shared folder."""
         from ..remote import OtherSampler
 
         try:
-            done = self.remote.do(ShardTask.read(text), lambda samples: None)
+            done = self.remote.do(ShardTask.read(text))
         except UserError as error:
             return json.dumps({"refused" if isinstance(error, OtherSampler) else "unfit": str(error)}), None
         notices = self.notices.copy()
@@ -89,12 +89,12 @@ class Actors(Hands):
         self._actor: Any = self.ray.remote(**needs, max_restarts=0, max_task_retries=0)(Actor)
         self._setup = json.dumps(asdict(replace(setup, device="cuda") if gpu else replace(setup, threads=1)))
         self._token = f".shared-{secrets.token_hex(8)}"
-        cache.root.mkdir(parents=True, exist_ok=True)
-        (cache.root / self._token).touch()
         self._handles: dict[int, Any] = {}
         self._waiting: dict[Any, tuple[int, ShardTask | None]] = {}
 
     def begin(self, place: int) -> None:
+        self.cache.root.mkdir(parents=True, exist_ok=True)
+        (self.cache.root / self._token).touch()
         self._handles[place] = self._actor.remote()
         self._waiting[self._handles[place].begin.remote(self._setup, self._token)] = place, None
 
@@ -123,14 +123,9 @@ class Actors(Hands):
         told: list[Event] = [Noticed(place, text) for text in said["notices"]]
         if "failure" in said:
             return [*told, Finished(place, Failure(**said["failure"]))]
-        return [*told, Advanced(place, task.count), Finished(place, self._made(task, said["cached"], answer[1]))]
-
-    def _made(self, task: ShardTask, cached: int, data: bytes | None) -> Made | Failure:
-        where = task.cell.key, task.index
-        shard = self.cache.read(*where) if data is None else self.cache.take(*where, data)
-        if shard is None:
-            return Failure("failed", f"the shard that a worker wrote to {self.cache.root} is not there")
-        return Made(shard.first(task.count), cached)
+        counts = (Found(place, said["cached"]), Advanced(place, task.count - said["cached"]))
+        told += [one for one in counts if one.samples]
+        return [*told, Finished(place, arrived(self.cache, task, said["cached"], answer[1]))]
 
     def _forget(self, place: int) -> None:
         self._handles.pop(place, None)

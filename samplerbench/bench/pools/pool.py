@@ -22,13 +22,14 @@ class Result:
 
 @dataclass(frozen=True)
 class Told:
-    """Whom a pool tells of what goes on. start: a task is begun. advance: so many more of its samples are done.
-    notice: a line that the user should know.
+    """Whom a pool tells of what goes on. start: a task is begun. advance: so many more of its samples are
+    drawn. notice: a line that the user should know. found: so many of its samples were there already.
     """
 
     start: Callable[[ShardTask], None]
     advance: Callable[[ShardTask, int], None]
     notice: Callable[[str], None]
+    found: Callable[[ShardTask, int], None] = lambda task, samples: None
 
 
 class Pool(ABC):

@@ -13,11 +13,11 @@ from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing.connection import Connection, wait
 
-from ..maker import Failure, Made
+from ..maker import Failure, Made, arrived
 from ..shards import ShardCache
 from ..task import Setup, ShardTask
 from .crew import Hands
-from .events import Advanced, Died, Event, Finished, Noticed, Ready, Refused, Unfit
+from .events import Advanced, Died, Event, Finished, Found, Noticed, Ready, Refused, Unfit
 
 __all__ = ["Processes"]
 
@@ -76,12 +76,8 @@ class Processes(Hands):
 
     def _made(self, place: int, cached: int, sent: bool) -> Made | Failure:
         task = self._tasks[place].pop(0)
-        where = task.cell.key, task.index
-        data = self._lines[place].recv_bytes() if sent else b""
-        shard = self.cache.take(*where, data) if sent else self.cache.read(*where)
-        if shard is None:
-            return Failure("failed", f"the shard that a worker wrote to {self.cache.root} is not there")
-        return Made(shard.first(task.count), cached)
+        data = [self._lines[place].recv_bytes() for _ in task.shards()] if sent else None
+        return arrived(self.cache, task, cached, data)
 
     def _how_it_died(self, place: int) -> str:
         self._lines.pop(place).close()
@@ -108,5 +104,6 @@ EVENTS: dict[str, Callable[..., Event]] = {
     "ready": Ready,
     "unfit": Unfit,
     "advance": Advanced,
+    "found": Found,
     "notice": Noticed,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ..maker import Maker
 from ..task import ShardTask
@@ -24,6 +25,6 @@ class SerialPool(Pool):
         try:
             for task in filter(wanted, tasks):
                 told.start(task)
-                yield Result(task, self.maker.make(task, lambda samples, task=task: told.advance(task, samples)))  # type: ignore[misc]
+                yield Result(task, self.maker.make(task, partial(told.advance, task), partial(told.found, task)))
         finally:
             self.maker.finish()

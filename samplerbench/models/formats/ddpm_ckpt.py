@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,40 +35,23 @@ PUBLISHED = {  # MD5 of pytorch_diffusion's files (its ckpt_util.py): data set, 
     "eb619b8a5ab95ef80f94ce8a5488dae3": ("lsun-church", False),
     "fdc68a23938c2397caba4a260bc2445f": ("lsun-church", True),
 }
-RENAMED = (
-    (r"^temb\.dense\.0\.", "time_embedding.linear_1."),
-    (r"^temb\.dense\.1\.", "time_embedding.linear_2."),
-    (r"^norm_out\.", "conv_norm_out."),
-    (r"^mid\.block_1\.", "mid_block.resnets.0."),
-    (r"^mid\.block_2\.", "mid_block.resnets.1."),
-    (r"^mid\.attn_1\.", "mid_block.attentions.0."),
-    (r"^(down|up)\.(\d+)\.block\.", r"\1_blocks.\2.resnets."),
-    (r"^(down|up)\.(\d+)\.attn\.", r"\1_blocks.\2.attentions."),
-    (r"^(down|up)\.(\d+)\.(down|up)sample\.conv\.", r"\1_blocks.\2.\3samplers.0.conv."),
-    (r"\.temb_proj\.", ".time_emb_proj."),
-    (r"\.nin_shortcut\.", ".conv_shortcut."),
-    (r"(\.attentions\.\d+)\.norm\.", r"\1.group_norm."),
-    (r"(\.attentions\.\d+)\.([qkv])\.", r"\1.to_\2."),
-    (r"(\.attentions\.\d+)\.proj_out\.", r"\1.to_out.0."),
+NAMES = (  # in a checkpoint and in diffusers; they are renamed from the first to the last, backwards from the last
+    ("temb.dense.0.", "time_embedding.linear_1."),
+    ("temb.dense.1.", "time_embedding.linear_2."),
+    ("norm_out.", "conv_norm_out."),
+    ("mid.block_1.", "mid_block.resnets.0."),
+    ("mid.block_2.", "mid_block.resnets.1."),
+    ("mid.attn_1.", "mid_block.attentions.0."),
+    ("{way}.{i}.block.", "{way}_blocks.{i}.resnets."),
+    ("{way}.{i}.attn.", "{way}_blocks.{i}.attentions."),
+    ("{way}.{i}.{way}sample.conv.", "{way}_blocks.{i}.{way}samplers.0.conv."),
+    (".temb_proj.", ".time_emb_proj."),
+    (".nin_shortcut.", ".conv_shortcut."),
+    (".attentions.{i}.norm.", ".attentions.{i}.group_norm."),
+    (".attentions.{i}.{part}.", ".attentions.{i}.to_{part}."),
+    (".attentions.{i}.proj_out.", ".attentions.{i}.to_out.0."),
 )
-
-
-THEIRS = (  # the same backwards
-    (r"^time_embedding\.linear_1\.", "temb.dense.0."),
-    (r"^time_embedding\.linear_2\.", "temb.dense.1."),
-    (r"^conv_norm_out\.", "norm_out."),
-    (r"\.group_norm\.", ".norm."),
-    (r"\.to_out\.0\.", ".proj_out."),
-    (r"\.to_([qkv])\.", r".\1."),
-    (r"\.time_emb_proj\.", ".temb_proj."),
-    (r"\.conv_shortcut\.", ".nin_shortcut."),
-    (r"^(down|up)_blocks\.(\d+)\.(down|up)samplers\.0\.conv\.", r"\1.\2.\3sample.conv."),
-    (r"^(down|up)_blocks\.(\d+)\.resnets\.", r"\1.\2.block."),
-    (r"^(down|up)_blocks\.(\d+)\.attentions\.", r"\1.\2.attn."),
-    (r"^mid_block\.resnets\.0\.", "mid.block_1."),
-    (r"^mid_block\.resnets\.1\.", "mid.block_2."),
-    (r"^mid_block\.attentions\.0\.", "mid.attn_1."),
-)
+FIELDS = {"way": "down|up", "i": r"\d+", "part": "[qkv]"}  # in braces above
 
 
 class DDPMCheckpoint(ModelFormat):
@@ -186,14 +169,37 @@ def _config(state: dict[str, Tensor], what: str) -> dict[str, Any]:
 
 def _theirs(levels: int, name: str) -> str:
     """A tensor of diffusers' U-Net by the name that it has in a checkpoint."""
-    name = re.sub(r"^up_blocks\.(\d+)", lambda found: f"up_blocks.{levels - 1 - int(found[1])}", name)
-    for pattern, old in THEIRS:
-        name = re.sub(pattern, old, name)
+    name = _turned(name, levels)
+    for old, new in reversed(NAMES):
+        name = _pattern(new).sub(_replacement(old), name)
     return name
 
 
 def _renamed(name: str, levels: int) -> str:
-    """The name in diffusers; its up blocks are counted from the coarsest."""
-    for pattern, new in RENAMED:
-        name = re.sub(pattern, new, name)
+    """The name in diffusers."""
+    for old, new in NAMES:
+        name = _pattern(old).sub(_replacement(new), name)
+    return _turned(name, levels)
+
+
+def _turned(name: str, levels: int) -> str:
+    """With the up blocks counted from the other end: diffusers counts them from the coarsest."""
     return re.sub(r"^up_blocks\.(\d+)", lambda found: f"up_blocks.{levels - 1 - int(found[1])}", name)
+
+
+@cache
+def _pattern(part: str) -> re.Pattern[str]:
+    """What a part of a name matches; one that has no dot before it stands at the beginning."""
+    known: set[str] = set()
+
+    def field(found: re.Match[str]) -> str:
+        again = found[1] in known
+        known.add(found[1])
+        return f"(?P={found[1]})" if again else f"(?P<{found[1]}>{FIELDS[found[1]]})"
+
+    pattern = re.sub(r"\\\{(\w+)\\\}", field, re.escape(part))
+    return re.compile(pattern if part.startswith(".") else f"^{pattern}")
+
+
+def _replacement(part: str) -> str:
+    return re.sub(r"\{(\w+)\}", r"\\g<\1>", part)

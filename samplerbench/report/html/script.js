@@ -12,7 +12,7 @@
     clearTimeout(quiet);
     quiet = setTimeout(() => { said.textContent = ""; }, 4000);
   };
-  const short = (x, digits = 4) => String(Number(x.toPrecision(digits))).replace("-", "−");
+  const short = (x, digits = 4) => String(Number(x.toPrecision(digits))).replaceAll("-", "−");
 
   // which series are shown, in all charts
   const boxes = all(".legend input");

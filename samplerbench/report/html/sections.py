@@ -8,7 +8,16 @@ from html import escape
 from ..compare import CONFIDENT, Comparison
 from ..styles import styles
 from ..view import Chart, Matrix, Report, Strip, Table
-from ..words import comparison_captions, comparison_title, extreme, figure, plural, reason_lines, table_title
+from ..words import (
+    comparison_captions,
+    comparison_title,
+    extreme,
+    figure,
+    plural,
+    reason_lines,
+    table_captions,
+    table_title,
+)
 from .svg import chart_svg, swatch
 from .tables import comparison_table, delta_title, facts_list, films_table, matrix_table, results_table, strips_table
 
@@ -30,9 +39,11 @@ def sections(report: Report) -> list[Section]:
     every = [
         ("curves", f"{escape(table.title)} against cost", _charts(report)) if report.charts else None,
         ("results-section", "All results", _results(table)),
-        ("baseline-section", "Against a baseline", _baseline(report.baseline)) if report.baseline else None,
+        ("baseline-section", "Against a baseline", _baseline(report.baseline, report.table.notes))
+        if report.baseline
+        else None,
         ("pairs", "Every pair", _pairs(report.matrices, table.title)) if report.matrices else None,
-        ("others", "Other metrics", _others(report.others)) if report.others else None,
+        ("others", "Other metrics", _others(report)) if report.others else None,
         ("samples", "Samples", _samples(report)) if report.strips else None,
         ("films", "From noise to image", _films(report.films, table.axis)) if report.films else None,
         ("conditions", "Conditions", "".join(map(facts_list, report.runs)) + _copy("records", ("csv",), "all rows")),
@@ -61,7 +72,7 @@ def _charts(report: Report) -> str:
         "</fieldset>"
     )
     ordered = sorted(report.charts, key=lambda chart: chart.kind)  # curves, then fronts
-    drawn = "".join(map(_figure, ordered))
+    drawn = "".join(_figure(chart, report.table) for chart in ordered)
     return f'{legend}<p>{_whiskers(first)}</p><div class="charts">{drawn}</div>'
 
 
@@ -78,27 +89,28 @@ def _whiskers(chart: Chart) -> str:
     )
 
 
-def _front(chart: Chart) -> str:
+def _front(chart: Chart, table: Table) -> str:
     """What a front shows."""
     points = [point for one in chart.series for point in one.points]
-    line = " The line is the best figure at each cost or below."
+    line = f" The line goes through the {extreme(table)} figure at each cost or below, whatever its error."
     if any(point.behind for point in points):
-        line += " Faded points are behind it; the others may be as good as the best of their column."
+        line += " Faded points are behind it; the others may be the best of their column."
     if silent := sum(point.low is None for point in points):
         which = "No figure has" if silent == len(points) else f"{plural(silent, 'figure')} without"
         line += f" {which} a standard error: whether they are behind the line is not known, and they are not faded."
     return line
 
 
-def _others(others: Sequence[Chart]) -> str:
-    return f'<div class="charts">{"".join(_figure(chart) for chart in others)}</div>'
+def _others(report: Report) -> str:
+    return f'<div class="charts">{"".join(_figure(chart, report.table) for chart in report.others)}</div>'
 
 
-def _figure(chart: Chart) -> str:
+def _figure(chart: Chart, table: Table) -> str:
     notes = " ".join(map(escape, chart.notes))
     marks = " Hollow diamonds: the literature's figures, under other conditions." if chart.published else ""
-    floors = " Dashed lines: floors." if chart.floors else ""
-    line = _front(chart) if chart.kind == "front" else ""
+    named = "; ".join(f"{escape(floor.label)}, {figure(floor.value)}" for floor in chart.floors)
+    floors = f" Floors, dashed or below the axis: {named}." if named else ""
+    line = _front(chart, table) if chart.kind == "front" else ""
     caption = f"<strong>{escape(chart.title)}.</strong>{line}{floors}{marks} {notes}".strip()
     wide = "main" if chart.kind == "curves" else "half"
     ahead = sorted((p.x, p.y, one.label) for one in chart.series for p in one.points if p.front)
@@ -112,12 +124,7 @@ def _figure(chart: Chart) -> str:
 
 
 def _results(table: Table) -> str:
-    tied = ""
-    if table.how:
-        infinite = " at infinitely many samples" if table.extrapolated else ""
-        tied = f" Underlined: what else may be the best{infinite}, with {CONFIDENT} confidence a column."
-    counted = " @: evaluations as counted, where they are not the column's." if any(c.nfe for c in table.cells) else ""
-    caption = f"{table_title(table)}. Bold: the {extreme(table)} of its column.{tied}{counted}"
+    caption = " ".join([f"{table_title(table)}.", *table_captions(table, "Bold")])
     told = "".join(f"<li>{escape(line)}</li>" for _, line in reason_lines(table.reasons))
     return (
         f"<p>{escape(caption)}</p>{_tools('results')}{results_table(table)}"
@@ -125,9 +132,10 @@ def _results(table: Table) -> str:
     )
 
 
-def _baseline(comparison: Comparison) -> str:
+def _baseline(comparison: Comparison, told: Collection[str]) -> str:
+    """told: what the page has said already."""
     lines = [f"{comparison_title(comparison)}.", *comparison_captions(comparison)]
-    warnings = "".join(f'<p class="note">{escape(line)}</p>' for line in comparison.warnings)
+    warnings = "".join(f'<p class="note">{escape(line)}</p>' for line in comparison.warnings if line not in told)
     return f"<p>{escape(' '.join(lines))}</p>{warnings}{_tools('baseline')}{comparison_table(comparison)}"
 
 
@@ -152,12 +160,12 @@ def _pairs(matrices: Sequence[Matrix], title: str) -> str:
 def _order_of(kinds: Collection[str], title: str) -> str:
     """How the samplers of the matrices are ordered, and what a difference at infinitely many samples is."""
     if kinds == {"none"}:
-        return f"The best sampler stands first, by the {title} of the table."
+        return f"The samplers are in the order of their {title} in the table, the best figure first."
     meant = f"Δ{title}∞ is the difference at infinitely many samples, where the bias of {title} is gone."
     if kinds == {"all"}:
         return (
-            f"{meant} The best sampler stands first, by what it comes to there. So the order may be another than that "
-            f"of the table, which is of the samples that there are."
+            f"{meant} The samplers are in the order of what {title} comes to there, which may be another than that of "
+            f"the table."
         )
     return (
         f"{meant} It is given where both runs keep what it takes. Where it is given for some pairs alone, the samplers "

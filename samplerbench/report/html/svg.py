@@ -106,12 +106,15 @@ class _Plot:
         return f'<g class="axes"><path d="{lines}"/>{numbers}{titles}</g>'
 
     def floor(self, floor: Floor) -> str:
-        """A dashed line with its name; where it lies below the axis, the name alone, with an arrow."""
+        """A dashed line with its short name below, where few curves are; where it lies below the axis, the name alone,
+        with an arrow.
+        """
         below = self.chart.y.place(floor.value) < 0
         at = self.y(floor.value)
-        name = f"{'↓ ' if below else ''}{floor.label}: {figure(floor.value)}"
+        name = f"{'↓ ' if below else ''}{floor.label.partition(',')[0]}: {figure(floor.value)}"
+        text = at + 13 if at < HEIGHT - BOTTOM - 18 else at - 5
         line = "" if below else f'<path d="M{LEFT} {_n(at)}H{WIDTH - RIGHT}"/>'
-        return f'<g class="floor">{line}<text x="{LEFT + 6}" y="{_n(at - 5)}">{escape(name)}</text></g>'
+        return f'<g class="floor">{line}<text x="{LEFT + 6}" y="{_n(text)}">{escape(name)}</text></g>'
 
     def curves(self) -> str:
         """Every series: its line, its whiskers, its points, its name at its end."""
@@ -153,7 +156,7 @@ class _Plot:
         return '<path class="fit" d="M' + "L".join(f"{_n(self.x(x))} {_n(self.y(y))}" for x, y in ends) + '"/>'
 
     def front(self) -> str:
-        """The staircase of the best over the faded rest. What may be as good as the best of its column is not faded."""
+        """The staircase of the front over the faded rest. What may be the best of its column is not faded."""
         ahead: list[Point] = []
         groups, number = [], 0
         for i, (one, style) in enumerate(zip(self.chart.series, self.styles, strict=True)):

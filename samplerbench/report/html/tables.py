@@ -27,7 +27,7 @@ def scrolled(name: str, inner: str) -> str:
 
 
 def results_table(table: Table) -> str:
-    """Samplers × evaluations: the best of a column bold, what else may be the best underlined."""
+    """Samplers × evaluations; bold is what may be the best of its column."""
     heads = [AXES[table.axis], *(f"{column:g}" for column in table.columns)]
     rows = [
         f'<tr><th scope="row">{_sampler(row.label)}</th>{"".join(map(_cell, row.cells))}</tr>' for row in table.rows
@@ -57,7 +57,7 @@ def delta_title(matrix: Matrix, title: str) -> str:
 
 
 def matrix_table(matrix: Matrix, number: int, title: str) -> str:
-    """The pairs at one number of evaluations, the best sampler first. A cell is the row less the column."""
+    """The pairs at one number of evaluations, in the order of the matrix. A cell is the row less the column."""
     names = matrix.labels
     heads = "".join(f'<th scope="col">{i}</th>' for i in range(1, len(names) + 1))
     rows = []
@@ -128,7 +128,7 @@ def _cell(cell: Cell) -> str:
     if cell.value is None:
         return f'<td class="no">{escape(cell.status)}</td>'
     text = figure(cell.value)
-    marked = f"<b>{text}</b>" if cell.first else f"<u>{text}</u>" if cell.best else text
+    marked = f"<b>{text}</b>" if cell.best else text
     error = "" if cell.se is None else f" <small>±{error_of(cell.se)}</small>"
     counted = "" if cell.nfe is None else f" <small>@{cell.nfe:g}</small>"
     return f"<td{_sorted_by(cell.value)}>{marked}{error}{counted}</td>"

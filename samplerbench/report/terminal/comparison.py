@@ -16,12 +16,12 @@ from ..words import (
     comparison_header,
     comparison_title,
     reason_lines,
-    verdict_lines,
+    verdict_line,
 )
 from .console import plain_console
 from .text import BAD, DIM, GOOD, Style, boxed, folded, say
 
-__all__ = ["print_comparisons", "print_left_out", "print_notes", "print_verdicts"]
+__all__ = ["print_comparisons", "print_left_out", "print_notes", "print_verdict"]
 
 WIDE = 120  # characters from which on a difference fits into one line
 NARROW = 22  # characters of a sampler's name where it does not
@@ -66,11 +66,10 @@ def print_left_out(files: Sequence[Results]) -> None:
             say(console, f"not compared, of {one.name}: {line}", "dim")
 
 
-def print_verdicts(comparison: Comparison) -> None:
-    """The verdicts in a line a sampler."""
-    console = plain_console()
-    for line in verdict_lines(comparison):
-        say(console, line, "bold")
+def print_verdict(comparison: Comparison) -> None:
+    """What the table comes to, in a line."""
+    if line := verdict_line(comparison):
+        say(plain_console(), line, "bold")
 
 
 def print_notes(notes: Sequence[str]) -> None:

@@ -57,8 +57,11 @@ class RunProgress(Listener):
     def advance(self, cell: Planned, samples: int) -> None:
         self.pace.advance(cell, samples)
 
+    def found(self, cell: Planned, samples: int) -> None:
+        self.pace.found(cell, samples)
+
     def finish(self, cell: Planned, record: Record) -> None:
-        running = self.pace.finish(cell, record)
+        running = self.pace.finish(cell)
         if record.status == "done":
             drawn = running is not None and running.done > 0
             took = f"{record.seconds:.1f} s" if drawn else "was there already"
@@ -102,8 +105,8 @@ class RunProgress(Listener):
     def _said(self, one: Running) -> str:
         if one.measured:
             return one.doing or "measuring"
-        rate = one.done / max(self.pace.clock() - one.since, 1e-9)
-        return f"{one.done}/{one.samples} samples, {rate:.1f} images/s"
+        rate = self.pace.rate(one)
+        return f"{one.done}/{one.samples} samples" + ("" if rate is None else f", {rate:.1f} images/s")
 
 
 def _clock(seconds: float) -> str:

@@ -58,7 +58,7 @@ def print_tables(table: Table, console: Console) -> None:
     """
     corner = AXES[table.axis]
     headings = [f"{column:g}" for column in table.columns]
-    star = "" if styled(console) or len(table.rows) == 1 else STAR
+    star = "" if styled(console) else STAR
     texts = [[_text(cell, star) for cell in row.cells] for row in table.rows]
     needed = [
         3 + max(width_of(part) for text in (heading, *(line[i] for line in texts)) for part in text.split("\n"))
@@ -93,10 +93,7 @@ def print_tables(table: Table, console: Console) -> None:
             ],
             console,
             right=range(1, len(block) + 1),
-            styles=[
-                [{}, *(_style(row.cells[i], len(table.rows)) for i in block), *([{}] if beside else [])]
-                for row in table.rows
-            ],
+            styles=[[{}, *(_style(row.cells[i]) for i in block), *([{}] if beside else [])] for row in table.rows],
             ruled=True,
         )
 
@@ -129,8 +126,8 @@ def _text(cell: Cell, star: str) -> str:
     return "\n".join([star + first if cell.best else first, *rest])
 
 
-def _style(cell: Cell, rows: int) -> Style:
-    if cell.best and rows > 1:
+def _style(cell: Cell) -> Style:
+    if cell.best:
         return BEST
     return {"done": {}, "": {}, "failed": BAD}.get(cell.status, DIM)
 
