@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -141,6 +142,8 @@ def _start(
         place = next(eps.predictor.parameters()).device
         x = NoiseSource(seed, range(samples), eps.sample_shape, place).x_T()
     asked, guide = asked_of(eps, (prompts,) if isinstance(prompts, str) else tuple(prompts or ())), None
+    if eps.conditioner and (line := eps.conditioner.told(asked.lines)):
+        warnings.warn(line, stacklevel=3)
     if guidance is not None:
         from .plugins import load_plugins
 

@@ -51,6 +51,10 @@ def asked_of(model: Model, lines: tuple[str, ...]) -> Asked:
         return Asked()
     if lines:
         model.conditioner.check(lines)
+    elif not model.conditioner.default:
+        raise UserError(
+            f"model '{model.name}' has no prompts of its own; name them: --prompts FILE, or --prompt TEXT of `sample`"
+        )
     return Asked(lines or model.conditioner.default)
 
 
