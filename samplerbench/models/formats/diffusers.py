@@ -10,6 +10,7 @@ from typing import Any
 
 from ...errors import UserError
 from ...files import read_json
+from ..condition import Classes
 from ..preconditioning import Label, Preconditioning
 from .diffusers_index import pipeline_of
 from .diffusers_parts import STEM, read_weights
@@ -112,10 +113,13 @@ def _unconditional(parts: _Parts, name: str, what: str) -> Checkpoint:
             f"weights: {averaged}",
             *([f"weights in {', '.join(half)} are widened to float32"] if half else []),
             *([f"data set: {dataset}, by its name"] if dataset else []),
+            *([f"asked for one of {network.classes} classes; whether one of them stands for none is not said"]
+              if network.classes else []),
             *scheduler.notes,
         ),
         learned_range=scheduler.learned_range,
-    )
+        conditioner=Classes(network.classes) if network.classes else None,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

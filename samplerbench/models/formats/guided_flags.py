@@ -43,6 +43,7 @@ class Flags:
 
     image_size: int
     num_channels: int
+    class_cond: bool
     num_res_blocks: int
     multipliers: tuple[int, ...]
     attention: tuple[bool, ...]
@@ -71,8 +72,6 @@ def flags_of(given: Mapping[str, Any], what: str) -> Flags:
     if "image_size" not in given:
         raise UserError(f"{what} lacks image_size, the pixels a side, such as 64")
     flags = DEFAULTS | dict(given)
-    if flags["class_cond"]:
-        raise UserError(f"{what}: class_cond: networks conditioned on classes are not read yet")
     if flags["noise_schedule"] not in ("linear", "cosine"):
         raise UserError(f"{what}: {unknown('noise_schedule', flags['noise_schedule'], ['linear', 'cosine'])}")
     steps = flags["diffusion_steps"]
@@ -86,6 +85,7 @@ def flags_of(given: Mapping[str, Any], what: str) -> Flags:
     return Flags(
         image_size=flags["image_size"],
         num_channels=flags["num_channels"],
+        class_cond=flags["class_cond"],
         num_res_blocks=flags["num_res_blocks"],
         multipliers=multipliers,
         attention=attention,
