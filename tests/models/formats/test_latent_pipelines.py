@@ -4,7 +4,6 @@ pipelines on the same folder, noise, prompts and guidance.
 
 from __future__ import annotations
 
-import json
 import sys
 
 import numpy as np
@@ -22,28 +21,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers' and transformers
 
 STEPS = 5
 PROMPTS = ["a red cab", "bees", "a red cab"]
-
-
-def edited(path, **fields):
-    """Sets fields of a JSON file; None deletes one."""
-    said = {**json.loads(path.read_text()), **fields}
-    path.write_text(json.dumps({name: value for name, value in said.items() if value is not None}))
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory):
-    """Each kind of pipeline, saved once."""
-    root = tmp_path_factory.mktemp("pipelines")
-
-    def saved(kind):
-        if not (root / kind).exists():
-            pipeline(kind).save_pretrained(root / kind)
-        if kind == "dit":  # as in the published ones
-            names = {str(i): f"thing {i}, object {i}" for i in range(1000)} | {"134": "crane", "517": "crane"}
-            edited(root / kind / "model_index.json", id2label=names)
-        return root / kind
-
-    return saved
 
 
 def times_of(made) -> tuple[float, ...]:
@@ -82,8 +59,8 @@ CASES = [
 
 
 @pytest.mark.parametrize(("kind", "guidance", "options"), CASES)
-def test_images_are_the_pipelines_own(folder, monkeypatch, kind, guidance, options):
-    path = folder(kind)
+def test_images_are_the_pipelines_own(saved_pipeline, monkeypatch, kind, guidance, options):
+    path = saved_pipeline(kind)
     model, rows = samplerbench.load_model(str(path)), []
     model.predictor.network.register_forward_pre_hook(lambda module, given: rows.append(len(given[0])))
     without = {"text_encoder_3": None, "tokenizer_3": None} if kind == "sd3-without-t5" else {}
@@ -103,3 +80,75 @@ def test_images_are_the_pipelines_own(folder, monkeypatch, kind, guidance, optio
     assert difference < 1e-4
     each = 2 if guidance and guidance > 1 else 1
     assert (ours.nfe, ours.passes, rows) == (STEPS, each * STEPS, [each * 3] * STEPS)
+
+
+def drawn(model, prompts=("a red cab", "bees"), **options):
+    """Images of two steps."""
+    x = NoiseSource(0, range(2), model.sample_shape).x_T()
+    return samplerbench.sample("ddim", model, x=x, steps=2, prompts=list(prompts), **options).images
+
+
+def _towers(model, *numbers):
+    model.conditioner.towers = tuple(model.conditioner.towers[i] for i in numbers)
+
+
+MISTAKES = {
+    "prompts in another order": ("sd1", {"prompts": ("bees", "a red cab")}, lambda model: None),
+    "the first encoder twice": ("sd3", {}, lambda m: _towers(m, 0, 0, 2)),
+    "another size in the time ids": ("sdxl", {}, lambda m: m.predictor.network.ids.mul_(2)),
+    "nothing is an empty prompt": ("sdxl", {"guidance": 3}, lambda m: setattr(m.conditioner, "zeros", False)),
+    "without T5": ("sd3", {}, lambda m: _towers(m, 0, 1)),
+    "another null class": ("dit", {"prompts": ("7", "8"), "guidance": 3}, lambda m: setattr(m.conditioner, "null", 9)),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_what_this_comparison_would_find(saved_pipeline, mistake):
+    kind, options, make = MISTAKES[mistake]
+    right, wrong = (samplerbench.load_model(str(saved_pipeline(kind))) for _ in range(2))
+    expected = drawn(right, **({**options, "prompts": ("a red cab", "bees")} if kind == "sd1" else options))
+    make(wrong)
+    assert (drawn(wrong, **options) - expected).abs().max() > 1e-3
+
+
+def test_the_shift_hangs_on_the_resolution(saved_pipeline):
+    """That of 256 patches is exp(0.5) and of 4096 exp(1.15), and log-linear between: here there are 16."""
+    model = samplerbench.load_model(str(saved_pipeline("sd3-without-t5")))
+    shift = np.exp(0.5 + (1.15 - 0.5) * (16 - 256) / (4096 - 256))
+    assert model.schedule.shift == pytest.approx(shift, rel=1e-12)
+    assert f"shift {shift:.4g}, of 16 patches (exponential time shift)" in model.checkpoint.notes
+    assert samplerbench.load_model(str(saved_pipeline("sd3"))).schedule.shift == 3
+
+
+def test_shapes_and_notes(saved_pipeline):
+    model = samplerbench.load_model(str(saved_pipeline("sdxl")))
+    assert (model.sample_shape, model.image_shape) == ((4, 8, 8), (3, 16, 16))
+    notes = " | ".join(model.checkpoint.notes)
+    for part in (
+        "told that images are 16 × 16 and not cropped",
+        "no watermark",
+        "divided by 0.13025 before they are decoded",
+        "an empty prompt is zeros",
+        "12 by tokenizer, 12 by tokenizer_2",
+    ):
+        assert part in notes
+    names = {file.relative_to(saved_pipeline("sdxl")).parts[0] for file in model.checkpoint.files}
+    assert names >= {"model_index.json", "unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "scheduler"}
+    dit = samplerbench.load_model(str(saved_pipeline("dit")))
+    assert dit.checkpoint.learned_range
+    assert any("the first half is ε" in note for note in dit.checkpoint.notes)
+    rows = dit.conditioner.rows(["0", "thing 3, object 3", "crane (517)", ""])["labels"]
+    assert rows.tolist() == [0, 3, 517, 1000]
+    twice = samplerbench.sample("ddpm:variance=learned-range", dit, samples=1, steps=3, prompts="7", guidance=2)
+    assert twice.passes == 6
+
+
+def test_a_line_is_encoded_once(saved_pipeline):
+    model, sizes = samplerbench.load_model(str(saved_pipeline("sd1"))), []
+    model.conditioner.towers[0].encoder.register_forward_pre_hook(
+        lambda module, given, named: sizes.append(len(named["input_ids"])), with_kwargs=True
+    )
+    rows = model.rows(["bees", "", "bees", "a cab"])["text"]
+    assert sizes == [3]
+    assert torch.equal(rows[0], rows[2])
+    assert not torch.allclose(rows[0], rows[1], atol=1e-2)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ UNET = {
     "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
     "attention_head_dim": 8,
     "cross_attention_dim": 32,
+    "norm_num_groups": 8,  # with 32 each channel would lose what time and conditions add to it
 }
 
 
@@ -65,7 +68,7 @@ def kl(channels: int = 4, **changes: Any) -> nn.Module:
     from diffusers import AutoencoderKL
 
     config = {
-        "block_out_channels": (32, 32), "layers_per_block": 1, "latent_channels": channels, "norm_num_groups": 32,
+        "block_out_channels": (32, 32), "layers_per_block": 1, "latent_channels": channels, "norm_num_groups": 8,
         "down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2,
         "sample_size": 16,
     }  # fmt: skip
@@ -101,7 +104,7 @@ def _ddim(diffusers, **changes):
 def _ldm(diffusers):
     config = {
         "sample_size": 8, "in_channels": 3, "out_channels": 3, "block_out_channels": (32, 64), "layers_per_block": 1,
-        "down_block_types": ("DownBlock2D", "AttnDownBlock2D"), "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+        "norm_num_groups": 8, "down_block_types": ("DownBlock2D", "AttnDownBlock2D"), "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
     }  # fmt: skip
     vae = diffusers.VQModel(
         block_out_channels=(32, 32), layers_per_block=1, latent_channels=3, num_vq_embeddings=64,
@@ -163,7 +166,25 @@ def _sd3(diffusers, third=True):
     return diffusers.StableDiffusion3Pipeline(
         transformer=filled(transformer), scheduler=diffusers.FlowMatchEulerDiscreteScheduler(**shifting),
         vae=kl(16, scaling_factor=1.5305, shift_factor=0.0609, use_quant_conv=False, use_post_quant_conv=False),
-        text_encoder=clip(True, 32), tokenizer=words_of_clip(), text_encoder_2=clip(True, 40, 1),
+        text_encoder=clip(True, 32), tokenizer=words_of_clip(), text_encoder_2=clip(True, 32, 1),
         tokenizer_2=words_of_clip(), text_encoder_3=t5(80) if third else None,
         tokenizer_3=words_of_t5() if third else None,
     )  # fmt: skip
+
+
+def saved(kind: str, root: Path) -> Path:
+    """The folder of a pipeline below `root`, written once."""
+    folder = root / kind
+    if not folder.exists():
+        pipeline(kind).save_pretrained(folder)
+        if kind == "dit":  # as in the published ones
+            names = {str(i): f"thing {i}, object {i}" for i in range(1000)} | {"134": "crane", "517": "crane"}
+            edited(folder, "model_index.json", id2label=names)
+    return folder
+
+
+def edited(folder: Path, name: str, **fields: Any) -> Path:
+    """Sets fields of a JSON file; None deletes one."""
+    said = {**json.loads((folder / name).read_text()), **fields}
+    (folder / name).write_text(json.dumps({field: value for field, value in said.items() if value is not None}))
+    return folder
