@@ -107,6 +107,8 @@ class AnalyticDDPM(DDPM):
             raise UserError(f"analytic-ddpm:clip_pixel is 0 or more grey levels, or none, got {self.clip_pixel:g}")
 
     def unsuitable(self, schedule: NoiseSchedule, epsilon: Epsilon) -> str:
+        if self.clip_pixel is not None and getattr(epsilon, "latent", False):
+            return "clip_pixel is of grey levels, and the samples of this model are latents; use clip_pixel=none"
         if getattr(epsilon, "mean_square", None) is None:
             return (
                 "this model does not hold the mean square of ε_θ at each time; `samplerbench train` writes it, and a "

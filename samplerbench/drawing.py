@@ -17,7 +17,9 @@ from .sampler import Sampler
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["BadSample", "Drawing", "draw"]
+    from .diffusion.schedule import NoiseSchedule
+
+__all__ = ["BadSample", "Drawing", "draw", "why_unsuitable"]
 
 
 class BadSample(RuntimeError):
@@ -64,7 +66,7 @@ def draw(
     from .settings import casts_kept, products
 
     schedule, prior = grid.schedule, grid.schedule.prior(grid.times[0])
-    if why := sampler.unsuitable(schedule, epsilon):
+    if why := why_unsuitable(sampler, schedule, epsilon):
         raise UserError(f"{sampler.name} is unsuitable: {why}")
     if (rule := sampler.label_rule(schedule)) is not None:
         epsilon = _relabelled(sampler, epsilon, rule)
@@ -113,3 +115,17 @@ def _check(sampler: Sampler, x0: object, x: Tensor) -> None:
     if not torch.isfinite(x0).all():
         bad = int((~torch.isfinite(x0.flatten(1)).all(dim=1)).sum())
         raise BadSample(f"{sampler.name} returned NaN or infinite values in {bad} of {len(x0)} samples")
+
+
+def why_unsuitable(sampler: Sampler, schedule: NoiseSchedule, epsilon: Epsilon) -> str:
+    """Why a sampler cannot run on this path with this ε, in one line; empty where it can."""
+    if getattr(epsilon, "latent", False):
+        import torch
+
+        ends = torch.tensor([-9.0, 9.0])
+        if not torch.equal(sampler.limit_x0(ends), ends):
+            return (
+                "it limits the predicted x_0 to the range of pixels, and the samples of this model are latents, which "
+                "have no such range; use clip=none"
+            )
+    return sampler.unsuitable(schedule, epsilon)

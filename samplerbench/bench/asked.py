@@ -15,17 +15,21 @@ __all__ = ["asked_for"]
 
 
 def asked_for(cells: Iterable[Planned]) -> list[dict[str, Any]]:
-    """An entry a sampler of the plan, in its order: sampler, spacing, final, the order of convergence that it claims
-    (null where it claims none), whether it is stochastic, and `values`, the budgets, or steps, of its cells.
+    """An entry a sampler and guidance of the plan, in its order: sampler, spacing, final, guidance ('' for none), the
+    order of convergence that it claims (null where it claims none), whether it is stochastic, and `values`, the
+    budgets, or steps, of its cells.
 
     Of a sampler whose properties raise, order and stochastic are left out.
     """
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[tuple[str, str], dict[str, Any]] = {}
     for one in cells:
-        known = found.get(one.cell.sampler)
+        guidance = one.cell.guidance[0] if one.cell.guidance else ""
+        known = found.get((one.cell.sampler, guidance))
         if known is None:
             plain = {"sampler": one.cell.sampler, "spacing": one.sampler.spacing, "final": one.sampler.final}
-            known = found[one.cell.sampler] = {**plain, **_traits(one.sampler), "values": []}
+            known = found[one.cell.sampler, guidance] = {
+                **plain, "guidance": guidance, **_traits(one.sampler), "values": []
+            }  # fmt: skip
         known["values"].append(one.cell.value)
     return list(found.values())
 

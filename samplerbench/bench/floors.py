@@ -1,4 +1,6 @@
-"""Floors of FID: what real test images have, and what a model's own samples have where its ODE is solved well."""
+"""Floors of FID: what real test images have, of a latent model after its encoder and decoder too, and what a model's
+own samples have where its ODE is solved well.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +8,17 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
 from ..files import write_whole
+from ..metrics.floor import reconstruction_floor
 from ..metrics.frechet_error import frechet
-from ..metrics.measured import Unmeasurable
+from ..metrics.measured import Measured, Unmeasurable
+from ..models.formats.format import Coder
+from ..models.latents import through
 from .execute import Listener
 from .measure import real_images
 from .plan import RunConfig
@@ -26,9 +32,10 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Floor:
-    """An FID that stands beside a model's. se: its standard error. change: of the model's own samples, how much half
-    the evaluations change it, from the same noise. The hashes are those of the rows that it stands beside;
-    model_sha256 is None where the model plays no part.
+    """An FID that stands beside a model's. se: its standard error. change: how much more that is than what it is
+    held `against`: of the model's own samples those of half the evaluations, from the same noise; of images through
+    encoder and decoder the images themselves. The hashes are those of the rows that it stands beside; model_sha256
+    is None where the model plays no part, asked_sha256 where nothing was asked for.
     """
 
     about: str
@@ -38,17 +45,21 @@ class Floor:
     reference_sha256: str
     extractor_sha256: str
     model_sha256: str | None = None
+    asked_sha256: str | None = None
     change: float | None = None
+    against: str = "half the evaluations"
 
     def said(self) -> dict[str, Any]:
         """As it stands in floors.json."""
-        known = {name: value for name, value in vars(self).items() if name != "change"}
+        known = {name: value for name, value in vars(self).items() if name not in ("change", "against")}
+        if known["asked_sha256"] is None:
+            del known["asked_sha256"]
         return {"about": known.pop("about"), "metric": "fid", **known}
 
 
 def floors(config: RunConfig, sizes: Sequence[int], listener: Listener) -> list[Floor]:
     """The floors of a model for cells of so many samples: of its data's first test images, where there are as many,
-    and of its own samples.
+    as they are and of a latent model after its encoder and decoder; and of its own samples, with each guidance.
 
     config: model, device, where data are, and so on; its sampler and its first value, a number of evaluations, are how
     the ODE is solved. The same is done with half the evaluations, to see how near the end of the road that is.
@@ -65,7 +76,7 @@ def floors(config: RunConfig, sizes: Sequence[int], listener: Listener) -> list[
         for size in sizes:
             asked = replace(config, samples=size, values=(half, config.values[0]), metrics=("fid",))
             run = BenchmarkRun(asked, Path(folder) / str(size), listener)
-            found += [*_real(run, size), _own(run)]
+            found += [*_real(run, size), *_own(run)]
     return found
 
 
@@ -76,29 +87,56 @@ def _real(run: BenchmarkRun, size: int) -> list[Floor]:
         raise UserError(f"no floor of real images: {error}") from None
     if len(images) < size:
         return []
-    import torch
+    images, statistics, coder = images[:size], run.reference.statistics, run.model.checkpoint.decoder
+    beside = run.reference.sha256, run.extractor.sha256
+    if not isinstance(coder, Coder):
+        import torch
 
-    features = torch.cat([run.extractor(batch.to(run.device)).cpu() for batch in images[:size].split(BATCH)])
-    fid = frechet(features, run.reference.statistics)
-    se = None if fid.se is None else float(fid.se)
-    return [Floor("real test images", size, float(fid.value), se, run.reference.sha256, run.extractor.sha256)]
+        features = torch.cat([run.extractor(batch.to(run.device)).cpu() for batch in images.split(BATCH)])
+        return [Floor(REAL, size, *_of(frechet(features, statistics)), *beside)]
+    coder.module.to(run.device)
+    found = reconstruction_floor(images, partial(through, coder), run.extractor, statistics)
+    return [
+        Floor(REAL, size, *_of(found.before), *beside),
+        Floor(
+            f"{REAL} through its encoder and decoder",
+            size,
+            *_of(found.through),
+            *beside,
+            run.model.sha256,
+            change=found.cost.delta,
+            against="the images themselves",
+        ),
+    ]
 
 
-def _own(run: BenchmarkRun) -> Floor:
+REAL = "real test images"
+
+
+def _of(fid: Measured) -> tuple[float, float | None]:
+    return float(fid.value), None if fid.se is None else float(fid.se)
+
+
+def _own(run: BenchmarkRun) -> list[Floor]:
     run.execute()
-    half, whole = (_value(record) for record in run.records)
-    record = run.records[-1]
-    about = f"its own samples, {record.sampler} with {record.budget} evaluations"
-    return Floor(
-        about,
-        run.config.samples,
-        whole,
-        record.metric("fid").se,
-        record.reference_sha256,
-        record.extractor_sha256,
-        record.model_sha256,
-        change=whole - half,
-    )
+    found = []
+    for half, record in zip(run.records[::2], run.records[1::2], strict=True):
+        guided = f", guidance {record.guidance or '1'}" if record.guidance or len(run.records) > 2 else ""
+        whole = _value(record)
+        found.append(
+            Floor(
+                f"its own samples, {record.sampler} with {record.budget} evaluations{guided}",
+                run.config.samples,
+                whole,
+                record.metric("fid").se,
+                record.reference_sha256,
+                record.extractor_sha256,
+                record.model_sha256,
+                record.asked_sha256 or None,
+                change=whole - _value(half),
+            )
+        )
+    return found
 
 
 def _value(record: Record) -> float:

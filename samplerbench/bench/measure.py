@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..code import code_sha256
 from ..data import Images, load_images
+from ..diffusion.denoiser import Epsilon
 from ..diffusion.grid import TimeGrid
 from ..errors import UserError, contained, one_line
 from ..images import quantise
@@ -122,6 +123,9 @@ class Measurer:
             sampler=copy.copy(sampler),
             grid=TimeGrid(copy.deepcopy(worker.model.schedule), cell.times),
             epsilon=worker.epsilon(cell, range(len(whole.x0))),
+            guided=bool(cell.guidance),
+            unasked=self._unasked(),
+            coder=worker.model.checkpoint.decoder,
             seed=cell.seed,
             device=worker.device,
             dtype=worker.state_dtype,
@@ -130,6 +134,14 @@ class Measurer:
             notice=self.notice,
             progress=self.progress,
         )
+
+    def _unasked(self) -> Callable[[int], Epsilon] | None:
+        """The model's ε for so many samples that are asked for nothing, where it knows that."""
+        model, dtype = self.worker.model, self.worker.dtype
+        if model.conditioner is None:
+            return lambda count: model.epsilon(dtype)
+        nothing = model.conditioner.nothing
+        return None if nothing is None else lambda count: model.epsilon(dtype, [nothing] * count)
 
     def _labels(self, count: int) -> Tensor | None:
         """The classes that samples were asked for."""

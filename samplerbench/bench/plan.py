@@ -16,6 +16,7 @@ from ..diffusion.grid import MOST_STEPS, TimeGrid
 from ..diffusion.grid_file import FILE
 from ..diffusion.schedule import NoiseSchedule
 from ..diffusion.spacing import explicit_times
+from ..drawing import why_unsuitable
 from ..errors import UserError, contained, one_line, unknown
 from ..files import content_key, sha256
 from ..metrics.extractors import LoadedExtractor
@@ -266,7 +267,7 @@ def _grid(sampler: Sampler, value: int, axis: Axis, model: Model) -> tuple[tuple
     """Times, claimed evaluations, and why there are none: a reason, and a traceback where the plugin failed."""
     try:
         with contained(sampler.name):
-            if why := sampler.unsuitable(model.schedule, model.epsilon()):
+            if why := why_unsuitable(sampler, model.schedule, model.epsilon()):
                 raise UserError(f"{sampler.name} is unsuitable: {why}")
             grid = plan_grid(sampler, model.schedule, **{axis: value})
             return grid.times, int(sampler.evaluations(grid.steps)), "", ""

@@ -28,7 +28,8 @@ Epsilon = Callable[["Tensor", Any], "Tensor"]
 It may have more to say, as methods: `x0(x, t)`, the predicted data, where it has that without dividing by α;
 `with_range(x, t)`, ε and the place of the variance; `mean_square(t)`; `relabelled(rule)`, the same with the label of
 another time, `rule(t)`; `passes(t)`, the rows through networks that an evaluation takes, one without it;
-`of_rows(rows)`, the same for some of the samples, where each is asked for something of its own.
+`of_rows(rows)`, the same for some of the samples, where each is asked for something of its own; and `latent`, whether
+x_0 is a latent and no image in [-1, 1].
 """
 
 

@@ -177,6 +177,7 @@ class Guided:
 
     def __init__(self, guider: Guider, schedule: NoiseSchedule, asked: Any, other: Any) -> None:
         self.guider, self.schedule, self._asked, self._other = guider, schedule, asked, other
+        self.latent = getattr(asked, "latent", False)
         beside = getattr(asked, "beside", None)
         self._both = beside(other) if beside else None  # (x, t) -> two outputs of one network
         # there where both functions have them: `Epsilon` says what they are

@@ -141,7 +141,7 @@ class VariationalBound(Metric):
     name = "vlb_bpd"
     about = (
         "variational bound on test images, bits a dimension, for samplers that are a chain of Gaussians; "
-        "L_0 with the authors' variances"
+        "L_0 with the authors' variances; with the VAE's terms where the chain is one of latents"
     )
     paper = "Ho et al. 2020, arXiv:2006.11239, eq. 5"
     needs_images = True
@@ -153,29 +153,36 @@ class VariationalBound(Metric):
 
         from ..diffusion.noise import NoiseSource
         from ..stats.tails import standard_error
-        from .bound import bound_terms
+        from .bound import LikelihoodCoder, bound_terms, joint_terms
 
         if drawn.grid.times[-1] != 0:
             raise Unmeasurable("vlb_bpd needs a grid that ends at the data, final=zero")
-        if drawn.labels is not None:
-            raise Unmeasurable("vlb_bpd is of a model that is asked for nothing")
-        images = drawn.real_images()[: self.images]
-        if images.shape[1:] != drawn.x0.shape[1:]:
-            raise Unmeasurable("vlb_bpd is of a model of pixels, and this one has latents")
-        parts = []
+        if drawn.guided:
+            raise Unmeasurable("vlb_bpd is of what the model predicts, without guidance")
+        if drawn.unasked is None:
+            raise Unmeasurable("vlb_bpd is of a model that can be asked for nothing")
+        if drawn.coder is not None and not isinstance(drawn.coder, LikelihoodCoder):
+            raise Unmeasurable("vlb_bpd needs the distributions of encoder and decoder, which this model does not have")
+        images, shape = drawn.real_images()[: self.images], tuple(drawn.x0.shape[1:])
+        parts: list[tuple[torch.Tensor, ...]] = []
         try:
             with torch.no_grad():
-                for start in range(0, len(images), 128):
-                    x0 = images[start : start + 128].to(drawn.device, drawn.dtype) / 127.5 - 1
-                    indices = range(start, start + len(x0))
-                    noise = NoiseSource(drawn.seed, indices, tuple(x0.shape[1:]), drawn.device, drawn.dtype)
-                    parts.append(bound_terms(drawn.sampler, drawn.epsilon, drawn.grid, x0, noise))
+                for batch in images.split(128):
+                    indices = range(128 * len(parts), 128 * len(parts) + len(batch))
+                    noise = NoiseSource(drawn.seed, indices, shape, drawn.device, drawn.dtype)
+                    chain = drawn.sampler, drawn.unasked(len(batch)), drawn.grid
+                    batch = batch.to(drawn.device)
+                    if drawn.coder is None:
+                        parts.append(tuple(bound_terms(*chain, batch.to(drawn.dtype) / 127.5 - 1, noise)))
+                    else:  # x_T is no noise of the chain's steps, so it is free to draw latents with
+                        parts.append(tuple(joint_terms(*chain, drawn.coder, batch, noise.x_T(), noise)))
         except NotImplementedError as error:
             raise Unmeasurable(str(error)) from None
-        prior, steps, decoder = (torch.cat(term).cpu() for term in zip(*parts, strict=True))
-        terms = f"L_T {prior.mean():.3g}, L_1 to L_(T-1) {steps.mean():.4g}, L_0 {decoder.mean():.4g}"
+        found = [torch.cat(term).cpu() for term in zip(*parts, strict=True)]
+        names = ["-log p(x|z)", "log q(z|x)", "L_T", "L_1 to L_(T-1)", "L_0"][-len(found) :]
+        terms = ", ".join(f"{name} {term.mean():.4g}" for name, term in zip(names, found, strict=True))
         drawn.notice(f"vlb_bpd of {drawn.sampler.spec()} in {drawn.grid.steps} steps: {terms} bits a dimension")
-        bits = (prior + steps + decoder).numpy()
+        bits = torch.stack(found).sum(dim=0).numpy()
         influences = bits - bits.mean()
         se, note = standard_error(influences)
         return Measured(float(bits.mean()), se, len(bits), influences, note=note)

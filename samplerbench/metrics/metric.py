@@ -47,6 +47,9 @@ class Drawn:
         sampler, grid: what drew them.
         epsilon: ε(x, t) of the model, for metrics that evaluate it; not counted. Where samples are asked for something
             it takes rows of x for the samples of `x0`, and `epsilon.of_rows(rows)` is that of some of them.
+        guided: whether that ε is guided. unasked: `unasked(n)` is the model's own ε for n samples that are asked for
+            nothing; None where it must be asked for something.
+        coder: of a latent model, its decoder, and its encoder where it has that; None of a model of pixels.
         seed: of x_T and all noise.
         device, dtype: where the network is, and of which precision its x are.
         keep: `keep(name, identity, compute)` gives the tensors that `compute()` returns, from an earlier run where it
@@ -67,6 +70,9 @@ class Drawn:
     sampler: Sampler
     grid: TimeGrid
     epsilon: Epsilon
+    guided: bool
+    unasked: Callable[[int], Epsilon] | None
+    coder: Any
     seed: int
     device: str
     dtype: torch.dtype

@@ -125,6 +125,7 @@ class Model:
             self.checkpoint.mean_squares,
             ranged=self.checkpoint.learned_range,
             asked=self.rows(asked) if asked else None,
+            latent=self.checkpoint.decoder is not None,
         )
 
     def rows(self, asked: Sequence[str]) -> dict[str, Tensor]:

@@ -69,7 +69,8 @@ class ModelEpsilon:
         `mean_square(t)` goes between them, after the noise of the measurement is taken out (see `_monotone`).
     rule: the time whose label the network is given for a time; the same without one. ranged: whether the network places
     the log variance; the method `with_range` is there only then. asked: what the network is asked for besides, tensors
-    with a row for each of x; then there is `of_rows(rows)`, the ε of some of them.
+    with a row for each of x; then there is `of_rows(rows)`, the ε of some of them. latent: whether x_0 is a latent, and
+    no pixels in [-1, 1].
     """
 
     def __init__(
@@ -81,10 +82,20 @@ class ModelEpsilon:
         rule: Callable[[Any], Any] = lambda t: t,
         ranged: bool = False,
         asked: Mapping[str, Tensor] | None = None,
+        latent: bool = False,
     ) -> None:
         self.predictor, self.schedule, self._rule, self._asked = predictor, schedule, rule, dict(asked or {})
+        self.latent = latent
         self._again = partial(
-            ModelEpsilon, predictor, schedule, dtype, mean_squares, rule=rule, ranged=ranged, asked=self._asked
+            ModelEpsilon,
+            predictor,
+            schedule,
+            dtype,
+            mean_squares,
+            rule=rule,
+            ranged=ranged,
+            asked=self._asked,
+            latent=latent,
         )
         if ranged:
             self.with_range = self._with_range

@@ -58,9 +58,19 @@ class Autoencoder:
         if images.dtype != torch.uint8 or tuple(images.shape[1:]) != self.image_shape:
             want = ", ".join(map(str, self.image_shape))
             raise UserError(f"this VAE takes uint8 images [B, {want}], got {images.dtype} {list(images.shape)}")
-        mean, log_variance = self.network.encode(images.to(self.shift.device).float() / 127.5 - 1)
-        z = mean if noise is None else mean + (0.5 * log_variance).exp() * noise.to(mean.device)
-        return (z - self.shift.view(-1, 1, 1)) / self.scale.view(-1, 1, 1)
+        mean, log_variance = self.posterior(images)
+        return mean if noise is None else mean + (0.5 * log_variance).exp() * noise.to(mean)
+
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the latents' q(z|x), each [B, c, h, w]; images: see `encode`."""
+        place = self.network.log_scale  # wherever the network was moved to
+        mean, log_variance = self.network.encode(images.to(place.device).to(place.dtype) / 127.5 - 1)
+        shift, scale = (values.to(place).view(-1, 1, 1) for values in (self.shift, self.scale))
+        return (mean - shift) / scale, log_variance - 2 * scale.log()
+
+    def log_likelihood(self, images: Tensor, latents: Tensor) -> Tensor:
+        """log p(x|z) of uint8 images [B, C, H, W], in nats, [B]."""
+        return self.network.log_likelihood(images.to(latents.device), self.network.decode(self._unscaled(latents)))
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -70,9 +80,12 @@ class Autoencoder:
         if tuple(latents.shape[1:]) != self.latent_shape:
             want = ", ".join(map(str, self.latent_shape))
             raise UserError(f"this VAE takes latents [B, {want}], got {list(latents.shape)}")
-        place = self.network.log_scale  # wherever the network was moved to
-        z = latents.to(place) * self.scale.to(place).view(-1, 1, 1) + self.shift.to(place).view(-1, 1, 1)
-        return self.network.decode(z)[0]
+        return self.network.decode(self._unscaled(latents))[0]
+
+    def _unscaled(self, latents: Tensor) -> Tensor:
+        """As the network has them."""
+        place = self.network.log_scale
+        return latents.to(place) * self.scale.to(place).view(-1, 1, 1) + self.shift.to(place).view(-1, 1, 1)
 
     @property
     def module(self) -> VAE:

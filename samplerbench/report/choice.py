@@ -24,7 +24,7 @@ from .age import newest, of_older_code
 from .results import Results, measured, pooled
 from .said import unfinished
 
-__all__ = ["CONDITIONS", "Where", "axis_of", "canonical", "cells", "check_one_table", "choose"]
+__all__ = ["CONDITIONS", "Where", "axis_of", "canonical", "cells", "check_one_table", "choose", "configuration"]
 
 CONFIGURATION = ("sampler", "spacing", "final")
 # the conditions that all rows of a table share, each with the column that names it to people
@@ -67,6 +67,8 @@ class Where:
         if self.column not in rows.columns:
             return pd.Series(self.value == "", index=rows.index)
         values = rows[self.column]
+        if self.column == "guidance":
+            return values == ("" if self.value == "1" else self.value)
         if self.value == "":
             return values.isna()
         if values.dtype.kind in "fi":
@@ -131,6 +133,14 @@ def axis_of(rows: pd.DataFrame) -> str:
     return "nfe"
 
 
+def configuration(sampler: str, spacing: str = "", guidance: str = "") -> str:
+    """How people are told what drew a cell: 'ddim (quadratic), guidance 4'. The spacing is left out where the sampler's
+    options say it.
+    """
+    name = f"{sampler} ({spacing})" if spacing and "spacing=" not in sampler else sampler
+    return f"{name}, guidance {guidance}" if guidance else name
+
+
 def cells(count: int) -> str:
     """'1 cell', '2 cells'."""
     return f"{count} cell{'' if count == 1 else 's'}"
@@ -180,6 +190,8 @@ def _unknown_value(where: Where, column: pd.Series) -> UserError:
 def _shown(column: str, value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
+    if column == "guidance":
+        return str(value) or "1"
     return str(value)[:12] if column.endswith("_sha256") or column == "key" else str(value)
 
 

@@ -1,7 +1,7 @@
 """BibTeX for what was used: of samplers by their names, or of all that a run rests on.
 
-A sampler, metric or extractor says its source in `paper`. An arXiv number there is looked up in `references.bib`; of
-what is not in it the entry is made of the text.
+A sampler, guider, metric or extractor says its source in `paper`. An arXiv number there is looked up in
+`references.bib`; of what is not in it the entry is made of the text.
 """
 
 from __future__ import annotations
@@ -58,6 +58,11 @@ def _used(name: str, registry: Registry) -> Iterator[tuple[str, str, str]]:
     for kind in ("samplers", "metrics"):
         for used in _part(run, kind):
             yield kind[:-1], used, _paper(registry, kind, used)
+    given = _part(run, "config").get("guidance")
+    for spec in given if isinstance(given, list) else []:
+        guider = spec.partition(":")[0]
+        if guider := "" if guider == "1" else "cfg" if guider[:1].isdigit() else guider:
+            yield "guider", guider, _paper(registry, "guiders", guider)
     extractor = str(_part(run, "extractor").get("name", "")).partition(":")[0]
     if extractor:
         yield "extractor", extractor, _paper(registry, "extractors", extractor) or f"@{FIDELITY}"

@@ -12,7 +12,7 @@ import pandas as pd
 from ..metrics.metric import Metric
 from ..registry import Registry
 from ..stats.simultaneous import Tested, simultaneous
-from .choice import axis_of, cells
+from .choice import axis_of, cells, configuration
 from .evidence import Evidence, evidence
 from .matching import Matched, match, match_baseline
 from .results import Results, pooled
@@ -78,12 +78,15 @@ class Judged:
 class Compared:
     """A cell in two results, or two cells of one: the metric of both, and their difference.
 
-    sampler, spacing: of the other, '' where that is not known. asked: its budget, or steps, or counted evaluations.
+    sampler, spacing, guidance: of the other, '' where that is not known, or there is none. guidance_base: of the base.
+    asked: its budget, or steps, or counted evaluations.
     nfe: what was counted.
     """
 
     sampler: str
     spacing: str
+    guidance: str
+    guidance_base: str
     asked: float
     nfe: float
     base: float
@@ -92,8 +95,8 @@ class Compared:
 
     @property
     def label(self) -> str:
-        """The sampler with its spacing, unless its options say it."""
-        return self.sampler if not self.spacing or "spacing=" in self.sampler else f"{self.sampler} ({self.spacing})"
+        """The sampler with its spacing and guidance."""
+        return configuration(self.sampler, self.spacing, self.guidance)
 
 
 @dataclass(frozen=True)
@@ -217,11 +220,13 @@ def _comparisons(
     rows = pool.loc[used]
     proof = evidence(rows, files, metric.name)
     sampler, asked, nfe, value = (rows[name].tolist() for name in ("sampler", axis, "nfe", metric.name))
-    spacing = rows["spacing"].fillna("").tolist() if "spacing" in rows.columns else [""] * len(rows)
+    spacing, guidance = (
+        rows[name].fillna("").tolist() if name in rows.columns else [""] * len(rows) for name in ("spacing", "guidance")
+    )
     pairs = [(place[a], place[b]) for one in matched for a, b in one.pairs]
     judged = judge(proof, pairs, ["all" if family == "all" else asked[b] for _, b in pairs], metric)
     compared = [
-        Compared(sampler[b], spacing[b], asked[b], nfe[b], value[a], value[b], one)
+        Compared(sampler[b], spacing[b], guidance[b], guidance[a], asked[b], nfe[b], value[a], value[b], one)
         for (a, b), one in zip(pairs, judged, strict=True)
     ]
     notes = proof.notes(k for pair, one in zip(pairs, judged, strict=True) if one.how == "unpaired" for k in pair)

@@ -116,13 +116,15 @@ def _letters(text: str) -> str:
 
 
 def _matched(results: Results, folder: Path, registry: Registry) -> pd.DataFrame:
-    """Their rows with ours; `row` is the place of ours among those that were measured."""
+    """Their rows with ours, which have no guidance; `row` is the place of ours among those that were measured."""
     tables = pd.concat([pd.read_csv(file) for file in sorted(folder.glob("*.csv"))], ignore_index=True)
     rows = results.rows.reset_index(drop=True)
     ours = rows[["sampler", "nfe", "fid"]].rename(columns={"fid": "our fid"})
     ours["row"] = ours.index
     ours["our spacing"] = rows["spacing"] if "spacing" in rows.columns else None
     ours["default"] = ~ours["sampler"].str.contains("spacing=")
+    if "guidance" in rows.columns:
+        ours = ours[rows["guidance"].fillna("") == ""]
     for frame in (ours, tables):
         frame["sampler"] = frame["sampler"].map(_without_spacing(frame["sampler"].unique(), registry))
     both = ours.merge(tables, on=["sampler", "nfe"])

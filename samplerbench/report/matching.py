@@ -12,7 +12,7 @@ from ..errors import UserError, unknown
 from ..options import same_spec
 from ..registry import Registry
 from ..sampler import Sampler
-from .choice import CONDITIONS, CONFIGURATION, LISTED, canonical, cells
+from .choice import CONDITIONS, CONFIGURATION, LISTED, canonical, cells, configuration
 from .results import Results
 
 __all__ = ["Matched", "match", "match_baseline"]
@@ -53,9 +53,13 @@ def match(pool: pd.DataFrame, files: Sequence[Results], file: int, axis: str) ->
     sides = [pool[pool["file"] == i] for i in (0, file)]
     columns = [one.every.columns for one in (files[0], files[file])]
     both = [name for name in (*CONFIGURATION, *VARIED) if name in columns[0] and name in columns[1]]
+    if "guidance" in pool.columns and "guidance" not in both:  # one of the files is older, and has none
+        both.append("guidance")
     # where no value is common, two models, counts or seeds are being compared, and the warnings say so
     keys = [*(n for n in both if n not in VARIED or set(sides[0][n]) & set(sides[1][n])), axis]
     names = files[0].name, files[file].name
+    if "guidance" in both and "guidance" not in keys:
+        _one_guidance(names, sides)
     left, right, notes = *(_once(rows, keys) for rows in sides), []
     for name, side, rows in zip(names, sides, (left, right), strict=True):
         if again := len(side) - len(rows):
@@ -85,12 +89,28 @@ def match_baseline(
     return Matched(called, name, _pairs(merged, "other"), [], _labels(pool, merged, "other", "base"), notes, [])
 
 
+def _one_guidance(names: Sequence[str], sides: Sequence[pd.DataFrame]) -> None:
+    """Raises UserError where none of several guidances is common to both, so that there is no telling which two cells
+    are meant.
+    """
+    for name, rows in zip(names, sides, strict=True):
+        values = [str(value) or "1" for value in rows["guidance"].unique()]
+        if len(values) > 1:
+            raise UserError(
+                f"{' and '.join(names)} have no guidance in common, and {name} has {' and '.join(values)}; choose one "
+                f"with --where guidance={values[0]}"
+            )
+
+
 def _labels(pool: pd.DataFrame, merged: pd.DataFrame, side: str, without: str) -> list[str]:
     """The rows that have no counterpart, a text a sampler: sampler, spacing, all evaluations."""
-    rows = pool.loc[sorted(merged[side][merged[without].isna()])].reindex(columns=["sampler", "spacing", "nfe"])
+    rows = pool.loc[sorted(merged[side][merged[without].isna()])].reindex(
+        columns=["sampler", "spacing", "guidance", "nfe"]
+    )
     found: dict[str, list[str]] = {}
-    for sampler, spacing, nfe in zip(*(rows[name].tolist() for name in rows.columns), strict=True):
-        found.setdefault(f"{sampler}{'' if pd.isna(spacing) else f' ({spacing})'}", []).append(f"{nfe:g}")
+    for sampler, spacing, guidance, nfe in zip(*(rows[name].tolist() for name in rows.columns), strict=True):
+        on, by = "" if pd.isna(spacing) else spacing, "" if pd.isna(guidance) else guidance
+        found.setdefault(configuration(sampler, on, by), []).append(f"{nfe:g}")
     return [f"{name} at {', '.join(dict.fromkeys(counts))}" for name, counts in found.items()]
 
 
@@ -156,6 +176,8 @@ def _shown(rows: pd.DataFrame, column: str, value: object) -> str:
     """A condition's value; of a hash its beginning, after the name that the rows have for it."""
     if isinstance(value, float):
         return f"{value:g}"
+    if column == "guidance":
+        return str(value) or "1"
     named = CONDITIONS.get(column, "")
     names: list[str] = rows[named][rows[column] == value].dropna().unique().tolist() if named in rows.columns else []
     return f"{' or '.join(names)} ({str(value)[:12]})" if len(names) else str(value)[:12]

@@ -32,7 +32,8 @@ class Results:
     Attributes:
         name: what the user calls it.
         every: its rows, skipped and failed cells too, with the columns of results.csv as far as the file has them:
-            numbers where they are numbers, else text; None or NaN where a field is empty.
+            numbers where they are numbers, else text; None or NaN where a field is empty, and '' where there is no
+            guidance.
         folder: the run's folder, in which the file lies; of a bundle the one that it was unpacked into.
         notes: what is to be told of it.
     """
@@ -86,6 +87,8 @@ def read_results(path: Path, metric: str = "fid") -> Results:
         every["seed"] = every["seed"].str.replace(r"\.0+$", "", regex=True)
     if "status" in every.columns:
         every["status"] = every["status"].fillna("done")
+    if "guidance" in every.columns:  # 1.0 is what pandas makes of 1, which is none
+        every["guidance"] = every["guidance"].fillna("").str.replace(r"^(\d+)\.0+$", r"\1", regex=True).replace("1", "")
     infinite = np.isinf(every[metric].to_numpy(float))
     if count := int(infinite.sum()):
         notes.append(f"{path}: {metric} is infinite in {count} row{'s' if count > 1 else ''}, not counted as measured")
@@ -171,4 +174,5 @@ def _refuse(file: Path, column: pd.Series, bad: pd.Series, expected: str) -> Non
 def pooled(results: Sequence[Results]) -> pd.DataFrame:
     """The rows of several files under one another, renumbered; the column `file` says of which each is."""
     frames = [one.every.assign(file=i) for i, one in enumerate(results)]
-    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+    rows = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+    return rows.assign(guidance=rows["guidance"].fillna("")) if "guidance" in rows.columns else rows

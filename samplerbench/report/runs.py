@@ -72,8 +72,8 @@ def floors_of(rows: Shown, runs: Sequence[Run]) -> tuple[Floor, ...]:
     where they are the model's own, of the same model.
 
     They are kept in a run's folder or in that of its model, in `floors.json`: {"floors": [{"about", "metric",
-    "samples", "value", "se", "reference_sha256", "extractor_sha256", "model_sha256"}]}, the last one for floors that
-    are a model's. Raises UserError for a file that is not like that.
+    "samples", "value", "se", "reference_sha256", "extractor_sha256", "model_sha256", "asked_sha256"}]}, the last two
+    for floors that are a model's, and of what it is asked for. Raises UserError for a file that is not like that.
     """
     found: dict[Floor, None] = {}
     for number, (results, run) in enumerate(zip(rows.files, runs, strict=True)):
@@ -87,9 +87,9 @@ def floors_of(rows: Shown, runs: Sequence[Run]) -> tuple[Floor, ...]:
     return tuple(sorted(found, key=lambda floor: floor.value))
 
 
-HASHES = ("reference_sha256", "extractor_sha256", "model_sha256")
+HASHES = ("reference_sha256", "extractor_sha256", "model_sha256", "asked_sha256")
 FLOOR = {"about": str, "metric": str, "samples": int, "value": (int, float), **dict.fromkeys(HASHES[:2], str)}
-OPTIONAL = {"se": (int, float, type(None)), "model_sha256": (str, type(None))}
+OPTIONAL = {"se": (int, float, type(None)), **dict.fromkeys(("model_sha256", "asked_sha256"), (str, type(None)))}
 
 
 def _read_floors(path: Path) -> list[dict[str, Any]]:

@@ -63,7 +63,7 @@ def claims_of(run: Run, sampler: str) -> Claims | None:
 def planned_without_rows(results: Results, run: Run) -> list[str]:
     """The samplers that a run was asked for and that have no row yet."""
     there = set(results.every["sampler"])
-    return [str(one["sampler"]) for one in _asked(run) if one["sampler"] not in there]
+    return list(dict.fromkeys(str(one["sampler"]) for one in _asked(run) if one["sampler"] not in there))
 
 
 def unfinished(results: Results) -> tuple[str, ...]:
@@ -76,8 +76,9 @@ def unfinished(results: Results) -> tuple[str, ...]:
     column = "steps" if part_of(run, "config").get("axis") == "steps" else "budget"
     done, count = len(rows), run.get("cells")
     if asked and column in rows.columns:  # rows of an earlier plan in the same folder are no cells of this one
-        ended = set(zip(rows["sampler"], rows[column], strict=True))
-        wanted = {(one["sampler"], float(value)) for one in asked for value in one["values"]}
+        guidance = rows["guidance"] if "guidance" in rows.columns else [""] * len(rows)
+        ended = set(zip(rows["sampler"], guidance, rows[column], strict=True))
+        wanted = {(one["sampler"], one.get("guidance", ""), float(value)) for one in asked for value in one["values"]}
         done, count = len(wanted & ended), len(wanted)
     told = f"{results.name} {STATES[str(status)]}: {done} of {count} cells are done"
     missing = planned_without_rows(results, run)

@@ -42,6 +42,7 @@ def comparison_frame(comparison: Comparison) -> pd.DataFrame:
                 "base": comparison.base,
                 "other": comparison.other,
                 "spacing": one.spacing,
+                "guidance": one.guidance,
                 "matched_by": comparison.axis,
                 "matched_at": one.asked,
                 f"{comparison.metric}_base": one.base,

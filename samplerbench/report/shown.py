@@ -12,7 +12,7 @@ import pandas as pd
 from ..metrics.metric import Metric
 from ..stats.best import best_set
 from .age import newest, of_older_code
-from .choice import axis_of, cells
+from .choice import axis_of, cells, configuration
 from .compare import CONFIDENCE
 from .evidence import Evidence, evidence
 from .results import Results, measured, pooled
@@ -83,11 +83,7 @@ def _labels(rows: pd.DataFrame) -> list[str]:
         (rows[name].fillna("") if name in rows.columns else pd.Series("", index=rows.index)).astype(str).tolist()
         for name in ("spacing", "final", "guidance")
     )
-    names = [
-        sampler if "spacing=" in sampler or not on else f"{sampler} ({on})"
-        for sampler, on in zip(rows["sampler"].tolist(), spacing, strict=True)
-    ]
-    names = [f"{name}, guidance {by}" if by else name for name, by in zip(names, guidance, strict=True)]
+    names = [configuration(*one) for one in zip(rows["sampler"].tolist(), spacing, guidance, strict=True)]
     ends: dict[str, set[str]] = {}
     for name, end in zip(names, final, strict=True):
         ends.setdefault(name, set()).add(end)

@@ -148,7 +148,9 @@ def comparison_captions(comparison: Comparison) -> list[str]:
     name = comparison.title
     asked = {"budget": "budgets", "steps": "steps", "nfe": "counted evaluations"}[comparison.axis]
     family = family_line(comparison.family, [one.judged for one in comparison.differences])
-    lines = [f"Cells are compared at equal {asked}. {family}"]
+    guided = [one for one in comparison.differences if one.guidance or one.guidance_base]
+    alike = " and guidance" if guided and all(one.guidance == one.guidance_base for one in guided) else ""
+    lines = [f"Cells are compared at equal {asked}{alike}. {family}"]
     hows = {d.judged.how for d in comparison.differences}
     explained = {
         "same": "same: the key says that it is one result",

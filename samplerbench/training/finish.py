@@ -20,7 +20,7 @@ from ..files import write_whole
 from ..images import quantise, sample_grid
 from ..metrics.extractors import LoadedExtractor
 from ..metrics.reference import make_reference, provenance_of, save_reference
-from ..models.formats.own import note_parts, save_model
+from ..models.formats.own import name_reference, note_parts, save_model
 from ..models.predictor import ModelEpsilon, NoisePredictor
 from ..models.text import save_text
 from ..models.vae import copy_vae
@@ -78,6 +78,8 @@ def finish(
     if subject.coder:
         copy_vae(Path(recipe.vae), folder / "vae")
     note_parts(folder)
+    if recipe.finish.reference_of:
+        name_reference(folder, recipe.finish.reference_of)
     if extractor:
         write_reference(folder / "reference.npz", extractor, data, recipe.data.dataset, told)
     summary: dict[str, Any] = {"folder": folder}

@@ -11,14 +11,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..models.words import WORD
 
-__all__ = ["HELD_OUT", "allowed", "caption", "classes", "measured", "vocabulary"]
+__all__ = ["HELD_OUT", "Facts", "allowed", "caption", "classes", "facts", "measured", "vocabulary"]
 
 SLOT = re.compile(r"\{\w+\}")
 BACKGROUND = 25  # grey levels up to it
@@ -91,13 +91,15 @@ def measured(images: Tensor) -> tuple[Tensor, Tensor]:
     return torch.bucketize(mean, shades), torch.bucketize(spread, contrasts)
 
 
-def caption(garment: int, shade: int, contrast: int, choices: Sequence[float], held_out: bool = False) -> str:
+def caption(
+    garment: int, shade: int, contrast: int, choices: Sequence[float], held_out: bool = False, tone: str = ""
+) -> str:
     """A caption of an image that was measured so. choices: six numbers of [0, 1), which it follows. held_out: in a
-    phrasing that training never sees, and with the shade.
+    phrasing that training never sees, and with the shade. tone: the word for the shade, which may be held out itself.
     """
     by_shade, by_contrast, of_phrasing, of_noun, of_shade, of_contrast = choices
     told = {
-        "shade": [word for word in SHADES[shade] if (word, garment) not in HELD_OUT.words],
+        "shade": [tone] if tone else [word for word in SHADES[shade] if (word, garment) not in HELD_OUT.words],
         "contrast": list(CONTRASTS[contrast]) if by_contrast < TELLS_CONTRAST else [],
     }
     if not held_out and by_shade >= TELLS_SHADE:
@@ -115,6 +117,24 @@ def caption(garment: int, shade: int, contrast: int, choices: Sequence[float], h
 def classes() -> dict[str, int]:
     """The label that each noun's last word stands for."""
     return {noun.split()[-1]: label for label, nouns in enumerate(GARMENTS) for noun, _ in nouns}
+
+
+class Facts(NamedTuple):
+    """What a caption says of an image: label, places in `SHADES` and `CONTRASTS`; None where it does not say it."""
+
+    garment: int | None
+    shade: int | None
+    contrast: int | None
+
+
+def facts(prompt: str) -> Facts:
+    """What a caption says. Of two words for a shade, as in 'dark grey', the longer one counts."""
+    said = f" {' '.join(WORD.findall(prompt.lower()))} "
+    tones = sorted(((word, i) for i, words in enumerate(SHADES) for word in words), key=lambda one: -len(one[0]))
+    shade = next((i for word, i in tones if f" {word} " in said), None)
+    contrast = next((i for i, words in enumerate(CONTRASTS) for word in words if f" {word} " in said), None)
+    garment = next((label for word, label in classes().items() if f" {word} " in said), None)
+    return Facts(garment, shade, contrast)
 
 
 def vocabulary() -> tuple[str, ...]:

@@ -177,14 +177,20 @@ class FinishConfig:
     samples: images of samples.png, in 50 steps of ddim, or in as many as a shorter schedule has.
     mean_squares: training images of which E‖ε_θ‖² is estimated at 64 times, for `analytic-ddpm`; 0 leaves it out.
     reference: whether statistics of all training images in the recipe's extractor are put beside the model.
+    reference_of: a shipped model of the same images and extractor; then the model names its statistics instead.
     """
 
     samples: int = 64
     mean_squares: int = 512
     reference: bool = True
+    reference_of: str = ""
 
     def __post_init__(self) -> None:
+        from ..models.formats.own import shipped_models
+
         _check(self, "finish", FINISH)
+        if self.reference_of and self.reference_of not in (known := shipped_models()):
+            raise unknown("model that is shipped", self.reference_of, known)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from ..files import save_weights
 from ..images import sample_grid
 from ..metrics.cnn import ClassifierConfig, FeatureClassifier
 from ..metrics.reference import make_reference
+from ..models.latents import through
 from ..models.networks.experts import Experts
 from ..models.networks.vae import VAE, VAEConfig
 from ..models.preconditioning import Label
@@ -36,7 +37,7 @@ from .parts import ExpertsConfig
 from .recipe import Recipe, identity
 from .subject import subject_of
 from .told import Told
-from .vae import ElboLoss, judged, latent_moments, through
+from .vae import ElboLoss, judged, latent_moments
 
 __all__ = ["settled", "train"]
 
@@ -90,7 +91,7 @@ def _diffusion(
     schedule = recipe.path()
     image_shape = (data.images.shape[1], data.images.shape[2], data.images.shape[3])
     extractor = None
-    if recipe.extractor and recipe.finish.reference:
+    if recipe.extractor and recipe.finish.reference and not recipe.finish.reference_of:
         extractor = load_plugins().extractor(recipe.extractor, image_shape=image_shape)
     subject = subject_of(recipe, data, device)
     try:

@@ -13,21 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..diffusion.noise import NoiseSource
-from ..images import quantise
 from ..metrics.extractors import LoadedExtractor
 from ..metrics.floor import reconstruction_floor
 from ..metrics.frechet import Statistics
 from ..models.elbo import bits_per_dim, elbo
+from ..models.latents import noise_of, through
 from ..models.networks.vae import VAE
 from ..models.vae import Autoencoder
 from .loop import generator
 from .recipe import Recipe
 
-__all__ = ["ElboLoss", "judged", "latent_moments", "noise_of", "through"]
+__all__ = ["ElboLoss", "judged", "latent_moments"]
 
 BATCH = 256
-SEED = 0  # of the noise that latents of test images are drawn with
 
 
 class ElboLoss:
@@ -102,13 +100,3 @@ def judged(
         found |= {"fid": floor.through.value, "fid_se": floor.through.se, "fid_of_the_images": floor.before.value}
         found |= {"fid_cost": floor.cost.delta, "fid_cost_se": floor.cost.se}
     return found
-
-
-def through(coder: Autoencoder, images: Tensor, first: int = 0) -> Tensor:
-    """Images after encoder and decoder, as uint8 on the CPU. first: the number of the first: its noise goes by that."""
-    return quantise(coder.decode(coder.encode(images, noise_of(coder, first, len(images))))).cpu()
-
-
-def noise_of(coder: Autoencoder, first: int, count: int) -> Tensor:
-    """What the latents of images first, first + 1, … are drawn with, [count, c, h, w]."""
-    return NoiseSource(SEED, range(first, first + count), coder.latent_shape, coder.shift.device).x_T()

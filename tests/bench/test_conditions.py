@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import samplerbench
 from samplerbench import UserError
 from samplerbench.bench.record import LATER, Record
 from samplerbench.bench.store import Store
+from samplerbench.diffusion.grid import TimeGrid
+from samplerbench.diffusion.noise import NoiseSource
+from samplerbench.metrics.bound import joint_terms
+from samplerbench.plugins import load_plugins
 
 
 def rows(folder):
@@ -131,6 +138,46 @@ def test_a_table_tells_guidances_apart(tiny_latent, tmp_path, command):
     code, out, errors = command("table", tmp_path / "out", "--where", "guidance=4")
     assert code == 0, errors
     assert out.count("guidance 4") == 2
+
+
+def test_the_bound_of_a_latent_model_has_the_vaes_terms(tiny_latent, tmp_path):
+    model, pictures = tmp_path / "model", np.random.default_rng(0).integers(0, 256, (20, 28, 28), dtype=np.uint8)
+    shutil.copytree(tiny_latent, model)
+    config = json.loads((model / "config.json").read_text())
+    config["training"] = {"recipe": {"data": {"dataset": "npz"}}}
+    (model / "config.json").write_text(json.dumps(config))
+    np.savez(tmp_path / "images.npz", images=pictures, test_images=pictures)
+    found = samplerbench.run(
+        "ddpm:clip=none", steps=3, model=model, samples=4, guidance=[1, 2], metrics="vlb_bpd",
+        data_root=tmp_path / "images.npz", out=tmp_path / "out",
+    )  # fmt: skip
+    assert found["vlb_bpd_n"].tolist()[0] == 20
+    assert found["reason"].tolist()[1] == "vlb_bpd is of what the model predicts, without guidance"
+    loaded = samplerbench.load_model(str(model))
+    coder, images = loaded.checkpoint.decoder, torch.from_numpy(pictures)[:, None]
+    epsilon, grid = loaded.epsilon("float32", [""] * 20), TimeGrid.make(loaded.schedule, 3)
+    noise, sampler = NoiseSource(0, range(20), (2, 7, 7)), load_plugins().sampler("ddpm:clip=none")
+    terms = joint_terms(sampler, epsilon, grid, coder, images, noise.x_T(), noise)
+    assert found["vlb_bpd"][0] == pytest.approx(float(terms.total.mean()), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "advice"),
+    [
+        (
+            "ddpm",
+            "limits the predicted x_0 to the range of pixels, .* latents, which have no such range; use clip=none",
+        ),
+        ("ddim:clip=x0-and-eps", "use clip=none"),
+        ("analytic-ddpm:clip=none", "clip_pixel is of grey levels, .* latents; use clip_pixel=none"),
+    ],
+)
+def test_what_limits_pixels_is_unsuitable_for_latents(tiny_latent, tmp_path, sampler, advice):
+    found = samplerbench.run(sampler, nfe=4, model=tiny_latent, samples=4, guidance=[1, 2], out=tmp_path / "out")
+    assert found["status"].tolist() == ["skipped", "skipped"]
+    assert found["reason"].str.contains(advice).all()
+    with pytest.raises(UserError, match=advice):
+        samplerbench.sample(sampler, str(tiny_latent), samples=2, nfe=4, guidance=2)
 
 
 def test_sample_draws_those_of_a_run(tiny_latent, tmp_path, command):

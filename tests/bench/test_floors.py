@@ -8,19 +8,31 @@ import pytest
 import torch
 
 import samplerbench
+from samplerbench.diffusion.noise import NoiseSource
+from samplerbench.images import quantise
 from samplerbench.metrics.frechet_error import frechet
 from samplerbench.metrics.reference import load_reference
+from samplerbench.models.vae import load_vae
 from samplerbench.plugins import load_plugins
 
 
-@pytest.fixture
-def model(tiny_model, tmp_path):
-    folder = tmp_path / "model"
-    shutil.copytree(tiny_model, folder)
+def of_npz(model, folder):
+    """A copy of a model that says where its test images are."""
+    shutil.copytree(model, folder)
     config = json.loads((folder / "config.json").read_text())
     config["training"] = {"recipe": {"data": {"dataset": "npz"}}}
     (folder / "config.json").write_text(json.dumps(config))
     return folder
+
+
+@pytest.fixture
+def model(tiny_model, tmp_path):
+    return of_npz(tiny_model, tmp_path / "model")
+
+
+@pytest.fixture
+def latent(tiny_latent, tmp_path):
+    return of_npz(tiny_latent, tmp_path / "latent")
 
 
 @pytest.fixture
@@ -53,6 +65,31 @@ def test_floors_are_what_is_measured_beside_them(command, model, real, tmp_path)
     assert "real test images" in (tmp_path / "report.html").read_text()
 
 
+def test_a_latent_model_has_a_floor_of_its_decoder_and_of_each_guidance(command, latent, real, tmp_path):
+    data = ["--data-root", tmp_path / "images.npz"]
+    code, text, errors = command("models", "floors", latent, "--samples", 32, "--nfe", 4, "--guidance", "1,3", *data)
+    assert code == 0, errors
+    found = json.loads((latent / "floors.json").read_text())["floors"]
+    assert [floor["about"] for floor in found] == [
+        "real test images",
+        "real test images through its encoder and decoder",
+        "its own samples, dpm-solver with 4 evaluations, guidance 1",
+        "its own samples, dpm-solver with 4 evaluations, guidance 3",
+    ]
+    extractor, coder = load_plugins().extractor("fashion-mnist-cnn"), load_vae(latent / "vae")
+    reference = load_reference(latent / "reference.npz", extractor, (1, 28, 28))
+    noise = NoiseSource(0, range(32), coder.latent_shape).x_T()
+    back = quantise(coder.decode(coder.encode(real[:32], noise)))
+    expected = frechet(extractor(back), reference.statistics)
+    assert found[1]["value"] == pytest.approx(expected.value, rel=1e-6)
+    assert found[1]["value"] > found[0]["value"]
+    assert f"; the images themselves: {found[0]['value'] - found[1]['value']:+.2g}" in text
+    rows = samplerbench.run("dpm-solver", nfe=[2, 4], model=latent, samples=32, guidance=[1, 3], out=tmp_path / "run")
+    assert [found[2]["value"], found[3]["value"]] == rows["fid"].tolist()[1::2]
+    assert {floor.get("model_sha256") for floor in found} == {None, rows["model_sha256"][0]}
+    assert found[3]["asked_sha256"] == rows["asked_sha256"][0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -61,6 +98,7 @@ def test_floors_are_what_is_measured_beside_them(command, model, real, tmp_path)
         (["--samples", "1"], "samples is at least 2"),
         (["--samples", "2,x"], "samples is whole numbers separated by commas"),
         (["--sampler", "dddim"], "did you mean 'ddim'"),
+        (["--guidance", "2"], "is asked for nothing, so there is nothing to lean away from"),
         ([], "no floor of real images: model 'tiny' does not say which dataset it was trained on"),
     ],
 )

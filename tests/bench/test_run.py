@@ -270,7 +270,7 @@ class TestBadRequests:
             ({"nfe": [0]}, "nfe is from 1 to 100000, got 0"),
             ({"nfe": "-3"}, "nfe is from 1 to 100000, got -3"),
             ({"nfe": "ten"}, "nfe is whole numbers separated by commas, like 5,10,20, got 'ten'"),
-            ({"nfe": "5", "steps": "5"}, "not both"),
+            ({"nfe": "5", "steps": "5"}, "not --nfe and --steps"),
             ({"nfe": []}, "no nfe was given"),
             ({"samples": 1}, "samples is at least 2"),
             ({"seed": -1}, "seed is at least 0"),

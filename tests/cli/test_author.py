@@ -236,7 +236,7 @@ class TestConfig:
             ("fresh = 1", "fresh is true or false, got 1"),
             ("batch-size = 1\nbatch_size = 2", "batch-size is there twice"),
             ("samplers = []", "samplers is empty"),
-            ("nfe = 5\nsteps = 5", "not both"),
+            ("nfe = 5\nsteps = 5", "not --nfe and --steps"),
             ("[model]\nname = 'x'", "model is text or a number"),
             ("samplers = ", "is no TOML file"),
             ("watch = true", "unknown key 'watch'"),
@@ -358,7 +358,7 @@ class TestCite:
 
     def test_every_source_of_ours_is_known(self, command):
         registry = load_plugins()
-        for kind in ("samplers", "metrics", "extractors"):
+        for kind in ("samplers", "metrics", "extractors", "guiders"):
             for registered in registry.all(kind):
                 for number in re.findall(r"arXiv:([\d.]+\d)", registered.cls.paper):
                     from samplerbench.report.cite import _known

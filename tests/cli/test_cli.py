@@ -255,7 +255,7 @@ def test_check(command, tmp_path):
         (["run", "--samplers", "ddim", "--nfe", "0"], "nfe is from 1 to 100000, got 0"),
         (["run", "--samplers", "ddim", "--samples", "many"], "'many' is not a valid integer"),
         (["run", "--samplers", "ddim", "--sampels", "5"], "No such option"),
-        (["run", "--samplers", "ddim", "--nfe", "5", "--steps", "5"], "not both"),
+        (["run", "--samplers", "ddim", "--nfe", "5", "--steps", "5"], "not --nfe and --steps"),
         (["rnu"], "No such command 'rnu'"),
         (["train", "fashion-mnits"], "unknown recipe 'fashion-mnits'; did you mean 'fashion-mnist'"),
         (["train", "nowhere.toml"], "no recipe file 'nowhere.toml'"),

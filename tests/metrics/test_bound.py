@@ -9,7 +9,10 @@ import torch
 from samplerbench import NoiseSource, UserError, linear_schedule
 from samplerbench.diffusion.denoiser import Denoiser, Meter
 from samplerbench.diffusion.grid import TimeGrid
-from samplerbench.metrics.bound import _log_grey_level, bound_terms
+from samplerbench.metrics.bound import _log_grey_level, bound_terms, joint_terms
+from samplerbench.models.elbo import elbo
+from samplerbench.models.networks.vae import VAE, VAEConfig
+from samplerbench.models.vae import load_vae, save_vae
 from samplerbench.plugins import load_plugins
 
 SPREAD = 0.3
@@ -54,16 +57,20 @@ def test_the_terms_of_gaussian_data_are_the_known_ones(variance):
     assert abs(float(terms.prior.mean()) - prior) < 4 * float(terms.prior.std()) / 400**0.5
 
 
+class OwnEnd:
+    """ddpm with β as the variance of the last step, too."""
+
+    def __init__(self):
+        self.ddpm = load_plugins().sampler("ddpm:clip=none:variance=fixed-large")
+
+    def transition(self, eps, grid, i, x):
+        mean, variance = self.ddpm.transition(eps, grid, i, x)
+        return mean, 1 - grid.alpha[i] ** 2 if i + 1 == grid.steps else variance
+
+
 def test_many_steps_bound_the_likelihood_closely():
     """With T steps, the exact ε and β as variance, of the last step too, hardly anything is lost."""
     schedule = linear_schedule()
-    ddpm = load_plugins().sampler("ddpm:clip=none:variance=fixed-large")
-
-    class OwnEnd:
-        def transition(self, eps, grid, i, x):
-            mean, variance = ddpm.transition(eps, grid, i, x)
-            return mean, 1 - grid.alpha[i] ** 2 if i + 1 == grid.steps else variance
-
     levels = ((SPREAD * NoiseSource(7, range(200), SHAPE).x_T() + 1) * 127.5).round().clamp(0, 255)
     x0 = levels / 127.5 - 1
     grid = TimeGrid.make(schedule, 1000)
@@ -73,6 +80,35 @@ def test_many_steps_bound_the_likelihood_closely():
     gap = (terms.total - nll).numpy()
     error = np.std(gap) / 200**0.5
     assert error < 0.02
+    assert abs(gap.mean()) < 4 * error
+
+
+def test_the_joint_bound_is_the_vaes_own_where_latents_are_normal(tmp_path):
+    """With ε exact for the prior that the VAE was trained by, and many steps, hardly anything is lost against the ELBO
+    with the KL of two Gaussians. The latents that the chain sees are shifted and scaled.
+    """
+    torch.manual_seed(0)
+    network = VAE(VAEConfig((1, 8, 8), latent_channels=2, patch=2, channels=(8,), blocks=(1, 1)))
+    shift, scale = torch.tensor([0.5, -0.3]), torch.tensor([0.8, 1.5])
+    save_vae(tmp_path, network, shift, scale)
+    coder, schedule = load_vae(tmp_path), linear_schedule()
+    mean, variance = (-shift / scale).view(-1, 1, 1), (1 / scale**2).view(-1, 1, 1)
+
+    def epsilon(x, t):
+        alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))
+        return sigma * (x - alpha * mean) / (alpha**2 * variance + sigma**2)
+
+    images = torch.randint(0, 256, (400, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    noise = NoiseSource(0, range(400), coder.latent_shape)
+    grid = TimeGrid.make(schedule, 1000)
+    terms = joint_terms(OwnEnd(), epsilon, grid, coder, images, noise.x_T(), noise)
+    expected = elbo(coder.network, images, noise.x_T())
+    nats = torch.stack(terms).sum(dim=0) * 64 * math.log(2)
+    assert torch.allclose(nats, terms.total * 64 * math.log(2))
+    assert torch.allclose(terms.reconstruction * 64 * math.log(2), expected.reconstruction.double(), rtol=1e-4)
+    gap = (nats - expected.reconstruction - expected.kl).numpy()
+    error = np.std(gap) / 400**0.5
+    assert error < 0.5  # of 820 nats
     assert abs(gap.mean()) < 4 * error
 
 

@@ -134,6 +134,10 @@ def test_floors_are_read_where_they_fit(charts):
     cells = [cell("ddim", 5, 20.0), cell("ddim", 10, 16.0)]
     found = charts(*cells, floors={"floors": [own, real, *others, {**own, "model_sha256": "x"}]})["fid-evaluations"]
     assert found.floors == (Floor(1.5, None, "real test images"), Floor(15.0, 0.1, "its own samples"))
+    asked = [cell("ddim", n, 90.0 / n, asked_sha256="a" * 64) for n in (5, 10)]
+    mine, anothers = ({**own, "about": about, "asked_sha256": about * 64} for about in "ab")
+    found = charts(*asked, floors={"floors": [mine, anothers]})["fid-evaluations"]
+    assert found.floors == (Floor(15.0, 0.1, "a"),)
     for broken in ({}, {"floors": [{**real, "value": "1"}]}, {"floors": [{**real, "vallue": 1}]}, [1]):
         with pytest.raises(UserError, match=r"floors\.json is no file of floors"):
             charts(*cells, floors=broken)

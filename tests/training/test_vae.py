@@ -13,13 +13,14 @@ import torch
 from samplerbench import UserError
 from samplerbench.data import load_images
 from samplerbench.models.elbo import elbo
+from samplerbench.models.latents import noise_of
 from samplerbench.models.networks.vae import VAE, VAEConfig
 from samplerbench.models.vae import load_vae
 from samplerbench.training.loop import Trainer, generator
 from samplerbench.training.recipe import DataConfig, FinishConfig, OptimiserConfig, Recipe, find_recipe
 from samplerbench.training.run import train
 from samplerbench.training.told import Told
-from samplerbench.training.vae import ElboLoss, judged, latent_moments, noise_of
+from samplerbench.training.vae import ElboLoss, judged, latent_moments
 
 NETWORK = {"latent_channels": 2, "channels": [8], "blocks": [1, 1]}
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from ...diffusion.schedule import NoiseSchedule
 from ...errors import UserError
@@ -17,7 +17,7 @@ from ..preconditioning import Preconditioning
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["Checkpoint", "Decoder", "ModelFormat"]
+__all__ = ["Checkpoint", "Coder", "Decoder", "ModelFormat"]
 
 
 class Decoder(Protocol):
@@ -33,6 +33,20 @@ class Decoder(Protocol):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images [B, C, H, W], in [-1, 1] or about it, on the device and in the precision of its network."""
+
+
+@runtime_checkable
+class Coder(Decoder, Protocol):
+    """A decoder that has its encoder too, which floors and the variational bound need."""
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(c, h, w)."""
+
+    def encode(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Latents [B, c, h, w] of images, uint8 [B, C, H, W]: drawn from q(z|x) by standard normal noise of their
+        shape, or its mean.
+        """
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..condition import Words
     from ..vae import Autoencoder
 
-__all__ = ["PARTS", "Own", "note_parts", "save_model", "shipped_models"]
+__all__ = ["PARTS", "Own", "name_reference", "note_parts", "save_model", "shipped_models"]
 
 EXPORTED = "exported from "
 PARTS = ("vae", "text", "prompts.txt")
@@ -211,5 +211,14 @@ def note_parts(folder: Path) -> None:
     """
     parts = {name: sha256_of_all(folder / name) for name in PARTS if (folder / name).exists()}
     if parts:
-        config = read_json(folder / "config.json", str(folder)) | {"parts": parts}
-        write_whole(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
+        _say(folder, parts=parts)
+
+
+def name_reference(folder: Path, shipped: str) -> None:
+    """Says in a model's config.json that its reference statistics are those of a shipped model."""
+    _say(folder, reference=shipped)
+
+
+def _say(folder: Path, **more: Any) -> None:
+    config = read_json(folder / "config.json", str(folder)) | more
+    write_whole(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())

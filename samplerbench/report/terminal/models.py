@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -11,8 +11,12 @@ from rich.text import Text
 from ...metrics.extractor import shape_text
 from ...models.preconditioning import MEANINGS
 from .console import plain_console
+from .text import boxed, say
 
-__all__ = ["print_understood"]
+if TYPE_CHECKING:
+    from ...training.held_out import Score
+
+__all__ = ["print_held_out", "print_understood"]
 
 SEES = {
     "native": "x_t as it is on its path",
@@ -82,6 +86,30 @@ def _path(path: Mapping[str, Any]) -> str:
     kind = config.pop("kind", "")
     said = ", ".join(f"{key}={_short(value)}" for key, value in config.items() if value is not False)
     return f"{kind} ({said})" if said else str(kind)
+
+
+def print_held_out(scores: Sequence[Score]) -> None:
+    """The scores of prompts that training never saw, beside those that it did."""
+    header = ["prompts", "garment", "shade", "both", "word alone", "both less that"]
+    rows = [
+        [
+            one.prompts,
+            *(
+                f"{100 * share:.1f} ±{100 * error:.1f}"
+                for share, error in (one.garment, one.shade, one.both, one.word_alone)
+            ),
+            f"{100 * one.more[0]:+.1f} ±{100 * one.more[1]:.1f}",
+        ]
+        for one in scores
+    ]
+    console = plain_console()
+    boxed(header, rows, console, right=set(range(1, len(header))))
+    say(
+        console,
+        f"Percent of {scores[0].samples} samples of each kind of prompt. The garment is what the extractor's classifier "
+        "sees, the shade is measured. 'word alone' is both where only the garment's word was asked for, from the "
+        "same noise.",
+    )
 
 
 def _short(value: Any) -> str:
