@@ -17,6 +17,7 @@ __all__ = [
     "FailedCells",
     "Miscounted",
     "PluginError",
+    "Shortened",
     "TooFewEvaluations",
     "UserError",
     "check_arguments",
@@ -41,6 +42,10 @@ class PluginError(UserError):
 
 class FailedCells(UserWarning):
     """Cells of a run failed; those that did not are in its results."""
+
+
+class Shortened(UserWarning):
+    """A prompt is longer than the model takes, and its end is left out."""
 
 
 class TooFewEvaluations(UserError):

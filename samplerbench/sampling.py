@@ -14,7 +14,7 @@ from .diffusion.schedule import NoiseSchedule
 from .diffusion.spacing import explicit_times
 from .diffusion.watched import Evaluation, watched
 from .drawing import draw
-from .errors import TooFewEvaluations, UserError, contained
+from .errors import Shortened, TooFewEvaluations, UserError, contained
 from .options import whole_number
 from .sampler import OWN_GRID, Sampler, check_given
 
@@ -143,7 +143,7 @@ def _start(
         x = NoiseSource(seed, range(samples), eps.sample_shape, place).x_T()
     asked, guide = asked_of(eps, (prompts,) if isinstance(prompts, str) else tuple(prompts or ())), None
     if eps.conditioner and (line := eps.conditioner.told(asked.lines)):
-        warnings.warn(line, stacklevel=3)
+        warnings.warn(Shortened(line), stacklevel=3)
     if guidance is not None:
         from .plugins import load_plugins
 

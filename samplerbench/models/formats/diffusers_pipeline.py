@@ -79,6 +79,7 @@ def read_pipeline(
         ),
         schedule=read.schedule,
         sample_shape=(channels, *side),
+        architecture={"kind": type(part.network).__name__, **part.config},
         dataset=dataset,
         files=(
             root / "model_index.json", scheduler[0], *part.files, *vae.files,
@@ -92,7 +93,7 @@ def read_pipeline(
             *_of_conditions(pipeline, conditioner, there),
             *([
                 "its output has twice the channels: the first half is ε, the second is taken for the place of the "
-                "variance (learned range), which ddpm:variance=learned-range alone looks at"
+                "variance (learned range), which only ddpm:variance=learned-range:clip=none looks at"
             ] if learned and not read.learned_range else []),
             *read.notes,
         ),
@@ -110,7 +111,7 @@ def add_decoder(said: Checkpoint, pipeline: Pipeline, index: Mapping[str, Any], 
         root / pipeline.decoder, pipeline.parts[pipeline.decoder], (height, width), channels, what
     )
     files = (root / "model_index.json", *said.files, *part.files)
-    return replace(said, decoder=decoder, files=files, notes=(*said.notes, *notes, *more), architecture=None)
+    return replace(said, decoder=decoder, files=files, notes=(*said.notes, *notes, *more))
 
 
 def _class_of(pipeline: Pipeline) -> str:

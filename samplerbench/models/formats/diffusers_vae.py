@@ -1,4 +1,4 @@
-"""The decoder of a latent diffusers pipeline."""
+"""The VAE of a latent diffusers pipeline."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ from .diffusers_parts import Part, described, read_part
 from .weights import of_today, renamed
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
-__all__ = ["LatentDecoder", "read_decoder"]
+    from ..networks.conditional import ImageCoder
+
+__all__ = ["LatentCoder", "read_decoder"]
 
 PIXELS = 2**22  # that are decoded at once: sixteen images of 512 × 512
 
 
 @dataclass(frozen=True, eq=False)
-class LatentDecoder:
-    """An `AutoencoderKL` or `VQModel` of diffusers, see `Decoder`. What it decodes is latents · factor + shift, each a
+class LatentCoder:
+    """An `AutoencoderKL` or `VQModel` of diffusers, see `Coder`. What it decodes is latents · factor + shift, each a
     number a channel.
 
-    upcast: whether its config asks for float32 (`force_upcast`), as in float16 it overflows.
+    module: (z) -> images, with a method `moments`; upcast: whether its config asks for float32 (`force_upcast`), as in
+    float16 it overflows.
     """
 
-    module: nn.Module
+    module: ImageCoder
     image_shape: tuple[int, int, int]
     latent_shape: tuple[int, int, int]
     factor: tuple[float, ...]
@@ -41,22 +44,50 @@ class LatentDecoder:
         if tuple(latents.shape[1:]) != self.latent_shape:
             want = ", ".join(map(str, self.latent_shape))
             raise UserError(f"this decoder takes latents [B, {want}], got {list(latents.shape)}")
+        z = latents.to(self._place())
+        z = z * z.new_tensor(self.factor).view(-1, 1, 1) + z.new_tensor(self.shift).view(-1, 1, 1)
+        with torch.no_grad():
+            return torch.cat([self.module(part) for part in z.split(self._some)]).to(latents.dtype)
+
+    def encode(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Latents [B, c, h, w] of images, uint8 [B, C, H, W]: drawn from q(z|x) by standard normal noise of their
+        shape, or its mean; a `VQModel` has no spread. Raises UserError for images of another shape.
+        """
+        import torch
+
+        if images.dtype != torch.uint8 or tuple(images.shape[1:]) != self.image_shape:
+            want = ", ".join(map(str, self.image_shape))
+            raise UserError(f"this VAE takes uint8 images [B, {want}], got {images.dtype} {list(images.shape)}")
+        x = images.to(self._place()) / 127.5 - 1
+        with torch.no_grad():
+            parts = [self.module.moments(part) for part in x.split(self._some)]
+        z, deviation = (torch.cat(each) for each in zip(*parts, strict=True))
+        if noise is not None:
+            z = z + deviation * noise.to(z)
+        return (z - z.new_tensor(self.shift).view(-1, 1, 1)) / z.new_tensor(self.factor).view(-1, 1, 1)
+
+    @property
+    def _some(self) -> int:
+        """How many images go through it at once."""
+        return max(1, PIXELS // (self.image_shape[1] * self.image_shape[2]))
+
+    def _place(self) -> Tensor:
+        """A weight of it, which says where it is and in which precision."""
+        import torch
+
         if self.upcast and next(self.module.parameters()).dtype == torch.float16:
             self.module.float()
-        z = latents.to(next(self.module.parameters()))
-        z = z * z.new_tensor(self.factor).view(-1, 1, 1) + z.new_tensor(self.shift).view(-1, 1, 1)
-        some = max(1, PIXELS // (self.image_shape[1] * self.image_shape[2]))
-        module: Any = self.module
-        images = torch.cat([module.decode(part, return_dict=False)[0] for part in z.split(some)])
-        return images.to(latents.dtype)
+        return next(self.module.parameters())
 
 
 def read_decoder(
     folder: Path, kinds: tuple[str, ...], side: tuple[int, int], channels: int, what: str
-) -> tuple[LatentDecoder, Part, list[str]]:
+) -> tuple[LatentCoder, Part, list[str]]:
     """The decoder in a folder, for latents of `channels` and side (h, w), with its notes. Raises UserError where it
     does not fit them.
     """
+    from ..networks.conditional import ImageCoder
+
     config = described(folder, kinds, what)
     said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     part = read_part(
@@ -79,7 +110,8 @@ def read_decoder(
         "decoded in float32" + (", as its config asks (force_upcast)" if upcast else ""),
     ]
     shape = (part.get("out_channels"), height, width)
-    return LatentDecoder(part.network, shape, (channels, *side), factor, shift, upcast), part, notes
+    coder = LatentCoder(ImageCoder(part.network).eval(), shape, (channels, *side), factor, shift, upcast)
+    return coder, part, notes
 
 
 def _scaling(part: Part, channels: int, where: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ClassTransformer", "TextTransformer", "TextUNet"]
+__all__ = ["ClassTransformer", "ImageCoder", "TextTransformer", "TextUNet"]
+
+
+class ImageCoder(nn.Module):
+    """`AutoencoderKL` or `VQModel`: z [B, c, h, w] -> images [B, C, H, W]."""
+
+    def __init__(self, coder: Any) -> None:
+        super().__init__()
+        self.coder = coder
+
+    def forward(self, z: Tensor) -> Tensor:
+        images: Tensor = self.coder.decode(z, return_dict=False)[0]
+        return images
+
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of q(z|x), [B, c, h, w]."""
+        found = self.coder.encode(x, return_dict=False)[0]
+        if isinstance(found, Tensor):
+            return found, torch.zeros_like(found)
+        return found.mean, found.std
 
 
 class TextUNet(nn.Module):

@@ -104,7 +104,8 @@ def _ddim(diffusers, **changes):
 def _ldm(diffusers):
     config = {
         "sample_size": 8, "in_channels": 3, "out_channels": 3, "block_out_channels": (32, 64), "layers_per_block": 1,
-        "norm_num_groups": 8, "down_block_types": ("DownBlock2D", "AttnDownBlock2D"), "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+        "norm_num_groups": 8, "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+        "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
     }  # fmt: skip
     vae = diffusers.VQModel(
         block_out_channels=(32, 32), layers_per_block=1, latent_channels=3, num_vq_embeddings=64,
