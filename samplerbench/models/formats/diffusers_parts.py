@@ -89,7 +89,7 @@ def _made(kind: str, config: Mapping[str, Any], what: str) -> nn.Module:
     known = list(inspect.signature(cls).parameters)
     for name in config:
         if name not in known:
-            raise unknown(f"{what}: field", name, known)
+            raise UserError(f"{what}: {unknown('field', name, known)}")
     try:
         with torch.device("meta"):
             network: nn.Module = cls(**config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -127,7 +128,8 @@ def _cleaned(pipeline: Pipeline, config: dict[str, Any], what: str) -> dict[str,
         for name, values in allowed.items():
             cls = getattr(needed(what), _class_of(pipeline))
             if (value := config.get(name, default(cls, name))) not in values:
-                raise UserError(f"{where}: {name} is {value!r}, expected {values[0]!r}; such networks are not read")
+                said, expected = json.dumps(value), json.dumps(values[0])
+                raise UserError(f"{where}: {name} is {said}, expected {expected}; such networks are not read")
     if pipeline.kind != "dit":
         return config
     for name in LEGACY & config.keys():
@@ -159,7 +161,7 @@ def _learned_range(pipeline: Pipeline, part: Part, scheduler: Scheduler, what: s
         raise UserError(f"{what}: its network takes {inputs} channels and gives {outputs}, expected {inputs}")
     if scheduler.learned_range and not doubled:
         raise UserError(
-            f"{what}: variance_type learned_range contradicts out_channels {outputs}, {inputs} at its input"
+            f"{what}: variance_type learned_range contradicts out_channels {outputs}, expected {2 * inputs}"
         )
     return doubled
 

@@ -222,7 +222,7 @@ def _shift_of(config: Mapping[str, Any], sequence: int) -> tuple[float, str]:
     if not 0 < least < most:
         raise UserError(f"base_image_seq_len lies between 0 and max_image_seq_len, got {least:g} and {most:g}")
     value = first + (last - first) * (sequence - least) / (most - least)
-    shift = math.exp(value) if how == "exponential" else value
+    shift = math.exp(min(value, 100.0)) if how == "exponential" else value
     if not 0 < shift < 1e6:
         raise UserError(f"the shift of {sequence} patches is above 0, got {shift:g}")
     return shift, how

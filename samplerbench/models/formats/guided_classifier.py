@@ -54,7 +54,7 @@ def load_classifier(spec: str | Path, channel_mult: str = "") -> NoisyClassifier
     given, where = read_json(beside, what), f"{what}: {beside.name}"
     for name in given:
         if name not in (*FLAGS, POOL):
-            raise unknown(f"flag of {where}:", name, [*FLAGS, POOL])
+            raise UserError(f"{where}: {unknown('flag', name, [*FLAGS, POOL])}")
     if (pool := given.get(POOL, "attention")) != "attention":
         raise UserError(f"{where}: {POOL} is {pool!r}, expected 'attention', as in all that were published")
     if "image_size" not in given:
