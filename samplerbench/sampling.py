@@ -119,7 +119,7 @@ def _start(
 ) -> tuple[Epsilon, NoiseSchedule, Tensor, Callable[[Tensor], Tensor]]:
     """The ε function, its path, x_T, and what makes images of samples."""
     from .models.guided import Guide, asked_of, guided_epsilon
-    from .models.model import Model
+    from .models.model import Model, place_of
 
     if isinstance(eps, str):
         from .plugins import load_model
@@ -139,7 +139,7 @@ def _start(
         assert samples is not None
         if samples < 1:
             raise UserError(f"samples is at least 1, got {samples}")
-        place = next(eps.predictor.parameters()).device
+        place = place_of(eps.predictor)
         x = NoiseSource(seed, range(samples), eps.sample_shape, place).x_T()
     asked, guide = asked_of(eps, (prompts,) if isinstance(prompts, str) else tuple(prompts or ())), None
     if eps.conditioner and (line := eps.conditioner.told(asked.lines)):

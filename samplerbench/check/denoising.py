@@ -61,9 +61,16 @@ def levels_of(right: Reading, count: int, seed: int) -> Levels:
     return Levels(times, path.half_log_snr(times))
 
 
-def answers(readings: Sequence[Reading], network: nn.Module, x: Tensor, lam: Array, t: Array | None) -> list[Tensor]:
+def answers(
+    readings: Sequence[Reading],
+    network: nn.Module,
+    x: Tensor,
+    lam: Array,
+    t: Array | None,
+    asked: Mapping[str, Tensor] | None = None,
+) -> list[Tensor]:
     """ε̂ of readings that ask the network the same question, of x [B, ...] in variance-preserving coordinates at λ [B].
-    t: the times of these λ on the readings' path, where they are known.
+    t: the times of these λ on the readings' path, where they are known. asked: what the network is asked for besides.
     """
     first = readings[0]
     a, b = first.data
@@ -82,7 +89,7 @@ def answers(readings: Sequence[Reading], network: nn.Module, x: Tensor, lam: Arr
     if (scale, shift) != (1.0, 0.0):
         given = scale * given + shift
     label = torch.from_numpy(first.preconditioning.label(path, times)).float().to(x.device)
-    out = network(given, label).to(x.dtype)
+    out = network(given, label, **(asked or {})).to(x.dtype)
     if out.shape[1] == 2 * x.shape[1]:
         out = out.chunk(2, dim=1)[0]
     flow = Level(level.alpha, level.sigma, 1 / (level.alpha + level.sigma))  # the scale at which ε - x_0 is defined
@@ -105,8 +112,11 @@ def errors_of(
     seed: int,
     batch_size: int = 128,
     told: Callable[[int], None] = lambda done: None,
+    asked: Callable[[Sequence[int]], Mapping[str, Tensor]] = lambda rows: {},
 ) -> Array:
-    """[n, readings]: ‖ε̂ - ε‖²/D of sample i, the i-th of x0 [n, ...], noised to level i. inf where it is not finite."""
+    """[n, readings]: ‖ε̂ - ε‖²/D of sample i, the i-th of x0 [n, ...], noised to level i. inf where it is not finite.
+    asked: what the network is asked for with samples of these numbers.
+    """
     noise, n = NoiseSource(OTHER_SEED + seed, range(len(x0)), x0.shape[1:])(0), len(x0)
     errors = np.full((n, len(readings)), np.inf)
     questions: dict[object, list[int]] = {}
@@ -120,11 +130,11 @@ def errors_of(
         shape = (len(batch), *[1] * (x0.ndim - 1))
         eps = noise[batch].to(place)
         x = alpha[batch].view(shape).to(place) * x0[batch].to(place) + sigma[batch].view(shape).to(place) * eps
-        rows = batch.numpy()
+        rows, also = batch.numpy(), asked(batch.tolist())
         for members in questions.values():
             first = readings[members[0]]
             t = levels.times[rows] if first.path is readings[0].path else None
-            found = answers([readings[k] for k in members], networks[first.variant], x, lam[rows], t)
+            found = answers([readings[k] for k in members], networks[first.variant], x, lam[rows], t, also)
             for k, answer in zip(members, found, strict=True):
                 error = (answer - eps).double().square().flatten(1).mean(1).cpu().numpy()
                 errors[rows, k] = np.where(np.isfinite(error), error, np.inf)

@@ -83,9 +83,10 @@ def declared(path: NoiseSchedule, preconditioning: Preconditioning) -> Reading:
     return Reading(DECLARED, "", path, preconditioning)
 
 
-def alternatives(right: Reading) -> list[Reading]:
-    """Every other reading of the declared network that is worth a comparison."""
-    return [*_outputs(right), *_labels(right), *_schedules(right), *_conventions(right), *_ranges(right)]
+def alternatives(right: Reading, latent: bool = False) -> list[Reading]:
+    """Every other reading of the declared network that is worth a comparison. latent: whether its data are latents."""
+    of_data = _scales(right) if latent else _ranges(right)
+    return [*_outputs(right), *_labels(right), *_schedules(right), *_conventions(right), *of_data, *_inputs(right)]
 
 
 def _outputs(right: Reading) -> Iterator[Reading]:
@@ -194,6 +195,15 @@ def _ranges(right: Reading) -> Iterator[Reading]:
     for name, seen in (("input (x + 1)/2", (0.5, 0.5)), ("input 2x - 1", (2.0, -1.0))):
         mistake = f"the network seems to want {name.removeprefix('input ')} for x"
         yield replace(right, name=name, mistake=mistake, seen=seen)
+
+
+def _scales(right: Reading) -> Iterator[Reading]:
+    for name, words, factor in (("latents × 2", "twice", 2.0), ("latents ÷ 2", "half", 0.5)):
+        mistake = f"the network seems to know latents {words} as large"
+        yield replace(right, name=name, mistake=mistake, data=(factor, 0.0))
+
+
+def _inputs(right: Reading) -> Iterator[Reading]:
     if not np.allclose(right.path.scale(np.linspace(right.path.t_min, right.path.t_max, 5)), 1):
         for given in ("native", "unit", "edm"):
             if given != right.preconditioning.input:

@@ -11,6 +11,7 @@ import re
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from .formats.format import Checkpoint, ModelFormat
 from .formats.own import Own, shipped_models
 from .predictor import ModelEpsilon, NoisePredictor
 
-__all__ = ["Model", "load_model"]
+__all__ = ["Model", "load_model", "place_of"]
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Model:
         """
         if self.conditioner is None:
             raise UserError(f"model '{self.name}' cannot be asked for anything; leave the prompts out")
-        place = next(self.predictor.parameters()).device
+        place = place_of(self.predictor)
         with torch.no_grad():
             return {name: value.to(place) for name, value in self.conditioner.rows(asked).items()}
 
@@ -193,6 +194,11 @@ def load_model(
         sha256=digest,
     )
     return replace(model, loaded=Content.of(model))
+
+
+def place_of(network: nn.Module) -> torch.device:
+    """Where a network is: the CPU for one that holds no tensors."""
+    return next(chain(network.parameters(), network.buffers()), torch.zeros(())).device
 
 
 def _name(spec: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,11 +12,15 @@ from safetensors.torch import save_file
 from torch import nn
 
 from samplerbench import EDMSchedule, FlowSchedule, UserError, linear_schedule
+from samplerbench.check.asked import Questions
+from samplerbench.check.denoising import errors_of, levels_of
 from samplerbench.check.finding import found
 from samplerbench.check.model import check_model, compare_readings
 from samplerbench.check.outside import calls
+from samplerbench.check.readings import declared
 from samplerbench.check.variants import swap_embedding
 from samplerbench.images import quantise
+from samplerbench.models.condition import Classes
 from samplerbench.models.formats.format import Checkpoint
 from samplerbench.models.formats.own import save_model
 from samplerbench.models.model import Model, load_model
@@ -197,6 +202,89 @@ def test_raw_weights_are_found_beside_a_trained_model(tmp_path):
     save_file({"network/stem.weight": torch.zeros(1)}, tmp_path / "checkpoint.safetensors")
     with pytest.raises(UserError, match=r"checkpoint\.safetensors does not fit config.json"):
         load_model(str(tmp_path / "model")).checkpoint.other_weights()
+
+
+class Halves:
+    """A coder whose latents are pixels in [-1, 1], times `scale`; `wrong` is what it decodes by."""
+
+    image_shape = latent_shape = SHAPE
+
+    def __init__(self, scale=1.5, wrong=1.0):
+        self.scale, self.wrong, self.module = scale, wrong, nn.Linear(1, 1)
+
+    def encode(self, images, noise=None):
+        return self.scale * (images.float() / 127.5 - 1)
+
+    def decode(self, latents):
+        return self.wrong * latents / self.scale
+
+
+@pytest.mark.parametrize("images", [IMAGES, None], ids=["data", "own"])
+def test_a_perfect_network_of_latents_passes(images):
+    """The mixture's deviation is .6, so that of its latents is .9."""
+    model = model_of(Exact(SHORT, RIGHT, (1.5, 0.0)), decoder=Halves())
+    proof = check_model(model, images, 128)
+    assert [f"{f.check}: {f.text}" for f in proof.findings if f.verdict != "passed"] == []
+    assert ("decoder" in {f.check for f in proof.findings}) == (images is not None)
+    assert {"latents × 2", "latents ÷ 2"} <= {c.reading.name for c in proof.compared}
+
+
+def test_latents_of_another_scale_are_found():
+    model = model_of(Exact(SHORT, RIGHT, (3.0, 0.0)), decoder=Halves())
+    found = findings(model)
+    assert "the network seems to know latents twice as large" in found["readings"].text
+    assert "the latents' shift or scale seems to be another one" in found["latents"].text
+
+
+def test_another_decoder_is_found():
+    found = findings(model_of(Exact(SHORT, RIGHT, (1.5, 0.0)), decoder=Halves(wrong=-1.0)))
+    assert "encoder and decoder do not belong together" in found["decoder"].text
+
+
+class Asked(nn.Module):
+    """A perfect network that is asked for one of two signs of the data; 2 stands for no sign, which is the first."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = Exact(SHORT, RIGHT)
+
+    def forward(self, given, label, labels):
+        sign = torch.where(labels == 1, -1.0, 1.0).view(-1, 1, 1, 1)
+        return sign * self.network(sign * given, label)
+
+
+@pytest.mark.parametrize("images", [IMAGES, None], ids=["data", "own"])
+def test_a_perfect_network_that_is_asked_for_something_passes(images):
+    proof = check_model(model_of(Asked(), conditioner=Classes(2, null=2)), images, 128)
+    assert [f"{f.check}: {f.text}" for f in proof.findings if f.verdict != "passed"] == []
+
+
+def test_what_is_asked_for_goes_with_each_sample():
+    """A network that is told another class than its sample is of denoises worse, which is found in the readings."""
+    model = model_of(Asked(), conditioner=Classes(2))
+    assert Questions(model).rows(range(1, 4))["labels"].tolist() == [1, 0, 1]
+    own, x0 = Questions(model), data_of(128)
+    x0[1::2] *= -1
+    right, readings = declared(SHORT, RIGHT), [declared(SHORT, RIGHT)]
+    levels = levels_of(right, 128, 0)
+    good = errors_of(readings, {"": model.predictor.network}, x0, levels, 0, asked=own.rows)
+    bad = errors_of(readings, {"": model.predictor.network}, -x0, levels, 0, asked=own.rows)
+    assert good.mean() < 0.5 * bad.mean()
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"conditioner": Classes(2)}, "must be asked for something, and images do not say what; leave --data out"),
+        (
+            {"decoder": SimpleNamespace(module=nn.Linear(1, 1), image_shape=SHAPE)},
+            "has no encoder, .* leave --data out",
+        ),
+    ],
+)
+def test_images_that_cannot_be_taken(said, message):
+    with pytest.raises(UserError, match=message):
+        check_model(model_of(**said), IMAGES, 64)
 
 
 @pytest.mark.parametrize(

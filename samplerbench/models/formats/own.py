@@ -86,7 +86,8 @@ class Own(ModelFormat):
             training=known.training,
             decoder=coder,
             conditioner=words,
-            other_weights=_raw_weights(folder, known, what),
+            # those of a text encoder would have to be taken with it
+            other_weights=None if words else _raw_weights(folder, known, what),
         )
 
 

@@ -106,7 +106,7 @@ def print_held_out(scores: Sequence[Score]) -> None:
     boxed(header, rows, console, right=set(range(1, len(header))))
     say(
         console,
-        f"Percent of {scores[0].samples} samples of each kind of prompt. The garment is what the extractor's classifier "
+        f"Percent of {scores[0].samples} samples of each kind of prompt. The garment is what the classifier "
         "sees, the shade is measured. 'word alone' is both where only the garment's word was asked for, from the "
         "same noise.",
     )
