@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import code
-from .diffusion.guidance import Autoguidance, ClassifierFree, Guider
+from .diffusion.guidance import Autoguidance, ClassifierFree, ClassifierGuidance, Guider
 from .diffusion.schedule import NoiseSchedule
 from .diffusion.spacing import Spacing
 from .errors import PLUGINS, PluginError, UserError, unknown
@@ -207,11 +207,16 @@ class Registry:
         return ClassifierFree(scale=scale)
 
     def guide(self, spec: str) -> Guide:
-        """The guidance of a spec: its guider, with the second model that it names. Raises UserError."""
+        """The guidance of a spec: its guider, with the second model or classifier that it names. Raises UserError."""
+        from .models.classifier import load_classifier
         from .models.guided import Guide
 
         guider = self.guider(spec)
-        return Guide(guider, self.model(guider.model) if isinstance(guider, Autoguidance) and guider.model else None)
+        if isinstance(guider, Autoguidance) and guider.model:
+            return Guide(guider, self.model(guider.model))
+        if isinstance(guider, ClassifierGuidance) and guider.model:
+            return Guide(guider, classifier=load_classifier(Path(guider.model), f"classifier '{guider.model}'"))
+        return Guide(guider)
 
     def metric(self, name: str) -> Metric:
         """The metric of that name."""

@@ -119,6 +119,8 @@ class Measurer:
             logits=logits if own or logits is None else logits.clone(),
             x0=whole.x0.clone(),
             labels=self._labels(len(whole.features)),
+            prompts=self._prompts(len(whole.features)),
+            text=self._text,
             reference=copy.deepcopy(self.reference),
             sampler=copy.copy(sampler),
             grid=TimeGrid(copy.deepcopy(worker.model.schedule), cell.times),
@@ -150,6 +152,22 @@ class Measurer:
             return None
         known = {line: conditioner.label(line) for line in dict.fromkeys(asked.lines)}
         return torch.tensor([-1 if known[line] is None else known[line] for line in asked.of(range(count))])
+
+    def _prompts(self, count: int) -> list[str] | None:
+        conditioner = self.worker.model.conditioner
+        if conditioner is None or conditioner.kind != "prompt":
+            return None
+        return self.worker.asked.of(range(count))
+
+    def _text(self, lines: Sequence[str]) -> Tensor:
+        """Embeddings of prompts, each computed once."""
+        different = list(dict.fromkeys(lines))
+        found, cut = self.worker.extractor.text(different)
+        if cut:
+            name = self.worker.extractor.spec
+            self.notice(f"{cut} of {len(different)} prompts are longer than extractor '{name}' takes, and were cut")
+        place = {line: i for i, line in enumerate(different)}
+        return found[[place[line] for line in lines]]
 
     def _keep(
         self,

@@ -249,7 +249,7 @@ def guidance_of(registry: Registry, spec: str, model: Model | None = None) -> tu
     return (
         guide.guider.spec(),
         "" if code.level == OWN else code.code_sha256,
-        "" if guide.second is None else guide.second.sha256,
+        next((one.sha256 for one in (guide.second, guide.classifier) if one is not None), ""),
     )
 
 

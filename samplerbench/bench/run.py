@@ -94,6 +94,12 @@ class BenchmarkRun:
         for metric in self.metrics:
             if metric.needs_classes and not self.extractor.classes:
                 raise UserError(f"{metric.name} needs classes, and extractor '{self.extractor.spec}' has no classifier")
+            if metric.needs_directions and not self.extractor.extractor.directions:
+                raise UserError(f"{metric.name} is of CLIP's embeddings; choose --extractor clip")
+            if metric.needs_text and not self.extractor.extractor.reads:
+                raise UserError(f"{metric.name} needs embeddings of prompts; choose --extractor clip")
+            if metric.needs_text and (self.model.conditioner is None or self.model.conditioner.kind != "prompt"):
+                raise UserError(f"{metric.name} is of models that are asked in words; '{self.model.name}' is not")
         self.reference = find_reference(config, self.model, self.extractor, self.device, listener.notice)
         for line in told_of_spacings((sampler for sampler, _ in chosen.values()), self.model.schedule):
             listener.notice(line)

@@ -107,10 +107,15 @@ class Worker:
         if self.compiled != "no":
             predictor = model.predictor.requires_grad_(False)
             predictor.network = compiled(predictor.network, self.compiled, model.epsilon(self.dtype).lowered)
-        begin, end = self._hooks
+        if model.checkpoint.classifier is not None:
+            self._count(model.checkpoint.classifier.network)
         for network in networks_of(model.predictor.network):
-            network.register_forward_pre_hook(begin)
-            network.register_forward_hook(end)
+            self._count(network)
+
+    def _count(self, network: nn.Module) -> None:
+        begin, end = self._hooks
+        network.register_forward_pre_hook(begin)
+        network.register_forward_hook(end)
 
     def epsilon(self, cell: Cell, indices: Sequence[int]) -> Epsilon:
         """The ε of a cell for samples of it: of what they are asked for, guided."""
@@ -125,6 +130,8 @@ class Worker:
             self._guides[spec] = guide = self._guide(spec)
             if guide.second is not None:
                 self._place(guide.second)
+            if guide.classifier is not None:
+                self._count(guide.classifier.network.to(self.device, self.state_dtype))
         return self._guides[spec]
 
     def heal(self) -> str:

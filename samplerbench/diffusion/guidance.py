@@ -24,7 +24,7 @@ from .schedule import NoiseSchedule
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Autoguidance", "ClassifierFree", "Guided", "Guider"]
+__all__ = ["Autoguidance", "ClassifierFree", "ClassifierGuidance", "Guided", "Guider"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,8 @@ class Guider(ABC):
     Attributes:
         name: as in `--guidance`. about: one line for people. paper: where it is from.
         other: what it needs besides what the network predicts of what is asked for: `nothing`, what it predicts where
-            nothing is asked for; or `model`, what another model predicts, which the option `model` names.
+            nothing is asked for; `model`, what another model predicts, which the option `model` names; or `classifier`,
+            how a classifier of noisy images says that x should change.
         low, high: the interval of σ/α in which it guides, ends included; elsewhere only what is asked for is evaluated
             (Kynkäänniemi et al. 2024).
     """
@@ -54,7 +55,9 @@ class Guider(ABC):
 
     @abstractmethod
     def combine(self, asked: Tensor, other: Tensor) -> Tensor:
-        """The guided prediction of two, [B, …] each: of ε, of x_0 or of v, whichever the network gives."""
+        """The guided prediction of two, [B, …] each: of ε, of x_0 or of v, whichever the network gives. With a
+        classifier the other is σ ∇ log p(c|x), in terms of ε, and -σ²/α ∇ log p(c|x), in terms of x_0.
+        """
 
     @property
     def idle(self) -> bool:
@@ -66,6 +69,8 @@ class Guider(ABC):
         with np.errstate(divide="ignore"):
             ratio = np.exp(-schedule.half_log_snr(t))
         within = (ratio >= self.low) & (ratio <= self.high)
+        if self.other == "classifier":
+            within &= np.isfinite(ratio)  # where α = 0 there is nothing to see a class of
         return bool(within) if np.ndim(within) == 0 else within
 
     def check(self, schedule: NoiseSchedule) -> None:
@@ -165,9 +170,38 @@ class Autoguidance(Guider):
         return other + self.scale * (asked - other)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClassifierGuidance(Guider):
+    """ε - scale · σ ∇ log p(c|x_t), with a classifier of noisy images (Dhariwal & Nichol 2021, algorithm 2): 0 is no
+    guidance, and with 1 a model that is asked for nothing becomes one of class c.
+
+    model: a folder with the classifier, or its file; without it the one that belongs to the model.
+    """
+
+    scale: float = 1.0
+    model: str = ""
+
+    name: ClassVar[str] = "classifier"
+    about: ClassVar[str] = "towards what a classifier of noisy images takes for the class that is asked for"
+    paper: ClassVar[str] = "arXiv:2105.05233"
+    other: ClassVar[str] = "classifier"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (isfinite(self.scale) and self.scale >= 0):
+            raise UserError(f"classifier: scale is a number from 0 up, 0 for no guidance, got {self.scale:g}")
+
+    @property
+    def idle(self) -> bool:
+        return self.scale == 0
+
+    def combine(self, asked: Tensor, other: Tensor) -> Tensor:
+        return asked - self.scale * other
+
+
 @hookimpl
 def samplerbench_guiders(register: Callable[[type[Guider]], None]) -> None:
-    for cls in (ClassifierFree, Autoguidance):
+    for cls in (ClassifierFree, Autoguidance, ClassifierGuidance):
         register(cls)
 
 
@@ -186,7 +220,7 @@ class Guided:
         # there where both functions have them: `Epsilon` says what they are
         if self._both or (hasattr(asked, "x0") and hasattr(other, "x0")):
             self.x0 = self._x0
-        if self._both and hasattr(asked, "with_range"):
+        if hasattr(asked, "with_range") and (self._both or guider.other == "classifier"):
             self.with_range = self._with_range
         for name in ("relabelled", "of_rows"):
             if hasattr(asked, name) and hasattr(other, name):
@@ -211,7 +245,9 @@ class Guided:
             if self.guider.inside(self.schedule, _plain(t)) is not False:
                 raise UserError("a range of variances is asked for at one time for all samples")
             return found
-        assert self._both is not None
+        if self._both is None:
+            eps, place = self._asked.with_range(x, t)
+            return self.guider.combine(eps, self._other(x, t)), place
         (asked, place), (other, _) = self._both(x, t)
         return self._asked.epsilon_of(self.guider.combine(asked, other), x, t), place
 

@@ -112,6 +112,36 @@ class ClassAccuracy(Metric):
         return class_accuracy(drawn.logits, drawn.labels)
 
 
+class CLIPScore(Metric):
+    name = "clip_score"
+    title = "CLIP score"
+    direction = "higher"
+    needs_text = True
+    about = "100 · cosine of CLIP's embeddings of an image and its prompt; rises with guidance, whatever the images"
+    paper = "Hessel et al. 2021, arXiv:2104.08718"
+
+    def measure(self, drawn: Drawn) -> Measured:
+        from .clip_score import clip_score
+
+        if drawn.prompts is None:
+            raise Unmeasurable("clip_score is of models that are asked in words")
+        return clip_score(drawn.features, drawn.text(drawn.prompts))
+
+
+class CMMD(Metric):
+    name = "cmmd"
+    title = "CMMD"
+    on_features = True
+    needs_directions = True
+    about = "1,000 · kernel distance of CLIP's embeddings of samples and of real images, Gaussian kernel; unbiased"
+    paper = "Jayasumana et al. 2024, arXiv:2401.09603"
+
+    def measure(self, drawn: Drawn) -> Measured:
+        from .clip_score import cmmd
+
+        return cmmd(drawn.features, drawn.reference.some_features(self.name))
+
+
 class FlowError(Metric):
     name = "ode_rmse"
     about = (
@@ -190,6 +220,6 @@ class VariationalBound(Metric):
 
 @hookimpl
 def samplerbench_metrics(register):  # type: ignore[no-untyped-def]
-    features = (FID, FIDInfinity, KID, Precision, Recall, InceptionScore, ClassAccuracy)
-    for metric in (*features, FlowError, StartError, VariationalBound):
+    features = (FID, FIDInfinity, KID, Precision, Recall, InceptionScore, ClassAccuracy, CMMD)
+    for metric in (*features, CLIPScore, FlowError, StartError, VariationalBound):
         register(metric)

@@ -32,6 +32,8 @@ class Extractor(ABC):
         about: what its features are, in a line. paper: the source.
         takes: the images that it takes, (C, H, W); None where any number will do.
         layers: the names that the option `layer` chooses from; the first is the default.
+        directions: whether features are compared by their directions, as CLIP's are; `cmmd` needs such.
+        reads: whether it has embeddings of prompts, too, which `clip_score` needs.
         depends_on: as that of a `Sampler`; for files of weights that come with a plugin.
     Fields (every extractor has these):
         channels: `own` gives images as they are; `repeat` gives grey images with their channel once for each that the
@@ -44,6 +46,8 @@ class Extractor(ABC):
     paper: ClassVar[str] = ""
     takes: ClassVar[tuple[int | None, int | None, int | None]] = (None, None, None)
     layers: ClassVar[tuple[str, ...]] = ("features",)
+    directions: ClassVar[bool] = False
+    reads: ClassVar[bool] = False
     depends_on: ClassVar[tuple[str, ...]] = ()
 
     channels: Literal["own", "repeat"] = "own"
@@ -78,6 +82,12 @@ class Extractor(ABC):
     def with_logits(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Features [B, D], and the logits [B, K] of its classes, for the Inception Score; None where it has none."""
         return self(images), None
+
+    def text(self, prompts: Sequence[str]) -> tuple[Tensor, int]:
+        """The embeddings of prompts, float32 [n, D], in the space of the features; and how many prompts were longer
+        than it takes, and were cut. For those that say `reads`.
+        """
+        raise NotImplementedError(f"extractor '{self.name}' has no embeddings of prompts")
 
     def logits_of(self, features: Tensor) -> Tensor | None:
         """The logits [B, K] of features [B, D], where these determine them, as those before a linear layer do; None

@@ -84,6 +84,18 @@ class LoadedExtractor:
         return features, logits
 
     @torch.no_grad()
+    def text(self, prompts: Sequence[str]) -> tuple[Tensor, int]:
+        """The embeddings of prompts [n, D] on the host, and how many were cut. Raises TypeError or ValueError where the
+        extractor gives something else.
+        """
+        with contained(self.extractor.name), products():
+            found, cut = self.extractor.text(prompts)
+        expected = (len(prompts), self.dimension)
+        if not isinstance(found, Tensor) or tuple(found.shape) != expected:
+            raise TypeError(f"extractor '{self.extractor.name}' gave no embeddings of prompts, {list(expected)}")
+        return found.float().cpu(), cut
+
+    @torch.no_grad()
     def kept(self, features: Tensor, logits: Tensor) -> Tensor:
         """What is kept of logits [B, K]: [B, 0] where there are many classes, and `logits_of` can have them again."""
         if logits.shape[1] <= CLASSES or self.extractor.logits_of(features[:1]) is None:

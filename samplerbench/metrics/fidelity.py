@@ -180,6 +180,7 @@ class CLIP(TorchFidelity):
     """
 
     layers = ("clip",)
+    directions = True
     paper = "Kynkäänniemi et al. 2023, arXiv:2203.06026"
     side: ClassVar[int]
     patch: ClassVar[int | None]

@@ -7,7 +7,7 @@ module and a plugin's need no torch to be imported.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -43,6 +43,8 @@ class Drawn:
             are latents.
         labels: int64 [n], the class that each sample was asked for, -1 where it was none; None of a model that is asked
             for nothing.
+        prompts: the line that each sample was asked for; None of a model that is not asked in words.
+        text: `text(lines)` gives their embeddings by the extractor, float32 [m, D]; for metrics that say `needs_text`.
         reference: statistics of real images and, where it has them, some of their features.
         sampler, grid: what drew them.
         epsilon: ε(x, t) of the model, for metrics that evaluate it; not counted. Where samples are asked for something
@@ -66,6 +68,8 @@ class Drawn:
     logits: Tensor | None
     x0: Tensor
     labels: Tensor | None
+    prompts: Sequence[str] | None
+    text: Callable[[Sequence[str]], Tensor]
     reference: Reference
     sampler: Sampler
     grid: TimeGrid
@@ -94,6 +98,7 @@ class Metric(ABC):
         on_features: whether it looks at nothing but features, logits and reference. Where a GPU or other processes
             sample, our own such metrics are computed meanwhile.
         needs_classes: whether it is computed from the extractor's logits, so that there must be some.
+        needs_directions, needs_text: whether the extractor must be one that says `directions`, or `reads`.
         needs_images: whether it is measured on `real_images`; then a value hangs on them, too, and is measured anew
             where they are others.
         about: what it measures, in a line.
@@ -107,6 +112,8 @@ class Metric(ABC):
     extrapolates: ClassVar[bool] = False
     on_features: ClassVar[bool] = False
     needs_classes: ClassVar[bool] = False
+    needs_directions: ClassVar[bool] = False
+    needs_text: ClassVar[bool] = False
     needs_images: ClassVar[bool] = False
     about: ClassVar[str] = ""
     paper: ClassVar[str] = ""

@@ -106,13 +106,13 @@ class Words(Conditioner):
 
 class Classes(Conditioner):
     """Classes 0 to count - 1, as their numbers or names. null: the number that stands for no class, where the network
-    was trained with one.
+    was trained with one. argument: of the network, None where only a classifier is told the class.
     """
 
     kind = "class"
 
     def __init__(
-        self, count: int, null: int | None = None, names: Sequence[str] = (), argument: str = "labels"
+        self, count: int, null: int | None = None, names: Sequence[str] = (), argument: str | None = "labels"
     ) -> None:
         self.count, self.null, self.names, self.argument = count, null, tuple(names), argument
         self.default = tuple(map(str, range(count)))
@@ -121,6 +121,9 @@ class Classes(Conditioner):
     def rows(self, asked: Sequence[str]) -> dict[str, Tensor]:
         import torch
 
+        if self.argument is None:
+            self.check(asked)
+            return {}
         return {self.argument: torch.tensor([self._number(line) for line in asked])}
 
     def check(self, lines: Sequence[str]) -> None:

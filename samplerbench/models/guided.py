@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from ..diffusion.denoiser import Epsilon
 from ..diffusion.guidance import ClassifierFree, Guided, Guider
 from ..errors import UserError
+from .classifier import Classifier
+from .classifier_score import ClassifierScore
 from .condition import Asked
 from .model import Model
 
@@ -16,10 +18,11 @@ __all__ = ["Guide", "asked_of", "guided_epsilon"]
 
 @dataclass(frozen=True, eq=False)
 class Guide:
-    """A guider, and the second model where it has one."""
+    """A guider, and the second model, or the classifier, that it names."""
 
     guider: Guider
     second: Model | None = None
+    classifier: Classifier | None = None
 
     def check(self, model: Model) -> None:
         """Raises UserError where it cannot guide this model."""
@@ -33,6 +36,8 @@ class Guide:
         elif self.guider.other == "nothing" and (model.conditioner is None or model.conditioner.nothing is None):
             why = "is asked for nothing" if model.conditioner is None else "has no null condition"
             raise UserError(f"guidance {spec}: model '{model.name}' {why}, so there is nothing to lean away from")
+        if self.guider.other == "classifier":
+            self._check_classifier(model, spec)
         if self.second is not None:
             for what in ("sample_shape", "image_shape"):
                 one, other = getattr(model, what), getattr(self.second, what)
@@ -44,6 +49,20 @@ class Guide:
                 raise UserError(f"guidance {spec}: the second model was trained on another path")
             if (self.second.conditioner is None) != (model.conditioner is None):
                 raise UserError(f"guidance {spec}: of the two models only one is asked for something")
+
+    def _check_classifier(self, model: Model, spec: str) -> None:
+        known = self.classifier or model.checkpoint.classifier
+        if known is None:
+            raise UserError(
+                f"guidance {spec}: model '{model.name}' has no classifier of noisy samples; name one with :model=FOLDER"
+            )
+        if model.conditioner is None:
+            raise UserError(f"guidance {spec}: model '{model.name}' is asked for no class to lean towards")
+        if known.shape != model.sample_shape:
+            raise UserError(
+                f"guidance {spec}: the classifier takes {list(known.shape)}, samples of the model are "
+                f"{list(model.sample_shape)}"
+            )
 
 
 def asked_of(model: Model, lines: tuple[str, ...]) -> Asked:
@@ -66,6 +85,12 @@ def guided_epsilon(model: Model, dtype: str, asked: Sequence[str] = (), guide: G
     epsilon = model.epsilon(dtype, asked)
     if guide is None or guide.guider.idle:
         return epsilon
+    if guide.guider.other == "classifier":
+        known = guide.classifier or model.checkpoint.classifier
+        assert model.conditioner is not None
+        assert known is not None
+        leaning = ClassifierScore(known, epsilon, [model.conditioner.label(line) for line in asked])
+        return Guided(guide.guider, model.schedule, epsilon, leaning)
     if guide.second is not None:
         return Guided(guide.guider, model.schedule, epsilon, guide.second.epsilon(dtype, asked))
     assert model.conditioner is not None

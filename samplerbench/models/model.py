@@ -75,8 +75,11 @@ class Model:
 
     def networks(self) -> dict[str, nn.Module]:
         """All that it computes with, by name; the first is the predictor."""
-        decoder = {} if self.checkpoint.decoder is None else {"decoder": self.checkpoint.decoder.module}
-        return {"": self.predictor, **decoder, **(self.conditioner.networks() if self.conditioner else {})}
+        said = self.checkpoint
+        decoder = {} if said.decoder is None else {"decoder": said.decoder.module}
+        classifier = {} if said.classifier is None else {"classifier": said.classifier.network}
+        words = self.conditioner.networks() if self.conditioner else {}
+        return {"": self.predictor, **decoder, **classifier, **words}
 
     def decode(self, x0: Tensor) -> Tensor:
         """The images [B, C, H, W] of samples, which of a model without a decoder they are. Raises BadSample where the

@@ -85,6 +85,7 @@ class ModelEpsilon:
         latent: bool = False,
     ) -> None:
         self.predictor, self.schedule, self._rule, self._asked = predictor, schedule, rule, dict(asked or {})
+        given = None if asked is None else self._asked
         self.latent = latent
         self._again = partial(
             ModelEpsilon,
@@ -94,12 +95,12 @@ class ModelEpsilon:
             mean_squares,
             rule=rule,
             ranged=ranged,
-            asked=self._asked,
+            asked=given,
             latent=latent,
         )
         if ranged:
             self.with_range = self._with_range
-        if asked:
+        if asked is not None:
             self.of_rows = self._of_rows
         self.lowered = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
         self._products = "tf32" if dtype == "tf32" else "ieee"
@@ -122,11 +123,11 @@ class ModelEpsilon:
         """What the network outputs for what this and the other are asked, from one batch; None where they are not
         of one network. Each has the second half of a learned range with it.
         """
-        if other.predictor is not self.predictor or other._asked.keys() != self._asked.keys():
+        if getattr(other, "predictor", None) is not self.predictor or other._asked.keys() != self._asked.keys():
             return None
 
         def both(x: Tensor, t: Time) -> tuple[Output, Output]:
-            label, at = self._level(x, t)
+            label, at = self.level(x, t)
             twice = Level(*(torch.cat([part, part]) if isinstance(part, Tensor) else part for part in at))
             labels = torch.cat([label, label]) if isinstance(label, Tensor) else label
             asked = {n: torch.cat([self._row(n, x), other._row(n, x)]) for n in self._asked}
@@ -139,26 +140,26 @@ class ModelEpsilon:
 
     def epsilon_of(self, output: Tensor, x: Tensor, t: Time) -> Tensor:
         """The ε that an output of the network means."""
-        return self.predictor.preconditioning.epsilon(output, x, self._level(x, t)[1])
+        return self.predictor.preconditioning.epsilon(output, x, self.level(x, t)[1])
 
     def x0_of(self, output: Tensor, x: Tensor, t: Time) -> Tensor:
         """The data that an output of the network means."""
-        return self.predictor.preconditioning.x0(output, x, self._level(x, t)[1])
+        return self.predictor.preconditioning.x0(output, x, self.level(x, t)[1])
 
     def __call__(self, x: Tensor, t: Time) -> Tensor:
-        label, at = self._level(x, t)
+        label, at = self.level(x, t)
         with self.precision(x):
             return self.predictor(x, label, at, **self._rows(x))
 
     def x0(self, x: Tensor, t: Time) -> Tensor:
         """The predicted data, of x's shape."""
-        label, at = self._level(x, t)
+        label, at = self.level(x, t)
         with self.precision(x):
             return self.predictor.x0(x, label, at, **self._rows(x))
 
     def _with_range(self, x: Tensor, t: Time) -> tuple[Tensor, Tensor | None]:
         """ε, and the place of the log variance, -1 for β̃ to 1 for β."""
-        label, at = self._level(x, t)
+        label, at = self.level(x, t)
         with self.precision(x):
             output, place = self.predictor.output(x, label, at, **self._rows(x))
             return self.predictor.preconditioning.epsilon(output, x, at), place
@@ -181,7 +182,7 @@ class ModelEpsilon:
         ):
             yield
 
-    def _level(self, x: Tensor, t: Time) -> tuple[Tensor | float, Level]:
+    def level(self, x: Tensor, t: Time) -> tuple[Tensor | float, Level]:
         """The label of t, and where on the path it is."""
         path, labels = self.schedule, self.predictor.preconditioning.label
         if not isinstance(t, Tensor):

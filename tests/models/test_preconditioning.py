@@ -93,9 +93,9 @@ class Asked(ModelEpsilon):
         super().__init__(NoisePredictor(network, network.convention), path, "float64")
         self.network = network
 
-    def _level(self, x, t):
+    def level(self, x, t):
         self.network.asked = t
-        return super()._level(x, t)
+        return super().level(x, t)
 
 
 @pytest.mark.parametrize(

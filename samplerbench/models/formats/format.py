@@ -17,6 +17,8 @@ from ..preconditioning import Preconditioning
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from ..classifier import Classifier
+
 __all__ = ["Checkpoint", "Coder", "Decoder", "ModelFormat"]
 
 
@@ -74,6 +76,7 @@ class Checkpoint:
         training: what is kept of how it came about.
         decoder: what turns samples into images, of a latent model: see `Decoder`.
         conditioner: how what it is asked for becomes arguments of the network; None where it is asked for nothing.
+        classifier: of noisy samples, for classifier guidance; None where there is none.
         other_weights: reads the weights that were not taken, where the files have both: ('raw' or 'averaged', the
             network with them). `samplerbench check --model` compares.
     """
@@ -94,10 +97,13 @@ class Checkpoint:
     training: Mapping[str, Any] = field(default_factory=dict)
     decoder: Decoder | None = None
     conditioner: Conditioner | None = None
+    classifier: Classifier | None = None
     other_weights: Callable[[], tuple[str, nn.Module]] | None = None
 
     def __post_init__(self) -> None:
         from torch.nn import Module
+
+        from ..classifier import Classifier
 
         expected: dict[str, tuple[Any, str]] = {
             "network": (Module, "a torch.nn.Module"),
@@ -113,6 +119,7 @@ class Checkpoint:
             "learned_range": (bool, "True or False"),
             "training": (Mapping, "a mapping"),
             "conditioner": (Conditioner | None, "a Conditioner or None"),
+            "classifier": (Classifier | None, "a Classifier or None"),
             "other_weights": (Callable | None, "a function or None"),
         }
         if isinstance(self.reference, str):

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UserError, unknown
-from ...files import fill, read_json
+from ...files import content_key, fill, read_json, sha256
 from .guided_flags import flags_of
 from .guided_layers import config_of, converted, theirs
 from .weights import flat_state, read_pickle
 
 if TYPE_CHECKING:
-    from ..networks.noisy_classifier import NoisyClassifier
+    from ..classifier import Classifier
 
-__all__ = ["load_classifier"]
+__all__ = ["load_guided_classifier"]
 
 HEAD = 64  # channels a head, whatever the flags
 FLAGS: dict[str, tuple[str, Any]] = {  # of their scripts: the U-Net's flag of the same meaning, and the default
@@ -27,23 +27,22 @@ FLAGS: dict[str, tuple[str, Any]] = {  # of their scripts: the U-Net's flag of t
     "classifier_use_scale_shift_norm": ("use_scale_shift_norm", True),
     "classifier_resblock_updown": ("resblock_updown", True),
     "classifier_use_fp16": ("use_fp16", False),
+    "channel_mult": ("channel_mult", ""),  # of the image size in theirs
 }
 POOL = "classifier_pool"
 
 
-def load_classifier(spec: str | Path, channel_mult: str = "") -> NoisyClassifier:
+def load_guided_classifier(path: Path, what: str) -> Classifier:
     """The classifier in a `.pt`, whose flags lie in a JSON of the same name beside it, in evaluation mode, float32, on
-    the CPU. It takes x_t as it is on the path and the label that its model is given.
-
-    channel_mult: multipliers of the channels, where they are not those of the image size.
+    the CPU; `what` names it in errors.
 
     Raises UserError, in one line, for flags that are not known, and weights that do not fit them.
     """
     import torch
 
-    from ..networks.noisy_classifier import NoisyClassifier
+    from ..classifier import Classifier
+    from ..networks.guided_classifier import GuidedClassifier
 
-    path, what = Path(spec), f"classifier '{spec}'"
     beside = path.with_suffix(".json")
     if path.is_file() and not beside.is_file():
         raise UserError(
@@ -61,7 +60,7 @@ def load_classifier(spec: str | Path, channel_mult: str = "") -> NoisyClassifier
         raise UserError(f"{where} lacks image_size, the pixels a side, such as 64")
     of_unet = {known: given.get(name, default) for name, (known, default) in FLAGS.items()}
     try:
-        flags = flags_of({**of_unet, "num_head_channels": HEAD, "channel_mult": channel_mult}, where)
+        flags = flags_of({**of_unet, "num_head_channels": HEAD}, where)
     except UserError as error:
         raise UserError(_as_theirs(str(error))) from None
     pooled = {name.removeprefix(OUT): state.pop(name) for name in [*state] if name.startswith(OUT)}
@@ -69,11 +68,13 @@ def load_classifier(spec: str | Path, channel_mult: str = "") -> NoisyClassifier
     if last is None or last.ndim != 3:
         raise UserError(f"{what} is no classifier of guided-diffusion: it lacks {OUT}c_proj.weight, its last layer")
     with torch.device("meta"):  # no memory is taken before the weights are known to have these shapes
-        network = NoisyClassifier(config_of(flags), HEAD, len(last))
+        network = GuidedClassifier(config_of(flags), HEAD, len(last))
     trunk = {f"unet.{name}": value for name, value in converted(state, flags, what).items()}
     named = partial(_named, partial(theirs, flags))
     fill(network, {**trunk, **{f"pool.{n}": v for n, v in pooled.items()}}, f"{what}: {path.name}", beside.name, named)
-    return network.eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
+    digest = content_key([sha256(path), sha256(beside)])
+    return Classifier(network, network.sample_shape, network.classes, digest)
 
 
 OUT = "out.2."

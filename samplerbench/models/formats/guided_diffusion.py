@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import UserError
 from ...files import read_json
@@ -15,6 +15,9 @@ from .format import Checkpoint, ModelFormat
 from .guided_flags import Flags, flags_of
 from .guided_layers import config_of, converted, theirs
 from .weights import dataset_of, flat_state, read_pickle, unet2d
+
+if TYPE_CHECKING:
+    from ..classifier import Classifier
 
 __all__ = ["GuidedDiffusion"]
 
@@ -44,6 +47,10 @@ class GuidedDiffusion(ModelFormat):
             raise UserError(f"{where} {held}, and {beside.name} says that class_cond is {flags.class_cond}")
         config = config_of(flags, classes)
         network = unet2d(config, converted(state, flags, what), where, beside.name, partial(theirs, flags))
+        classifier, used = _classifier(path.parent, flags, network.sample_shape, what)
+        conditioner = Classes(classes) if classes else None
+        if classifier and not classes:  # only the classifier is told
+            conditioner = Classes(classifier.classes, argument=None)
         named = re.search(r"(?<![a-z])ema(?![a-z])", path.stem.lower())
         weights = "their moving average (EMA), by the file's name" if named else (
             "those of the last step, by the file's name; ema_*.pt beside it samples far better"
@@ -61,7 +68,7 @@ class GuidedDiffusion(ModelFormat):
             sample_shape=network.sample_shape,
             architecture={"kind": "unet2d", **config},
             dataset=dataset,
-            files=(path, beside),
+            files=(path, beside, *used),
             notes=(
                 f"weights: {weights}",
                 *(["weights in half precision are widened to float32"] if half else []),
@@ -73,8 +80,24 @@ class GuidedDiffusion(ModelFormat):
                   if flags.timestep_respacing else []),
             ),
             learned_range=flags.learn_sigma,
-            conditioner=Classes(classes) if classes else None,
+            conditioner=conditioner,
+            classifier=classifier,
         )  # fmt: skip
+
+
+def _classifier(
+    folder: Path, flags: Flags, shape: tuple[int, int, int], what: str
+) -> tuple[Classifier | None, tuple[Path, ...]]:
+    """The classifier that the flags name, and its files. Raises UserError where it takes other images."""
+    from .guided_classifier import load_guided_classifier
+
+    if not flags.classifier_path:
+        return None, ()
+    path = folder / flags.classifier_path
+    found = load_guided_classifier(path, f"{what}: classifier '{flags.classifier_path}'")
+    if found.shape != shape:
+        raise UserError(f"{what}: its classifier takes {list(found.shape)}, its samples are {list(shape)}")
+    return found, (path, path.with_suffix(".json"))
 
 
 def _schedule(flags: Flags) -> dict[str, Any]:

@@ -20,13 +20,14 @@ from .format import Checkpoint, ModelFormat
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..condition import Words
+    from ..classifier import Classifier
+    from ..condition import Conditioner, Words
     from ..vae import Autoencoder
 
 __all__ = ["PARTS", "Own", "name_reference", "note_parts", "save_model", "shipped_models"]
 
 EXPORTED = "exported from "
-PARTS = ("vae", "text", "prompts.txt")
+PARTS = ("vae", "text", "prompts.txt", "classifier")
 
 
 def _shipped() -> Path:
@@ -70,6 +71,7 @@ class Own(ModelFormat):
         load_weights(network, folder / "model.safetensors", what=what)
         reference = _reference(folder, config, what)
         coder, words = _parts(folder, config.get("parts", {}), network, shape, what)
+        classifier, asked = _classifier(folder, config.get("parts", {}), shape, words, what)
         return Checkpoint(
             network=network,
             schedule=known.schedule,
@@ -85,7 +87,8 @@ class Own(ModelFormat):
             mean_squares=known.mean_squares,
             training=known.training,
             decoder=coder,
-            conditioner=words,
+            conditioner=asked,
+            classifier=classifier,
             # those of a text encoder would have to be taken with it
             other_weights=None if words else _raw_weights(folder, known, what),
         )
@@ -135,6 +138,23 @@ def _parts(
     if "prompts.txt" not in said:
         raise UserError(f"{what}: a model with a text encoder has prompts.txt, what it is asked by default")
     return coder, Words(text, read_lines(folder / "prompts.txt", what))
+
+
+def _classifier(
+    folder: Path, said: Mapping[str, Any], shape: tuple[int, int, int], words: Words | None, what: str
+) -> tuple[Classifier | None, Conditioner | None]:
+    """The classifier of noisy samples beside a model, and what the model is asked by: its classes, where it is asked
+    for nothing else.
+    """
+    from ..classifier import load_classifier
+    from ..condition import Classes
+
+    if "classifier" not in said:
+        return None, words
+    found = load_classifier(folder / "classifier", what)
+    if found.shape != shape:
+        raise UserError(f"{what}: its classifier takes {list(found.shape)}, and its ε_θ {list(shape)}")
+    return found, words or Classes(found.classes, argument=None)
 
 
 def _notes(origin: Any) -> tuple[str, ...]:

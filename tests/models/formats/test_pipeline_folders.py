@@ -100,3 +100,35 @@ def test_a_pipeline_is_not_exported(saved_pipeline, tmp_path):
     for kind in ("ldm", "sd1", "dit"):
         with pytest.raises(UserError, match="cannot be exported: its decoder or what it is asked by is of another for"):
             export_model(load_model(str(saved_pipeline(kind))), tmp_path / "out")
+
+
+def test_a_run_from_prompts_to_a_row(saved_pipeline, tmp_path):
+    """Encoders, network and decoder are as they were after it, or the run would say so; a cut prompt is told of."""
+    import samplerbench
+    from samplerbench.models.formats.own import _shipped
+
+    (tmp_path / "prompts.txt").write_text("a red cab\na very long prompt of bees\n")
+    frame = samplerbench.run(
+        "ddim,dpm", nfe=2, guidance=[1, "cfg:scale=3:negative=old bees"], model=saved_pipeline("grey"), samples=6,
+        prompts=tmp_path / "prompts.txt", extractor="fashion-mnist-cnn", device="cpu", out=tmp_path / "out",
+        reference=_shipped() / "fashion-mnist" / "reference.npz", cache=tmp_path / "cache",
+        log_json=tmp_path / "log.json",
+    )  # fmt: skip
+    assert frame["status"].tolist() == ["done"] * 4
+    assert frame["passes"].tolist() == [2, 2, 4, 4]
+    assert "1 of 2 prompts are longer than the 12 tokens that tokenizer takes" in (tmp_path / "log.json").read_text()
+
+
+def test_a_picture_of_a_cut_prompt(saved_pipeline, tmp_path):
+    from click.testing import CliRunner
+
+    from samplerbench.cli import cli
+
+    out = tmp_path / "x.png"
+    prompt = "a very long prompt of bees"
+    arguments = ["--model", str(saved_pipeline("sd1")), "--prompt", prompt, "--nfe", "2", "--out", str(out)]
+    result = CliRunner().invoke(cli, ["sample", *arguments, "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    assert "Note: 1 of 1 prompts are longer than the 12 tokens that tokenizer takes" in result.stderr
+    assert "UserWarning" not in result.stderr
+    assert out.is_file()

@@ -90,7 +90,7 @@ def pipeline(kind: str) -> Any:
 
     torch.manual_seed(0)
     made = {
-        "ldm": _ldm, "sd1": _sd1, "sd2": _sd2, "sdxl": _sdxl, "dit": _dit, "sd3": _sd3,
+        "ldm": _ldm, "sd1": _sd1, "grey": _grey, "sd2": _sd2, "sdxl": _sdxl, "dit": _dit, "sd3": _sd3,
         "sd3-without-t5": partial(_sd3, third=False),
     }[kind](diffusers)  # fmt: skip
     made.set_progress_bar_config(disable=True)
@@ -115,9 +115,9 @@ def _ldm(diffusers):
     return diffusers.LDMPipeline(vqvae=calmed(filled(vae)), unet=unet, scheduler=_ddim(diffusers))
 
 
-def _sd(diffusers, scheduler, **changes):
+def _sd(diffusers, scheduler, vae=None, **changes):
     return diffusers.StableDiffusionPipeline(
-        vae=kl(), unet=filled(diffusers.UNet2DConditionModel(**UNET | changes)), scheduler=scheduler,
+        vae=vae or kl(), unet=filled(diffusers.UNet2DConditionModel(**UNET | changes)), scheduler=scheduler,
         text_encoder=clip(False), tokenizer=words_of_clip(), safety_checker=None, feature_extractor=None,
         requires_safety_checker=False,
     )  # fmt: skip
@@ -125,6 +125,11 @@ def _sd(diffusers, scheduler, **changes):
 
 def _sd1(diffusers):
     return _sd(diffusers, _ddim(diffusers))
+
+
+def _grey(diffusers):
+    """Of images as the shipped feature extractor takes them."""
+    return _sd(diffusers, _ddim(diffusers), kl(in_channels=1, out_channels=1), sample_size=14)
 
 
 def _sd2(diffusers):

@@ -11,7 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention, silu
 
 from .unet2d import UNet2D
 
-__all__ = ["NoisyClassifier"]
+__all__ = ["GuidedClassifier"]
 
 
 class AttentionPool(nn.Module):
@@ -36,7 +36,7 @@ class AttentionPool(nn.Module):
         return pooled
 
 
-class NoisyClassifier(nn.Module):
+class GuidedClassifier(nn.Module):
     """(x_t [B, 3, H, W] as it is on the path, label [B]) -> logits [B, classes]; differentiable in x_t.
 
     config: of the U-Net whose inner half it has, see `UNet2D`; head: channels a head of the pooling attention.
