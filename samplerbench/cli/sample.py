@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import Shortened, UserError
+from ..errors import BudgetExceeded, Shortened, UserError
 from .complete import samplers_of
 from .help import Command
 from .options import plugin_option
@@ -61,6 +61,8 @@ def sample(
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out} is a picture in PNG, expected a name that ends in .png")
     from ..devices import resolve_device
+    from ..diffusion.denoiser import BadNoise
+    from ..drawing import BadSample
     from ..models.condition import read_prompts
     from ..plugins import load_plugins
     from ..sampled import picture
@@ -73,20 +75,23 @@ def sample(
     trained = registry.model(model)
     if trained.conditioner and (line := trained.conditioner.told(asked)):
         click.echo(f"Note: {line}", err=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Shortened)
-        image, about, drawn = picture(
-            registry,
-            trained,
-            sampler,
-            {"steps": steps} if steps is not None else {"nfe": 20 if nfe is None else nfe},
-            count,
-            seed,
-            asked,
-            guidance,
-            resolve_device(device),
-            trajectory,
-        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Shortened)
+            image, about, drawn = picture(
+                registry,
+                trained,
+                sampler,
+                {"steps": steps} if steps is not None else {"nfe": 20 if nfe is None else nfe},
+                count,
+                seed,
+                asked,
+                guidance,
+                resolve_device(device),
+                trajectory,
+            )
+    except (BadNoise, BadSample, BudgetExceeded) as error:
+        raise UserError(str(error)) from None
     try:
         image.save(out, pnginfo=about)
     except OSError as error:
