@@ -18,6 +18,7 @@ __all__ = [
     "FailedCells",
     "Miscounted",
     "PluginError",
+    "Shortened",
     "TooFewEvaluations",
     "UserError",
     "check_arguments",
@@ -43,6 +44,10 @@ class PluginError(UserError):
 
 class FailedCells(UserWarning):
     """Cells of a run failed; those that did not are in its results."""
+
+
+class Shortened(UserWarning):
+    """A prompt is longer than the model takes, and its end is left out."""
 
 
 class TooFewEvaluations(UserError):

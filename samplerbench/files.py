@@ -143,7 +143,8 @@ def _checksum(arrays: Mapping[str, np.ndarray], about: dict[str, Any]) -> str:
 
 def sha256(path: Path) -> str:
     """The hash of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def sha256_of_all(path: Path) -> dict[str, str]:

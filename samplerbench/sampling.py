@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +14,7 @@ from .diffusion.schedule import NoiseSchedule
 from .diffusion.spacing import explicit_times
 from .diffusion.watched import Evaluation, watched
 from .drawing import draw
-from .errors import TooFewEvaluations, UserError, contained, whole
+from .errors import Shortened, TooFewEvaluations, UserError, contained, whole
 from .options import whole_number
 from .sampler import OWN_GRID, Sampler, check_given
 
@@ -148,6 +149,8 @@ def _start(
         place = place_of(eps.predictor)
         x = NoiseSource(seed, range(samples), eps.sample_shape, place).x_T()
     asked, guide = asked_of(eps, (prompts,) if isinstance(prompts, str) else tuple(prompts or ())), None
+    if eps.conditioner and (line := eps.conditioner.told(asked.lines)):
+        warnings.warn(Shortened(line), stacklevel=3)
     if guidance is not None:
         from .plugins import load_plugins
 

@@ -103,6 +103,10 @@ class BenchmarkRun:
         self.reference = find_reference(config, self.model, self.extractor, self.device, listener.notice)
         for line in told_of_spacings((sampler for sampler, _ in chosen.values()), self.model.schedule):
             listener.notice(line)
+        if (conditioner := self.model.conditioner) and (
+            line := conditioner.told(asked_of(self.model, config.lines()).lines)
+        ):
+            listener.notice(line)
         self.cells = plan_cells(config, chosen, self.registry, self.model, self.extractor, self.device)
 
     def execute(self) -> None:

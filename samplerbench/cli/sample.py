@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import click
 
-from ..errors import BudgetExceeded, UserError
+from ..errors import BudgetExceeded, Shortened, UserError
 from .complete import samplers_of
 from .help import Command
 from .options import plugin_option
@@ -71,19 +72,24 @@ def sample(
     count = count if count is not None else len(asked) or 16
     if not 1 <= count <= MOST:
         raise UserError(f"--count is from 1 to {MOST}, got {count}")
+    trained = registry.model(model)
+    if trained.conditioner and (line := trained.conditioner.told(asked)):
+        click.echo(f"Note: {line}", err=True)
     try:
-        image, about, drawn = picture(
-            registry,
-            registry.model(model),
-            sampler,
-            {"steps": steps} if steps is not None else {"nfe": 20 if nfe is None else nfe},
-            count,
-            seed,
-            asked,
-            guidance,
-            resolve_device(device),
-            trajectory,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Shortened)
+            image, about, drawn = picture(
+                registry,
+                trained,
+                sampler,
+                {"steps": steps} if steps is not None else {"nfe": 20 if nfe is None else nfe},
+                count,
+                seed,
+                asked,
+                guidance,
+                resolve_device(device),
+                trajectory,
+            )
     except (BadNoise, BadSample, BudgetExceeded) as error:
         raise UserError(str(error)) from None
     try:

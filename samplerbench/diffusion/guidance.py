@@ -101,10 +101,13 @@ class ClassifierFree(Guider):
 
     rescale: how much of the standard deviation that guidance has added over a sample is taken away again, φ of Lin et
     al. 2024, eq. 15 and 16; of what the network gives, be it ε or v.
+
+    negative: what is asked for in the place of nothing, a prompt or a class.
     """
 
     scale: float = 1.0
     rescale: float = 0.0
+    negative: str = ""
 
     name: ClassVar[str] = "cfg"
     about: ClassVar[str] = "classifier-free: away from what the network predicts where nothing is asked for"

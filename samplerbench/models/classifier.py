@@ -48,7 +48,13 @@ def save_classifier(
 
 
 def load_classifier(folder: Path, what: str) -> Classifier:
-    """The classifier in a folder, in evaluation mode, on the CPU; `what` names it in errors. Raises UserError."""
+    """The classifier in a folder, in evaluation mode, on the CPU; `what` names it in errors. A `.pt` is one of
+    guided-diffusion. Raises UserError.
+    """
+    if folder.suffix == ".pt":
+        from .formats.guided_classifier import load_guided_classifier
+
+        return load_guided_classifier(folder, what)
     config = read_json(folder / "config.json", what)
     if config.get("kind") != "classifier" or config.get("format") != FORMAT or isinstance(config["format"], bool):
         raise UserError(

@@ -48,7 +48,7 @@ class Conditioner(ABC):
 
     Attributes:
         kind: what a line is: a `prompt` or a `class`.
-        default: the lines of a run that names none.
+        default: the lines of a run that names none; empty where it has to name some.
         nothing: what stands for no condition, which guidance needs; None where the network always needs one.
     """
 
@@ -63,6 +63,15 @@ class Conditioner(ABC):
     @abstractmethod
     def check(self, lines: Sequence[str]) -> None:
         """Raises UserError for the first line that cannot be asked for."""
+
+    def told(self, lines: Sequence[str]) -> str:
+        """What a person should know before these lines are asked for, in a line; empty where there is nothing."""
+        return ""
+
+    @property
+    def example(self) -> str:
+        """Something that it can be asked for."""
+        return self.default[0] if self.default else self.nothing or ""
 
     def label(self, asked: str) -> int | None:
         """The class that a line names; None where it names none."""

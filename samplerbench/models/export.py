@@ -111,7 +111,7 @@ def _compared(model: Model, folder: Path) -> float:
     x, worst = NoiseSource(0, range(1), model.sample_shape).x_T(), 0.0
     for t in map(float, times if isinstance(network, Experts) else times[:1]):
         with torch.no_grad():
-            asked = model.conditioner.default[:1] if model.conditioner else ()
+            asked = (model.conditioner.example,) if model.conditioner else ()
             one, other = model.epsilon(asked=asked)(x, t), again.epsilon(asked=asked)(x, t)
         difference = float((one - other).abs().max())
         if not difference <= ALIKE * float(one.abs().max()):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..diffusion.denoiser import Epsilon
-from ..diffusion.guidance import Guided, Guider
+from ..diffusion.guidance import ClassifierFree, Guided, Guider
 from ..errors import UserError
 from .classifier import Classifier
 from .classifier_score import ClassifierScore
@@ -30,7 +30,10 @@ class Guide:
         self.guider.check(model.schedule)
         if self.guider.idle:
             return
-        if self.guider.other == "nothing" and (model.conditioner is None or model.conditioner.nothing is None):
+        negative = _negative(self.guider)
+        if negative and model.conditioner is not None:
+            model.conditioner.check([negative])
+        elif self.guider.other == "nothing" and (model.conditioner is None or model.conditioner.nothing is None):
             why = "is asked for nothing" if model.conditioner is None else "has no null condition"
             raise UserError(f"guidance {spec}: model '{model.name}' {why}, so there is nothing to lean away from")
         if self.guider.other == "classifier":
@@ -70,6 +73,10 @@ def asked_of(model: Model, lines: tuple[str, ...]) -> Asked:
         return Asked()
     if lines:
         model.conditioner.check(lines)
+    elif not model.conditioner.default:
+        raise UserError(
+            f"model '{model.name}' has no prompts of its own; name them: --prompts FILE, or --prompt TEXT of `sample`"
+        )
     return Asked(lines or model.conditioner.default)
 
 
@@ -87,6 +94,11 @@ def guided_epsilon(model: Model, dtype: str, asked: Sequence[str] = (), guide: G
     if guide.second is not None:
         return Guided(guide.guider, model.schedule, epsilon, guide.second.epsilon(dtype, asked))
     assert model.conditioner is not None
-    assert model.conditioner.nothing is not None
-    nothing = model.epsilon(dtype, [model.conditioner.nothing] * len(asked))
-    return Guided(guide.guider, model.schedule, epsilon, nothing)
+    line = _negative(guide.guider) or model.conditioner.nothing
+    assert line is not None
+    return Guided(guide.guider, model.schedule, epsilon, model.epsilon(dtype, [line] * len(asked)))
+
+
+def _negative(guider: Guider) -> str:
+    """What is asked for in the place of nothing; empty where that is nothing."""
+    return guider.negative if isinstance(guider, ClassifierFree) else ""

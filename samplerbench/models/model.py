@@ -236,7 +236,9 @@ def _digest(said: Checkpoint, rest: Mapping[str, Any]) -> str:
     """The hash of the files, and of what else makes the model what it is: plain values."""
     digest = hashlib.sha256()
     for file in said.files:
-        digest.update(Path(file).read_bytes())
+        with Path(file).open("rb") as source:  # it may be larger than memory
+            while part := source.read(2**24):
+                digest.update(part)
     if rest:
         digest.update(json.dumps(dict(rest), sort_keys=True).encode())
     return digest.hexdigest()

@@ -94,7 +94,7 @@ def evaluation_flops(model: Model) -> int:
     x = torch.zeros(1, *model.sample_shape)
     try:
         with contained(f"model '{model.name}'"), FlopCounterMode(display=False) as counter, torch.no_grad():
-            asked = model.conditioner.default[:1] if model.conditioner else ()
+            asked = (model.conditioner.example,) if model.conditioner else ()
             model.epsilon(asked=asked)(x, float(model.schedule.first_time(pure_noise=False)))
     except Exception as error:
         line = f"model '{model.name}': its network fails on one sample: {one_line(error)}"

@@ -60,18 +60,19 @@ class Scheduler:
     learned_range: bool
 
 
-def read_scheduler(config: Mapping[str, Any], what: str) -> Scheduler:
+def read_scheduler(config: Mapping[str, Any], what: str, sequence: int | None = None) -> Scheduler:
     """Reads a scheduler_config.json. Raises UserError, in one line, for unknown and contradictory fields.
 
-    what: the file, in errors.
+    what: the file, in errors. sequence: how many patches the network sees, on which the shift of some flows hangs; None
+    where it sees none.
     """
     try:
-        return _read({k: v for k, v in config.items() if k == "_class_name" or not k.startswith("_")})
+        return _read({k: v for k, v in config.items() if k == "_class_name" or not k.startswith("_")}, sequence)
     except UserError as error:
         raise UserError(f"{what}: {error}") from None
 
 
-def _read(config: dict[str, Any]) -> Scheduler:
+def _read(config: dict[str, Any], sequence: int | None) -> Scheduler:
     if (kind := config.pop("_class_name", None)) not in (*CHAINS, *FLOWS, *EDMS):
         raise unknown("scheduler", kind, [*CHAINS, *FLOWS, *EDMS])
     for name in config:
@@ -94,7 +95,8 @@ def _read(config: dict[str, Any]) -> Scheduler:
         raise UserError(f"timestep_type is {config['timestep_type']!r}; only 'discrete' is read")
     label = {"kind": "index", "factor": 1.0, "offset": 0.0, "between": "interpolate"}
     if flow:
-        schedule = _flow(config, kind)
+        schedule, more = _flow(config, kind, sequence)
+        notes += more
         label |= {"kind": "flow-time", "factor": float(_steps(config))}
     elif kind in EDMS:
         schedule = _edm(config)
@@ -191,15 +193,39 @@ def _betas_of(name: str, steps: int) -> list[float]:
     return [min(1 - alpha_bar((i + 1) / steps) / alpha_bar(i / steps), 0.999) for i in range(steps)]
 
 
-def _flow(config: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    if _switch(config, "use_dynamic_shifting"):
+def _flow(config: Mapping[str, Any], kind: str, sequence: int | None) -> tuple[dict[str, Any], list[str]]:
+    """The path of a flow, and a note where its shift hangs on the resolution."""
+    dynamic = _switch(config, "use_dynamic_shifting")
+    if dynamic and (sequence is None or kind not in FLOWS):
         raise UserError("use_dynamic_shifting is not read: its shift hangs on the resolution and is not in the file")
     if _switch(config, "invert_sigmas"):
         raise UserError("invert_sigmas is not read: time 0 is the data here")
+    if dynamic:
+        assert sequence is not None
+        shift, how = _shift_of(config, sequence)
+        return {"kind": "flow", "shift": shift}, [f"shift {shift:.4g}, of {sequence} patches ({how} time shift)"]
     name = "shift" if kind in FLOWS else "flow_shift"
     if (shift := _number(config, name, 1.0)) <= 0:
         raise UserError(f"{name} is above 0, got {shift:g}")
-    return {"kind": "flow", "shift": shift}
+    return {"kind": "flow", "shift": shift}, []
+
+
+def _shift_of(config: Mapping[str, Any], sequence: int) -> tuple[float, str]:
+    """The shift for a number of patches, linear in it between two that are given: its logarithm (`exponential`), or
+    itself (`linear`).
+    """
+    how = config.get("time_shift_type", "exponential")
+    if how not in ("exponential", "linear"):
+        raise unknown("time_shift_type", how, ["exponential", "linear"])
+    least, most = _number(config, "base_image_seq_len", 256), _number(config, "max_image_seq_len", 4096)
+    first, last = _number(config, "base_shift", 0.5), _number(config, "max_shift", 1.15)
+    if not 0 < least < most:
+        raise UserError(f"base_image_seq_len lies between 0 and max_image_seq_len, got {least:g} and {most:g}")
+    value = first + (last - first) * (sequence - least) / (most - least)
+    shift = math.exp(min(value, 100.0)) if how == "exponential" else value
+    if not 0 < shift < 1e6:
+        raise UserError(f"the shift of {sequence} patches is above 0, got {shift:g}")
+    return shift, how
 
 
 def _edm(config: Mapping[str, Any]) -> dict[str, Any]:

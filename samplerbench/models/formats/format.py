@@ -62,7 +62,7 @@ class Checkpoint:
         preconditioning: what it is given for x and for a time, and what its output means.
         sample_shape: (C, H, W) of x.
         architecture: plain JSON from which the network is built again, without its weights; `kind` is one of
-            `NETWORKS`. None where it cannot be.
+            `NETWORKS`. None where it cannot be. That of a pipeline is a description alone.
         dataset: the training data, where it is known: cifar10, lsun-bedroom, ….
         extractor: the feature extractor that its FID is measured in. reference: statistics of real images in it.
         files: the files whose bytes make the model what it is. A factory's files and reference may be relative to the

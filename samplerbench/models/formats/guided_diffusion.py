@@ -9,21 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import UserError
 from ...files import read_json
+from ..condition import Classes
 from ..preconditioning import Label, Preconditioning
 from .format import Checkpoint, ModelFormat
 from .guided_flags import Flags, flags_of
-from .weights import dataset_of, flat_state, read_pickle, renamed, unet2d
+from .guided_layers import config_of, converted, theirs
+from .weights import dataset_of, flat_state, read_pickle, unet2d
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from ..classifier import Classifier
 
 __all__ = ["GuidedDiffusion"]
-
-TOP = {"time_embed.0": "time_embedding.linear_1", "time_embed.2": "time_embedding.linear_2",
-       "input_blocks.0.0": "conv_in", "out.0": "conv_norm_out", "out.2": "conv_out"}  # fmt: skip
-INSIDE = {"in_layers.0": "norm1", "in_layers.2": "conv1", "emb_layers.1": "time_emb_proj", "out_layers.0": "norm2",
-          "out_layers.3": "conv2", "skip_connection": "conv_shortcut", "norm": "group_norm", "proj_out": "to_out.0",
-          "qkv": "qkv", "op": "conv", "conv": "conv"}  # fmt: skip
 
 
 class GuidedDiffusion(ModelFormat):
@@ -45,11 +41,16 @@ class GuidedDiffusion(ModelFormat):
             )
         state = flat_state(read_pickle(path, what), f"{what}: a checkpoint of this format")
         flags = flags_of(read_json(beside, what), f"{what}: {beside.name}")
-        if "label_emb.weight" in state:
-            raise UserError(f"{what} is conditioned on classes (it has label_emb), which is not read yet")
-        config = _config(flags)
-        converted = _converted(state, flags, what)
-        network = unet2d(config, converted, f"{what}: {path.name}", beside.name, partial(_theirs, flags))
+        classes, where = len(state.get("label_emb.weight", ())), f"{what}: {path.name}"
+        if bool(classes) != flags.class_cond:
+            held = "has label_emb" if classes else "lacks label_emb"
+            raise UserError(f"{where} {held}, and {beside.name} says that class_cond is {flags.class_cond}")
+        config = config_of(flags, classes)
+        network = unet2d(config, converted(state, flags, what), where, beside.name, partial(theirs, flags))
+        classifier, used = _classifier(path.parent, flags, network.sample_shape, what)
+        conditioner = Classes(classes) if classes else None
+        if classifier and not classes:  # only the classifier is told
+            conditioner = Classes(classifier.classes, argument=None)
         named = re.search(r"(?<![a-z])ema(?![a-z])", path.stem.lower())
         weights = "their moving average (EMA), by the file's name" if named else (
             "those of the last step, by the file's name; ema_*.pt beside it samples far better"
@@ -67,17 +68,36 @@ class GuidedDiffusion(ModelFormat):
             sample_shape=network.sample_shape,
             architecture={"kind": "unet2d", **config},
             dataset=dataset,
-            files=(path, beside),
+            files=(path, beside, *used),
             notes=(
                 f"weights: {weights}",
                 *(["weights in half precision are widened to float32"] if half else []),
                 *([f"data set: {dataset}, by its name"] if dataset else []),
                 f"its authors sample by ddpm, clipping x_0 to [-1, 1]: --samplers ddpm:variance={flags.variance}",
+                *([f"asked for one of {classes} classes; without a null condition, so that guidance needs a classifier"]
+                  if flags.class_cond else []),
                 *([f"timestep_respacing {flags.timestep_respacing} is the sampler's and is not taken over"]
                   if flags.timestep_respacing else []),
             ),
             learned_range=flags.learn_sigma,
+            conditioner=conditioner,
+            classifier=classifier,
         )  # fmt: skip
+
+
+def _classifier(
+    folder: Path, flags: Flags, shape: tuple[int, int, int], what: str
+) -> tuple[Classifier | None, tuple[Path, ...]]:
+    """The classifier that the flags name, and its files. Raises UserError where it takes other images."""
+    from .guided_classifier import load_guided_classifier
+
+    if not flags.classifier_path:
+        return None, ()
+    path = folder / flags.classifier_path
+    found = load_guided_classifier(path, f"{what}: classifier '{flags.classifier_path}'")
+    if found.shape != shape:
+        raise UserError(f"{what}: its classifier takes {list(found.shape)}, its samples are {list(shape)}")
+    return found, (path, path.with_suffix(".json"))
 
 
 def _schedule(flags: Flags) -> dict[str, Any]:
@@ -87,104 +107,3 @@ def _schedule(flags: Flags) -> dict[str, Any]:
         return {"kind": "cosine", "steps": steps, "zero_terminal_snr": False}
     first, last = 1000 / steps * 1e-4, 1000 / steps * 0.02
     return {"kind": "linear", "steps": steps, "beta_first": first, "beta_last": last, "zero_terminal_snr": False}
-
-
-def _config(flags: Flags) -> dict[str, Any]:
-    plain = "Resnet{}sampleBlock2D" if flags.resblock_updown else "{}Block2D"
-    down = ["AttnDownBlock2D" if a else plain.format("Down") for a in flags.attention]
-    up = ["AttnUpBlock2D" if a else plain.format("Up") for a in reversed(flags.attention)]
-    kind = "resnet" if flags.resblock_updown else "conv"
-    return {
-        "sample_size": flags.image_size,
-        "in_channels": 3,
-        "out_channels": 6 if flags.learn_sigma else 3,
-        "block_out_channels": [flags.num_channels * m for m in flags.multipliers],
-        "layers_per_block": flags.num_res_blocks,
-        "down_block_types": down,
-        "up_block_types": up,
-        "downsample_type": kind,
-        "upsample_type": kind,
-        "downsample_padding": 1,
-        "resnet_time_scale_shift": "scale_shift" if flags.use_scale_shift_norm else "default",
-        "attention_head_dim": flags.head_width,
-        "attn_norm_num_groups": 32,  # without it scale_shift takes the norm from the attention in the middle
-        "norm_num_groups": 32,
-        "norm_eps": 1e-5,
-        "time_embedding_type": "positional",
-        "flip_sin_to_cos": True,  # cosines first
-        "freq_shift": 0,
-        "act_fn": "silu",
-    }
-
-
-def _converted(state: dict[str, Tensor], flags: Flags, what: str) -> dict[str, Tensor]:
-    """The tensors by diffusers' names; names that mean nothing here are kept as they are, and are found out later."""
-    places = _places(flags)
-    converted: list[tuple[str, str, Tensor]] = []
-    for name, value in state.items():
-        module, _, kind = name.rpartition(".")
-        new = TOP.get(module)
-        if new is None:
-            place, inside = next(((p, module[len(k) + 1 :]) for k, p in places.items() if module.startswith(k + ".")),
-                                 ("", ""))  # fmt: skip
-            new = f"{place}.{INSIDE[inside]}" if inside in INSIDE else None
-        if new is None:
-            converted.append((name, name, value))
-        elif new.endswith(".qkv"):
-            for part, piece in zip("qkv", _cut(value, flags, f"{what}: {name}"), strict=True):
-                converted.append((name, f"{new[:-4]}.to_{part}.{kind}", piece))
-        else:
-            converted.append((name, f"{new}.{kind}", value))
-    return renamed(converted, what)
-
-
-def _theirs(flags: Flags, name: str) -> str:
-    """A tensor of diffusers' U-Net by the name that it has in a checkpoint."""
-    module, _, kind = name.rpartition(".")
-    for theirs, ours in TOP.items():
-        if ours == module:
-            return f"{theirs}.{kind}"
-    for theirs, place in _places(flags).items():
-        if module.startswith(f"{place}."):
-            inside = re.sub(r"^to_[qkv]$", "qkv", module.removeprefix(f"{place}."))
-            if inside == "conv" and "downsamplers" in place:
-                return f"{theirs}.op.{kind}"
-            return f"{theirs}.{next((t for t, ours in reversed(INSIDE.items()) if ours == inside), inside)}.{kind}"
-    return name
-
-
-def _places(flags: Flags) -> dict[str, str]:
-    """Where each module of each numbered block is in diffusers' U-Net."""
-    places = {"middle_block.0": "mid_block.resnets.0", "middle_block.1": "mid_block.attentions.0",
-              "middle_block.2": "mid_block.resnets.1"}  # fmt: skip
-    levels, k = len(flags.multipliers), 1
-    for i, attention in enumerate(flags.attention):
-        for j in range(flags.num_res_blocks):
-            places[f"input_blocks.{k}.0"] = f"down_blocks.{i}.resnets.{j}"
-            if attention:
-                places[f"input_blocks.{k}.1"] = f"down_blocks.{i}.attentions.{j}"
-            k += 1
-        if i + 1 < levels:  # a block of its own
-            places[f"input_blocks.{k}.0"] = f"down_blocks.{i}.downsamplers.0"
-            k += 1
-    k = 0
-    for i, attention in enumerate(reversed(flags.attention)):
-        for j in range(flags.num_res_blocks + 1):
-            places[f"output_blocks.{k}.0"] = f"up_blocks.{i}.resnets.{j}"
-            if attention:
-                places[f"output_blocks.{k}.1"] = f"up_blocks.{i}.attentions.{j}"
-            if i + 1 < levels and j == flags.num_res_blocks:  # behind the level's last block
-                places[f"output_blocks.{k}.{1 + attention}"] = f"up_blocks.{i}.upsamplers.0"
-            k += 1
-    return places
-
-
-def _cut(value: Tensor, flags: Flags, what: str) -> tuple[Tensor, ...]:
-    """Queries, keys and values. The old order is (head, q|k|v, channel), the new one (q|k|v, head, channel)."""
-    rows = len(value)
-    if rows % 3 or (rows // 3) % (width := flags.head_width or rows // 3):
-        raise UserError(f"{what} has {rows} rows, which are not queries, keys and values of {flags.head_width} a head")
-    if flags.use_new_attention_order:
-        return value.chunk(3)
-    apart = value.reshape(rows // 3 // width, 3, width, *value.shape[1:]).transpose(0, 1)
-    return tuple(apart.flatten(1, 2))

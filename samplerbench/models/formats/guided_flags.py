@@ -16,7 +16,7 @@ DEFAULTS: dict[str, Any] = {
     "use_checkpoint": False, "use_scale_shift_norm": True, "resblock_updown": False, "use_fp16": False,
     "use_new_attention_order": False, "learn_sigma": False, "sigma_small": False, "diffusion_steps": 1000,
     "noise_schedule": "linear", "timestep_respacing": "", "use_kl": False, "predict_xstart": False,
-    "rescale_timesteps": False, "rescale_learned_sigmas": False,
+    "rescale_timesteps": False, "rescale_learned_sigmas": False, "classifier_path": "",
 }  # fmt: skip
 MULTIPLIERS = {  # of the channels, where channel_mult is not given
     32: (1, 2, 2, 2),
@@ -37,12 +37,14 @@ class Flags:
         head_width: channels a head; None where there is one head.
         label_factor: of the index of a step.
         variance: as our ddpm calls it.
+        classifier_path: of the classifier that guides it, relative to the flags; empty where there is none.
 
     The others are named as there.
     """
 
     image_size: int
     num_channels: int
+    class_cond: bool
     num_res_blocks: int
     multipliers: tuple[int, ...]
     attention: tuple[bool, ...]
@@ -57,6 +59,7 @@ class Flags:
     timestep_respacing: str
     label_factor: float
     variance: str
+    classifier_path: str
 
 
 def flags_of(given: Mapping[str, Any], what: str) -> Flags:
@@ -71,8 +74,6 @@ def flags_of(given: Mapping[str, Any], what: str) -> Flags:
     if "image_size" not in given:
         raise UserError(f"{what} lacks image_size, the pixels a side, such as 64")
     flags = DEFAULTS | dict(given)
-    if flags["class_cond"]:
-        raise UserError(f"{what}: class_cond: networks conditioned on classes are not read yet")
     if flags["noise_schedule"] not in ("linear", "cosine"):
         raise UserError(f"{what}: {unknown('noise_schedule', flags['noise_schedule'], ['linear', 'cosine'])}")
     steps = flags["diffusion_steps"]
@@ -86,6 +87,7 @@ def flags_of(given: Mapping[str, Any], what: str) -> Flags:
     return Flags(
         image_size=flags["image_size"],
         num_channels=flags["num_channels"],
+        class_cond=flags["class_cond"],
         num_res_blocks=flags["num_res_blocks"],
         multipliers=multipliers,
         attention=attention,
@@ -98,6 +100,7 @@ def flags_of(given: Mapping[str, Any], what: str) -> Flags:
         diffusion_steps=steps,
         noise_schedule=flags["noise_schedule"],
         timestep_respacing=str(flags["timestep_respacing"]),
+        classifier_path=flags["classifier_path"],
         label_factor=1000 / steps if flags["rescale_timesteps"] else 1.0,
         variance="learned-range" if flags["learn_sigma"] else "fixed-small" if flags["sigma_small"] else "fixed-large",
     )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..networks.unet2d import UNet2D
 
-__all__ = ["dataset_of", "flat_state", "read_pickle", "renamed", "unet2d"]
+__all__ = ["dataset_of", "flat_state", "of_today", "read_pickle", "renamed", "unet2d"]
 
 DATASETS = {  # by words of a file's or folder's name
     r"cifar[-_]?10(?!\d)": "cifar10",
@@ -31,6 +31,8 @@ DATASETS = {  # by words of a file's or folder's name
     r"fashion[-_]?mnist": "fashion-mnist",
     r"mnist": "mnist",
 }
+
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # before diffusers 0.12
 
 
 def read_pickle(path: Path, what: str) -> Any:
@@ -99,6 +101,13 @@ def renamed(entries: Iterable[tuple[str, str, Tensor]], what: str) -> dict[str, 
             raise UserError(f"{what} has both {first[new]} and {name}, which are the same layer")
         first[new], state[new] = name, _as_linear(new, value)
     return state
+
+
+def of_today(name: str) -> str:
+    """The name that a layer of attention has in diffusers since 0.12."""
+    return re.sub(
+        r"(\.attentions\.\d+)\.(query|key|value|proj_attn)\.", lambda m: f"{m[1]}.{OLD_ATTENTION[m[2]]}.", name
+    )
 
 
 def _as_linear(name: str, value: Tensor) -> Tensor:

@@ -33,6 +33,8 @@ def _unet(config: dict[str, Any]) -> tuple[nn.Module, Shape]:
 
 def _unet2d(config: dict[str, Any]) -> tuple[nn.Module, Shape]:
     network = UNet2D(config)
+    if network.classes:
+        raise UserError("architecture: a unet2d of this format has no classes, this one has num_class_embeds")
     return network, network.sample_shape
 
 

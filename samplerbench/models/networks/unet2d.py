@@ -14,11 +14,12 @@ __all__ = ["UNet2D", "ddpm_config"]
 
 
 class UNet2D(nn.Module):
-    """The unconditional U-Net of diffusers: of Ho et al. 2020, Dhariwal & Nichol 2021 and others, by its config.
+    """The U-Net of diffusers without text: of Ho et al. 2020, Dhariwal & Nichol 2021 and others, by its config.
 
-    config: arguments of `diffusers.UNet2DModel` as plain JSON; those left out have its defaults.
+    config: arguments of `diffusers.UNet2DModel` as plain JSON; those left out have its defaults. classes: how many
+    classes it can be asked for; 0 of one that is asked for nothing.
 
-    Raises UserError where diffusers is missing, and for a config that makes no unconditional U-Net.
+    Raises UserError where diffusers is missing, and for a config that makes no such U-Net.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -28,12 +29,15 @@ class UNet2D(nn.Module):
         height, width = (size, size) if isinstance(size, int) else size
         self.sample_shape: tuple[int, int, int] = (config.get("in_channels", 3), height, width)
         self.learned_times = config.get("time_embedding_type") == "learned"
+        self.classes: int = config.get("num_class_embeds") or 0
 
-    def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        """x [B, C, H, W], label [B] -> [B, C, H, W], or [B, 2C, H, W]. A table of learned times takes whole labels."""
+    def forward(self, x: Tensor, label: Tensor, labels: Tensor | None = None) -> Tensor:
+        """x [B, C, H, W], label [B], of one with classes labels [B] -> [B, C, H, W], or [B, 2C, H, W]. A table of
+        learned times takes whole labels.
+        """
         if self.learned_times:
             label = label.round().long()
-        output: Tensor = self.unet(x, label, return_dict=False)[0]
+        output: Tensor = self.unet(x, label, class_labels=labels, return_dict=False)[0]
         return output
 
 
@@ -75,9 +79,8 @@ def _made(config: Mapping[str, Any]) -> nn.Module:
     for name in config:
         if name not in known:
             raise unknown("field of the U-Net's config", name, known)
-    for name in ("class_embed_type", "num_class_embeds"):
-        if config.get(name) is not None:
-            raise UserError(f"only U-Nets without classes are read so far, this one has {name}={config[name]!r}")
+    if (kind := config.get("class_embed_type")) is not None:
+        raise UserError(f"class_embed_type of the U-Net's config is {kind!r}, expected null; others are not read")
     _check(config)
     try:
         unet: nn.Module = cast(Any, UNet2DModel)(**config)
@@ -120,7 +123,8 @@ POSITIVE = (lambda v: _number(v) and v > 0, "a number above 0")
 FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {  # what each may be; diffusers takes what is merely truthy
     **dict.fromkeys(("in_channels", "out_channels", "layers_per_block", "norm_num_groups"), COUNT),
     **dict.fromkeys(
-        ("attention_head_dim", "attn_norm_num_groups", "time_embedding_dim", "num_train_timesteps"), COUNT_OR_NULL
+        ("attention_head_dim", "attn_norm_num_groups", "time_embedding_dim", "num_train_timesteps", "num_class_embeds"),
+        COUNT_OR_NULL,
     ),
     **dict.fromkeys(("flip_sin_to_cos", "center_input_sample", "add_attention"), SWITCH),
     **dict.fromkeys(("mid_block_scale_factor", "norm_eps"), POSITIVE),

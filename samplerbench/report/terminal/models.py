@@ -53,7 +53,8 @@ def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if asked := facts["asked"]:
         encoder = f", through a text encoder of {asked['parameters']:,} weights" if asked["parameters"] else ""
         first = ", ".join(f"'{line}'" for line in asked["default"])
-        yield "asked", f"a {asked['kind']} a sample{encoder}; by default {first} and so on, {asked['lines']:,} in turn"
+        default = f"by default {first} and so on, {asked['lines']:,} in turn" if first else "none by default"
+        yield "asked", f"a {asked['kind']} a sample{encoder}; {default}"
         yield "guidance", "any" if asked["guidance"] else "none that needs a null condition, such as cfg"
     yield "path", _path(path)
     first, last = path["times"]

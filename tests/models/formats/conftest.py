@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Any
 
 import numpy as np
 import pytest
 
 from ..originals import filled
+from . import tiny_pipelines
 
 
 def small_unet(**changes: Any):
@@ -67,3 +69,16 @@ def signal_kept(schedule: dict[str, Any]) -> np.ndarray:
         root = np.sqrt(kept)
         kept = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
     return kept
+
+
+@pytest.fixture(scope="session")
+def saved_pipeline(tmp_path_factory):
+    """The folder of each kind of tiny pipeline. It is read by many tests, and changed by none."""
+    root = tmp_path_factory.mktemp("pipelines")
+    return lambda kind: tiny_pipelines.saved(kind, root)
+
+
+@pytest.fixture
+def own_pipeline(saved_pipeline, tmp_path):
+    """A copy of such a folder, to be changed."""
+    return lambda kind: shutil.copytree(saved_pipeline(kind), tmp_path / "pipeline")

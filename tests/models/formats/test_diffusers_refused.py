@@ -83,7 +83,8 @@ def edited(folder, name, **fields):
             {"blocks_out_channels": [32]},
             "unknown field of the U-Net's config 'blocks_out_channels'; did you mean",
         ),
-        ({"num_class_embeds": 10}, "only U-Nets without classes are read so far, this one has num_class_embeds=10"),
+        ({"num_class_embeds": 10}, "does not fit config.json: it lacks class_embedding.weight"),
+        ({"class_embed_type": "timestep"}, "class_embed_type of the U-Net's config is 'timestep', expected null"),
         (
             {"down_block_types": ["DownBlock", "DownBlock2D"]},
             "config makes no UNet2DModel: ValueError: DownB",

@@ -7,8 +7,10 @@ from itertools import product
 import pytest
 import torch
 
+import samplerbench
 from samplerbench import UserError
-from samplerbench.models.formats import guided_diffusion
+from samplerbench.models.formats import guided_layers
+from samplerbench.models.formats.guided_flags import flags_of
 from samplerbench.models.networks.unet2d import UNet2D
 from samplerbench.models.preconditioning import Label
 
@@ -81,6 +83,28 @@ def test_a_learned_range_is_kept_whole(tmp_path):
     assert found.network(X, LABELS).shape == (2, 6, 16, 16)
     assert difference(original, found.network, X, LABELS) < 1e-5
     assert any("variance=learned-range" in note for note in found.notes)
+
+
+def test_classes(tmp_path):
+    """A class a sample, without a null condition; and nothing is asked of a network that has none."""
+    original = filled(GuidedUNet(classes=1000))
+    spec = saved(tmp_path / "model.pt", original.state_dict(), class_cond=True)
+    found, labels = understand(spec), torch.tensor([3, 999])
+    with torch.no_grad():
+        expected, output = original(X, LABELS, labels), found.network(X, LABELS, labels=labels)
+        other = original(X, LABELS, labels.flip(0))
+    assert (output - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert (other - expected).abs().max() > 1e-2 * expected.abs().max()
+    assert (len(found.conditioner.default), found.conditioner.nothing) == (1000, None)
+    model = samplerbench.load_model(spec)
+    with pytest.raises(UserError, match=r"guidance 2: model 'model\.pt' has no null condition"):
+        samplerbench.sample("ddim", model, samples=1, steps=2, prompts="3", guidance=2)
+    for line in ("1000", "", "-1"):
+        with pytest.raises(UserError, match=rf"class '{line}' is not among this model's: a number from 0 to 999"):
+            samplerbench.sample("ddim", model, samples=1, steps=2, prompts=line)
+    assert samplerbench.sample("ddim", model, samples=2, steps=2, prompts=["3", "999"]).passes == 2
+    with pytest.raises(UserError, match=r"model\.pt has label_emb, and model\.json says that class_cond is False"):
+        understand(saved(tmp_path / "model.pt", original.state_dict()))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +180,7 @@ def test_half_precision_is_widened(original, tmp_path):
         ({"image_sise": 64}, "unknown flag 'image_sise'; did you mean 'image_size'?"),
         ({"image_size": "64"}, "image_size is a whole number above 0, got '64'"),
         ({"learn_sigma": "True"}, "learn_sigma is true or false, got 'True'"),
-        ({"class_cond": True}, "networks conditioned on classes are not read yet"),
+        ({"class_cond": True}, "model.pt lacks label_emb, and model.json says that class_cond is True"),
         ({"noise_schedule": "cosin"}, "unknown noise_schedule 'cosin'; did you mean 'cosine'?"),
         ({"diffusion_steps": 4000}, "rescale_timesteps must be given"),
         ({"image_size": 512, "channel_mult": ""}, "image_size 512 has half of num_channels"),
@@ -188,10 +212,10 @@ def test_flags_that_are_refused(original, tmp_path, flags, expected):
 @pytest.mark.parametrize("resblock_updown", [False, True])
 def test_every_tensor_is_called_in_errors_as_in_the_file(resblock_updown):
     original = GuidedUNet(resblock_updown=resblock_updown)
-    flags = guided_diffusion.flags_of(FLAGS | {"resblock_updown": resblock_updown}, "")
+    flags = flags_of(FLAGS | {"resblock_updown": resblock_updown}, "")
     for name, value in original.state_dict().items():
-        converted = guided_diffusion._converted({name: value}, flags, "")
-        assert {guided_diffusion._theirs(flags, one) for one in converted} == {name}
+        converted = guided_layers.converted({name: value}, flags, "")
+        assert {guided_layers.theirs(flags, one) for one in converted} == {name}
 
 
 def test_files_that_are_missing(original, tmp_path):
@@ -207,10 +231,8 @@ def test_files_that_are_missing(original, tmp_path):
         understand(str(path))
 
 
-def test_classes_and_foreign_files_are_refused(original, tmp_path):
+def test_foreign_files_are_refused(original, tmp_path):
     path, state = tmp_path / "model.pt", original.state_dict()
-    with pytest.raises(UserError, match="conditioned on classes"):
-        understand(saved(path, state | {"label_emb.weight": torch.zeros(10, 128)}))
     with pytest.raises(UserError, match=r"it lacks input_blocks.0.0.bias, lacks .*, has unexpected conv.weight"):
         understand(saved(path, {"conv.weight": torch.zeros(3)}))
     bad = state | {"middle_block.1.qkv.weight": torch.zeros(100, 96, 1)}

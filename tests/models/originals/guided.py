@@ -92,7 +92,7 @@ class Steps(nn.Sequential):
 
 class GuidedUNet(nn.Module):
     """channels: of the first level; multipliers: of each level; attention: the levels with it; heads: their number for
-    a number of channels.
+    a number of channels; classes: what it can be asked for.
     """
 
     def __init__(
@@ -106,6 +106,7 @@ class GuidedUNet(nn.Module):
         resblock_updown=False,
         new_order=False,
         outputs=3,
+        classes=0,
     ) -> None:
         super().__init__()
         self.channels, embedding = channels, 4 * channels
@@ -121,6 +122,8 @@ class GuidedUNet(nn.Module):
             return block(width, width, "up" if up else "down") if resblock_updown else Resample(width, up)
 
         self.time_embed = nn.Sequential(nn.Linear(channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        if classes:
+            self.label_emb = nn.Embedding(classes, embedding)
         inner, skips, width = [Steps(Plain(3, channels, 3, padding=1))], [channels], channels
         for i, out in enumerate(widths):
             for _ in range(layers):
@@ -142,8 +145,10 @@ class GuidedUNet(nn.Module):
         self.output_blocks = nn.ModuleList(outer)
         self.out = nn.Sequential(norm(width), nn.SiLU(), nn.Conv2d(width, outputs, 3, padding=1))
 
-    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+    def forward(self, x: Tensor, label: Tensor, labels: Tensor | None = None) -> Tensor:
         embedding, kept = self.time_embed(times(label, self.channels).to(x)), []
+        if labels is not None:
+            embedding = embedding + self.label_emb(labels)
         for step in self.input_blocks:
             x = step(x, embedding)
             kept.append(x)
@@ -151,3 +156,43 @@ class GuidedUNet(nn.Module):
         for step in self.output_blocks:
             x = step(torch.cat([x, kept.pop()], 1), embedding)
         return self.out(x)
+
+
+class Pool(nn.Module):
+    """The mean over all places asks all places and itself; 64 channels a head, queries before keys before values."""
+
+    def __init__(self, side: int, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.heads = channels // 64
+        self.positional_embedding = nn.Parameter(torch.empty(channels, side * side + 1))
+        self.qkv_proj, self.c_proj = nn.Conv1d(channels, 3 * channels, 1), nn.Conv1d(channels, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        places = torch.cat([x.mean((2, 3))[:, :, None], x.flatten(2)], 2) + self.positional_embedding
+        rows = self.qkv_proj(places).view(len(x), 3, self.heads, 64, -1)
+        q, k, v = rows.unbind(1)
+        weights = torch.einsum("bhci,bhcj->bhij", q / 8, k).softmax(-1)
+        mixed = torch.einsum("bhij,bhcj->bhci", weights, v).flatten(1, 2)
+        return self.c_proj(mixed)[:, :, 0]
+
+
+class GuidedClassifier(nn.Module):
+    """The inner half of the U-Net and a pool, as their classifiers of noisy images are laid out."""
+
+    def __init__(self, size=16, classes=10, resblock_updown=True, scale_shift=True, **shape) -> None:
+        super().__init__()
+        whole = GuidedUNet(
+            heads=lambda channels: channels // 64, resblock_updown=resblock_updown, scale_shift=scale_shift, **shape
+        )
+        self.channels = whole.channels
+        self.time_embed, self.input_blocks = whole.time_embed, whole.input_blocks
+        self.middle_block = whole.middle_block
+        width = whole.middle_block[0].out_layers[3].out_channels
+        side = size >> (len(shape["multipliers"]) - 1)
+        self.out = nn.Sequential(norm(width), nn.SiLU(), Pool(side, width, classes))
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        embedding = self.time_embed(times(label, self.channels).to(x))
+        for step in self.input_blocks:
+            x = step(x, embedding)
+        return self.out(self.middle_block(x, embedding))
