@@ -135,6 +135,7 @@ class Worker:
                 self._place(guide.second)
             if guide.classifier is not None:
                 self._count(guide.classifier.network.to(self.device, self.state_dtype))
+            self._seal = self._seal.with_guide(spec, guide)
         return self._guides[spec]
 
     def _fitting(self) -> int:
@@ -153,7 +154,7 @@ class Worker:
 
     def heal(self) -> str:
         """What a plugin has changed of model and settings, in words, and puts it right; empty where nothing is."""
-        broken = self._seal.broken(self.model)
+        broken = self._seal.broken(self.model, self._guides)
         if broken:
             self._ready(self._reload())
         return broken

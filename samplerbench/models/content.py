@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,20 +40,14 @@ class Content:
         to be compared with another such content alone.
         """
         said = model.checkpoint
-        state: dict[str, Tensor] = {}
-        modules: list[tuple[str, nn.Module]] = []
-        for part, network in model.networks().items():
-            prefix = f"{part}." if part else ""
-            state |= {prefix + name: one for name, one in (*network.named_parameters(), *network.named_buffers())}
-            modules += [(prefix + name, module) for name, module in network.named_modules()]
         known = [{**model.conditions(), "sha256": "", "name": ""}, said.mean_squares, said.learned_range]
-        return cls(
-            _fingerprints(state) if in_place else {name: digest(tensor) for name, tensor in state.items()},
-            tuple(_runs(name, module) for name, module in modules),
-            repr([_numbers(module) for _, module in modules]),
-            _curve(model.schedule),
-            json.dumps(known, sort_keys=True, default=str),
-        )
+        conventions = json.dumps(known, sort_keys=True, default=str)
+        return cls(*_of_networks(model.networks(), in_place), _curve(model.schedule), conventions)
+
+    @classmethod
+    def of_network(cls, network: nn.Module, in_place: bool = False) -> Content:
+        """What a network is made of that has neither schedule nor conventions."""
+        return cls(*_of_networks({"": network}, in_place), "", "")
 
     def changed(self, before: Content) -> list[str]:
         """What is not as it was, in words."""
@@ -74,6 +69,23 @@ class Content:
         """Its hash, the same in every process; of the code that runs it holds nothing."""
         values = [self.weights, self.numbers, self.schedule, self.conventions]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _of_networks(
+    networks: Mapping[str, nn.Module], in_place: bool
+) -> tuple[dict[str, str], tuple[tuple[Any, ...], ...], str]:
+    """Weights, modules and numbers."""
+    state: dict[str, Tensor] = {}
+    modules: list[tuple[str, nn.Module]] = []
+    for part, network in networks.items():
+        prefix = f"{part}." if part else ""
+        state |= {prefix + name: one for name, one in (*network.named_parameters(), *network.named_buffers())}
+        modules += [(prefix + name, module) for name, module in network.named_modules()]
+    return (
+        _fingerprints(state) if in_place else {name: digest(tensor) for name, tensor in state.items()},
+        tuple(_runs(name, module) for name, module in modules),
+        repr([_numbers(module) for _, module in modules]),
+    )
 
 
 def digest(*tensors: Tensor) -> str:

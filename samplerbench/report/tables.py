@@ -76,16 +76,13 @@ def reasons(rows: pd.DataFrame) -> tuple[Reason, ...]:
 
 
 def _cell_names(rows: pd.DataFrame) -> list[str]:
-    """'ddim nfe=10', as a run calls its cells."""
-    asked = rows.reindex(columns=["sampler", "budget", "steps"]).astype(object)
-    return [
-        f"{sampler} nfe={budget}"
-        if pd.notna(budget)
-        else f"{sampler} steps={steps}"
-        if pd.notna(steps)
-        else str(sampler)
-        for sampler, budget, steps in asked.map(_whole).itertuples(index=False)
-    ]
+    """'ddim nfe=10 guidance=2', as a run calls its cells."""
+    asked = rows.reindex(columns=["sampler", "budget", "steps", "guidance"]).astype(object)
+    names = []
+    for sampler, budget, steps, guidance in asked.map(_whole).itertuples(index=False):
+        value = f" nfe={budget}" if pd.notna(budget) else f" steps={steps}" if pd.notna(steps) else ""
+        names.append(f"{sampler}{value}{f' guidance={guidance}' if pd.notna(guidance) and guidance else ''}")
+    return names
 
 
 def _whole(value: Any) -> Any:

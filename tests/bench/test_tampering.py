@@ -47,6 +47,12 @@ def then_fail(eps, grid, x):
     scale_weights(eps, grid, x)
     raise ValueError("after the deed")
 
+def scale_guide(eps, grid, x):
+    guided = next(v for v in cells(eps._ask, []) if type(v).__name__ == "Guided")
+    for p in guided._other.predictor.parameters():
+        p.data.mul_(1.5)
+    return eps(x, grid.times[0]).clamp(-1, 1)
+
 def train_mode(eps, grid, x):
     network(eps).train()
 
@@ -179,7 +185,7 @@ def epsilon(drawn):
     drawn.epsilon.lowered = torch.bfloat16
 
 SAMPLERS = (scale_weights, one_weight, swap_weights, then_fail, train_mode, new_forward, default_dtype, write_betas,
-    new_nodes, shorter, asks_below, resets, sets_budget, sets_rows, shares_rows, leaves, ends, end_of_file,
+    scale_guide, new_nodes, shorter, asks_below, resets, sets_budget, sets_rows, shares_rows, leaves, ends, end_of_file,
     needs_gradient, other_device, autocasts, no_mkldnn, products, unspeakable, surrogates,
     tf32, torchs, seeds, numpys, pythons, no_memory)
 
@@ -259,6 +265,16 @@ def test_whoever_lies_or_spoils_fails_by_name_and_costs_nobody_else(go, plugin):
     mixed = [f"ddim:eta=0.{i + 1:02}1" for i in range(len(bad))]
     alone = go(",".join(mixed), "alone", fresh=True)
     assert alone["fid"].tolist() == rows.loc[mixed, "fid"].tolist()
+
+
+def test_a_guide_that_was_changed_guides_nobody(go, plugin, tiny_latent):
+    options = {"model": str(tiny_latent), "guidance": f"auto:scale=2:model={tiny_latent}", "samples": 4}
+    expected = go("ddim", "clean", **options)
+    frame = go("scale-guide,ddim", "bad", plugins=[plugin], fresh=True, **options)
+    assert frame["status"].tolist() == ["failed", "done"]
+    assert frame["reason"][0].startswith("Tampered: scale-guide changed the weights of the network (")
+    assert frame["reason"][0].endswith(f" of guidance {frame['guidance'][0]}")
+    assert frame["fid"][1] == expected["fid"][0]
 
 
 def test_what_a_metric_does_harms_no_metric_after_it(go, plugin):

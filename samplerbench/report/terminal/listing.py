@@ -128,12 +128,17 @@ def print_models(plugins: Sequence[str]) -> int:
     folders = resources.files("samplerbench.models").joinpath("shipped").iterdir()
     for folder in sorted(folders, key=lambda entry: entry.name):
         config = json.loads(folder.joinpath("config.json").read_text(encoding="utf-8"))
-        training, schedule = config["training"], config["schedule"]
-        shape = "×".join(map(str, config["architecture"]["image_shape"]))
+        training, schedule, parts = config["training"], config["schedule"], config.get("parts", {})
+        shape, latents = config["architecture"]["image_shape"], None
+        if "vae" in parts:
+            decoder = json.loads(folder.joinpath("vae", "config.json").read_text(encoding="utf-8"))
+            shape, latents = decoder["architecture"]["image_shape"], shape
         seen = f"{training['recipe']['data']['dataset']}, {training['images_seen'] / 1e6:.1f} M images seen"
         console.print(Text(folder.name, "bold"), soft_wrap=True)
         for key, text in (
-            ("images", shape),
+            ("images", "×".join(map(str, shape))),
+            *([("latents", "×".join(map(str, latents)))] if latents else []),
+            *([("asked", "a prompt a sample")] if "text" in parts else []),
             ("predicts", config["prediction"]),
             ("schedule", f"{schedule['kind']}, T = {schedule.get('steps', '-')}"),
             ("features", config["extractor"]),
