@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from samplerbench.images import quantise
+from samplerbench.models.formats.format import Coder
 from samplerbench.models.model import Model, load_model
 
 EVALUATIONS = 20
@@ -39,12 +40,9 @@ def parts(model: Model, batch: int) -> dict[str, Callable[[], object]]:
     prompts = () if model.conditioner is None else [model.conditioner.default[i] for i in range(batch)]
     x, time_ = torch.randn(batch, *model.sample_shape, generator=draw), model.schedule.t_max / 2
     found: dict[str, Callable[[], object]] = {"network": partial(model.epsilon(asked=prompts), x, time_)}
-    if model.checkpoint.decoder is not None:
-        images = quantise(model.decode(x))
-        found |= {
-            "encoder": partial(model.checkpoint.decoder.encode, images),
-            "decoder": partial(model.decode, x),
-        }
+    coder = model.checkpoint.decoder
+    if isinstance(coder, Coder):
+        found |= {"encoder": partial(coder.encode, quantise(model.decode(x))), "decoder": partial(model.decode, x)}
     if prompts:
         found["text encoder"] = partial(model.rows, prompts)
     return found
