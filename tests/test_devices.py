@@ -8,6 +8,7 @@ What depends on values has a stand-in: checks for finite numbers find nothing, t
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from unittest import mock
 
 import numpy as np
@@ -24,8 +25,11 @@ from samplerbench.bench.clock import Clock
 from samplerbench.bench.plan import RunConfig, chosen_samplers, plan_cells
 from samplerbench.metrics.extractors import load_extractor
 from samplerbench.metrics.fashion_mnist import FashionMNIST
+from samplerbench.models.classifier import save_classifier
 from samplerbench.models.formats.format import Checkpoint
+from samplerbench.models.guided import asked_of
 from samplerbench.models.model import Model
+from samplerbench.models.networks.classifier import NoisyClassifier, NoisyClassifierConfig
 from samplerbench.models.networks.experts import Experts
 from samplerbench.models.networks.unet import UNet, UNetConfig
 from samplerbench.models.preconditioning import Label, Preconditioning
@@ -103,6 +107,14 @@ def decided(tensor, real=torch.Tensor.__bool__):
     return True if isinstance(tensor, FakeTensor) else real(tensor)
 
 
+def same(one, other, real=torch.equal):
+    """Whether a sampler leaves the ends of a range as they are, which is asked on the CPU: it does."""
+    if not isinstance(one, FakeTensor):
+        return real(one, other)
+    assert one.device.type == "cpu", "who compares tensors on the GPU waits for it"
+    return True
+
+
 class Strict(TorchDispatchMode):
     """Counts copies from the host to the GPU, and raises where tensors of two devices meet, or in a product those of
     two dtypes, which a fake tensor lets pass. A number may be on the CPU.
@@ -139,23 +151,24 @@ def gpu(monkeypatch):
     stack = ExitStack()
     monkeypatch.setattr(torch.Tensor, "numpy", copied)
     monkeypatch.setattr(torch.Tensor, "__bool__", decided)
+    monkeypatch.setattr(torch, "equal", same)
     monkeypatch.setattr(workers, "Clock", lambda device: Clock("cpu"))
     monkeypatch.setattr(workers, "forget_peak", lambda device: None)
     monkeypatch.setattr(workers, "peak_megabytes", lambda device: 0)
     monkeypatch.setattr(workers, "_to_host", lambda tensor: tensor.to("cpu"))
-    monkeypatch.setattr(NoisePredictor, "to", moved)
+    monkeypatch.setattr(nn.Module, "to", moved)
     monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: True)
     monkeypatch.setattr(workers.Seal, "of", mock.Mock())
 
-    def made(kind="v", dtype="float32"):
-        model, extractor = model_of(kind), load_extractor(FashionMNIST(), "code", True)
+    def made(kind="v", dtype="float32", model=None, **asked):
+        model, extractor = model or model_of(kind), load_extractor(FashionMNIST(), "code", True)
         fused = extractor.extractor._fused
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         strict = stack.enter_context(Strict())
         moved(fused, "cuda")
         worker = workers.Worker(
-            model, lambda: model, extractor, REGISTRY.sampler, "cuda", dtype, 4, "a GPU", pytest.fail
+            model, lambda: model, extractor, REGISTRY.sampler, "cuda", dtype, 4, "a GPU", pytest.fail, **asked
         )
         worker.strict = strict
         return worker
@@ -164,13 +177,14 @@ def gpu(monkeypatch):
         yield made
 
 
-def drawn(worker, spec, nfe=12):
+def drawn(worker, spec, nfe=12, guidance=()):
     config = RunConfig(samplers=(spec,), values=(nfe,), dtype=worker.dtype)
     args = chosen_samplers(config, REGISTRY), REGISTRY, worker.model, worker.extractor
     (planned,) = plan_cells(config, *args, "cuda")
     if planned.cell.times is None:
         pytest.skip(planned.reason)
-    return worker._draw(planned.cell, range(6), lambda samples: None)
+    cell = replace(planned.cell, guidance=guidance, asked=worker.asked.sha256)
+    return worker._draw(cell, range(6), lambda samples: None)
 
 
 @pytest.mark.parametrize("spec", [*SPECS, *ADAPTIVE])
@@ -186,6 +200,34 @@ def test_every_kind_of_model(gpu, kind, spec):
     if kind == "experts" and spec in ADAPTIVE:
         pytest.skip("rows of one batch go to networks by their times, of which a fake has none")
     assert drawn(gpu(kind), spec).features.shape == (6, 224)
+
+
+GUIDED = {"": 1, "2": 2, "cfg:scale=2:high=1": 2, "auto": 2, "classifier": 2}
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("classifier")
+    save_classifier(folder, NoisyClassifier(NoisyClassifierConfig((2, 7, 7), 10, channels=(8,), blocks=1)))
+    return folder
+
+
+ASKED = [(kind, ADAPTIVE[0], "float32") for kind in GUIDED]
+ASKED += [(kind, "dpm-solver", dtype) for kind in ("2", "classifier") for dtype in ("bfloat16", "float64")]
+
+
+@pytest.mark.parametrize(("kind", "spec", "dtype"), ASKED)
+def test_latents_that_are_asked_for_and_guided(gpu, tiny_latent, classifier, kind, spec, dtype, monkeypatch):
+    monkeypatch.setattr(torch.autograd, "grad", lambda outputs, inputs: (torch.zeros_like(inputs),))  # no card, no grad
+    model = REGISTRY.model(str(tiny_latent))
+    named = {"auto": f"auto:scale=2:model={tiny_latent}", "classifier": f"classifier:scale=2:model={classifier}"}
+    guide = REGISTRY.guide(named.get(kind, kind or "1"))
+    worker = gpu(dtype=dtype, model=model, guide=lambda spec: guide, asked=asked_of(model, ()))
+    shard = drawn(worker, spec, guidance=(kind,) if kind else ())
+    assert shard.features.shape == (6, 224)
+    assert shard.x0.shape == (6, 2, 7, 7)
+    assert worker.passes() <= 6 * GUIDED[kind] * 12
+    assert spec in ADAPTIVE or worker.passes() == 6 * GUIDED[kind] * 12
 
 
 def test_a_range_that_the_network_places(gpu):

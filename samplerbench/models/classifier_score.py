@@ -20,13 +20,18 @@ class ClassifierScore:
     """A function of (x, t) like an ε, with a row of x a sample. In variance-preserving coordinates, as x is; the
     classifier is given what the model's network is given for x and t, in float32 or better.
 
-    labels: the class of each sample; one that is None is not guided. Raises UserError for a class that the classifier
+    labels: the class of each sample; one that is None, or -1, is not guided. Raises UserError for a class that the classifier
     does not know.
     """
 
-    def __init__(self, classifier: Classifier, epsilon: ModelEpsilon, labels: Sequence[int | None]) -> None:
-        self._classifier, self._epsilon, self._labels = classifier, epsilon, list(labels)
-        if (most := max((label for label in labels if label is not None), default=0)) >= classifier.classes:
+    def __init__(self, classifier: Classifier, epsilon: ModelEpsilon, labels: Sequence[int | None] | Tensor) -> None:
+        self._classifier, self._epsilon = classifier, epsilon
+        if isinstance(labels, Tensor):
+            self._labels = labels
+            return
+        known = [-1 if label is None else label for label in labels]
+        self._labels = torch.tensor(known)
+        if (most := max(known, default=0)) >= classifier.classes:
             raise UserError(f"class {most} is asked for, and the classifier knows 0 to {classifier.classes - 1}")
 
     def __call__(self, x: Tensor, t: Time) -> Tensor:
@@ -44,7 +49,7 @@ class ClassifierScore:
 
     def of_rows(self, rows: Tensor) -> ClassifierScore:
         """Of some of the samples."""
-        return ClassifierScore(self._classifier, self._epsilon, [self._labels[i] for i in rows.tolist()])
+        return ClassifierScore(self._classifier, self._epsilon, self._labels[rows.to(self._labels.device)])
 
     def _gradient(self, x: Tensor, t: Time) -> tuple[Tensor, Any, Any]:
         """∇ log p(c|x_t) [B, ...], σ and α."""
@@ -52,7 +57,7 @@ class ClassifierScore:
             raise ValueError(f"classes of {len(self._labels)} samples are known, and {len(x)} are given")
         label, at = self._epsilon.level(x, t)
         told = label if isinstance(label, Tensor) else torch.full((len(x),), label, device=x.device)
-        classes = torch.tensor([-1 if one is None else one for one in self._labels], device=x.device)
+        self._labels = classes = self._labels.to(x.device)  # once
         with torch.enable_grad():
             point = x.detach().requires_grad_(True)
             logits = self._classifier.network(self._epsilon.predictor.preconditioning.given(point, at), told.float())
@@ -60,5 +65,5 @@ class ClassifierScore:
                 want = [len(x), self._classifier.classes]
                 raise UserError(f"the classifier gives {list(logits.shape)}, expected logits of shape {want}")
             chosen = logits.log_softmax(dim=1).gather(1, classes.clamp(min=0)[:, None])[:, 0]
-            (gradient,) = torch.autograd.grad(chosen[classes >= 0].sum(), point)
+            (gradient,) = torch.autograd.grad(torch.where(classes >= 0, chosen, 0).sum(), point)
         return gradient, at.sigma, at.alpha
