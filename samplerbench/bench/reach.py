@@ -11,7 +11,7 @@ import torch
 
 from ..code import code_sha256
 from ..errors import UserError
-from ..registry import Registry
+from ..registry import OWN, Registry
 from .cached import Entry, fields_differ
 from .cell import plain_options
 from .plan import code_of
@@ -20,12 +20,15 @@ __all__ = ["Reach"]
 
 
 class Reach:
-    """registry: the plugins that are there. What is of a sampler or an extractor that they do not have is in reach."""
+    """registry: the plugins that are there. What is of a sampler, a guider or an extractor that they do not have is in
+    reach.
+    """
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self._core = code_sha256("samplerbench.bench.worker")
         self._sampler, self._extractor = cache(self._sampler_now), cache(self._extractor_now)
+        self._guider = cache(self._guider_now)
 
     def why_not(self, entry: Entry) -> str:
         """Why no run of the present code will use it; empty where one may, or where it does not say what it is."""
@@ -42,6 +45,10 @@ class Reach:
         now = self._sampler(str(cell["sampler"]))
         if now is not None and now != (cell["code"], _plain(cell["options"])):
             return f"other code of {cell['sampler']}"
+        if guided := cell["guidance"]:
+            spec, code = guided[:2]
+            if self._guider(str(spec)) not in (None, code):
+                return f"other code of guidance {spec}"
         spec, _, _, code = cell["extractor"]
         if self._extractor(str(spec)) not in (None, code):
             return f"other code of {spec}"
@@ -52,6 +59,13 @@ class Reach:
             sampler = self.registry.sampler(spec)
             return code_of(sampler, self.registry), _plain(plain_options(sampler))
         except (UserError, OSError):
+            return None
+
+    def _guider_now(self, spec: str) -> str | None:
+        try:
+            found = self.registry.find("guiders", self.registry.guider(spec).name)
+            return "" if found.level == OWN else found.code_sha256
+        except UserError:
             return None
 
     def _extractor_now(self, spec: str) -> str | None:

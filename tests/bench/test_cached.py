@@ -130,7 +130,10 @@ def test_what_the_present_code_cannot_reach(command, go, tmp_path, plugin):
         ({"torch": "1.0"}, "torch 1.0"),
         ({"code": "0"}, "other code of ddim"),
         ({"options": [["eta", "9"]]}, "other code of ddim"),
-        ({"guidance": 2}, "other code of samplerbench"),
+        ({"temperature": 2}, "other code of samplerbench"),
+        ({"guidance": ["2", "0", ""]}, "other code of guidance 2"),
+        ({"guidance": ["2", "", ""]}, ""),
+        ({"guidance": ["theirs:scale=2", "0", ""]}, ""),
         ({"extractor": ["fashion-mnist-cnn", "", "", "0"]}, "other code of fashion-mnist-cnn"),
     ):
         assert reach.why_not(replace(entry, cell={**entry.cell, **change})) == why

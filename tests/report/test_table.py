@@ -11,6 +11,7 @@ import pytest
 from samplerbench.plugins import load_plugins
 from samplerbench.report.markdown import markdown_table
 from samplerbench.report.results import Results, read_results
+from samplerbench.report.tables import reasons
 from samplerbench.report.tables import table as table_of
 from samplerbench.report.terminal.console import plain_console
 from samplerbench.report.terminal.table import print_tables
@@ -239,3 +240,11 @@ def test_latex_is_printed_alone(tmp_path, command):
     code, _, err = command("table", run, "--latex", "--markdown")
     assert code == 2
     assert "two ways to print it" in err
+
+
+def test_reasons_are_told_of_cells_as_a_run_calls_them():
+    frame = rows(reason=["", "why"] * 8, status=["done", "skipped"] * 8, guidance=["", "2"] * 8).iloc[[1, 2, 11]]
+    (why, few), fewer = reasons(frame.assign(reason=["why", "few", "why"])), reasons(frame.assign(steps=3, budget=None))
+    assert why.cells == ("ddim nfe=6 guidance=2", f"{LONG} nfe=10 guidance=2")
+    assert few.cells == ("ddim nfe=8",)
+    assert fewer[0].cells[0] == "ddim steps=3 guidance=2"
