@@ -72,10 +72,10 @@ def test_prompts_are_in_the_key(tiny_latent, tmp_path, prompts):
     assert again["cached"].tolist() == asked["cached"].tolist()  # rows of the first run
 
 
-def test_workers_draw_the_same(tiny_latent, tmp_path, prompts, monkeypatch):
+def test_a_worker_in_another_process_draws_the_same(tiny_latent, tmp_path, prompts, monkeypatch):
     one = run(tmp_path / "one", tiny_latent, guidance=2, prompts=prompts)
     monkeypatch.setenv("SAMPLERBENCH_CACHE", str(tmp_path / "other"))
-    two = run(tmp_path / "two", tiny_latent, guidance=2, prompts=prompts, workers=2)
+    two = run(tmp_path / "two", tiny_latent, guidance=2, prompts=prompts, workers=1)
     for column in ("key", "fid", "nfe", "passes", "guidance"):
         assert one[column].tolist() == two[column].tolist()
 

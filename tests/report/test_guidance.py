@@ -12,7 +12,7 @@ from samplerbench.report.compare import compare, compare_with_baseline
 from samplerbench.report.literature import _matched, published_folder
 from samplerbench.report.results import read_results
 from samplerbench.report.sheets import comparison_frame
-from samplerbench.report.words import comparison_captions, verdict_lines
+from samplerbench.report.words import comparison_captions, verdict_line
 
 from .conftest import cell, write_run
 
@@ -33,10 +33,7 @@ def test_a_baseline_is_one_at_equal_guidance(noise, read, registry, fid):
     told = {(one.label, one.base, one.other): one.judged.verdict for one in found.differences}
     assert told == {("dpm-solver (uniform)", 10, 6): "better", ("dpm-solver (uniform), guidance 4", 20, 24): "worse"}
     assert "Cells are compared at equal budgets and guidance. " in comparison_captions(found)[0]
-    assert verdict_lines(found) == [
-        "dpm-solver (uniform) is better than ddim (uniform) at 10.",
-        "dpm-solver (uniform), guidance 4 is worse than ddim (uniform) at 10.",
-    ]
+    assert verdict_line(found) == "Against ddim (uniform): 1 better; 1 worse."
     assert comparison_frame(found)["guidance"].tolist() == ["", "4"]
 
 
