@@ -92,8 +92,8 @@ def test_cells_that_are_done_are_counted_by_guidance(noise, tmp_path, command):
 
 
 def test_guiders_are_cited(noise, tmp_path, command):
-    folder = write_run(tmp_path / "run", cells(noise))
-    (folder / "run.json").write_text(json.dumps({"config": {"guidance": ["1", "4", "auto:scale=2:model=weak"]}}))
+    auto = cell("ddim", 10, 9.0, influences=noise[:, 0], guidance="auto:scale=2:model=weak")
+    folder = write_run(tmp_path / "run", [*cells(noise), auto])
     code, out, _ = command("cite", folder)
     assert not code
     assert ("ho2021classifier" in out, "karras2024guiding" in out) == (True, True)
