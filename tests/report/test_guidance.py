@@ -11,6 +11,7 @@ from samplerbench.report.choice import Where, choose
 from samplerbench.report.compare import compare, compare_with_baseline
 from samplerbench.report.literature import _matched, published_folder
 from samplerbench.report.results import read_results
+from samplerbench.report.runs import cells_of_others
 from samplerbench.report.sheets import comparison_frame
 from samplerbench.report.words import comparison_captions, verdict_line
 
@@ -89,6 +90,17 @@ def test_cells_that_are_done_are_counted_by_guidance(noise, tmp_path, command):
     asked = [{"sampler": n, "guidance": g, "values": [10]} for g in ("", "4") for n in ("ddim", "dpm-solver")]
     (folder / "run.json").write_text(json.dumps({"status": "interrupted", "cells": 4, "asked": asked}))
     assert f"{folder} was interrupted: 3 of 4 cells are done\n" in command("table", folder)[1]
+
+
+def test_rows_of_another_guidance_are_of_another_command(noise, read):
+    (run,) = read(run=cells(noise))
+    asked = [{"sampler": name, "guidance": "4", "values": [10]} for name in ("ddim", "dpm-solver")]
+    assert cells_of_others(run.every, {"asked": asked}) == ["ddim at 10", "dpm-solver at 10"]
+    asked += [{"sampler": "ddim", "values": [10]}]
+    assert cells_of_others(run.every, {"asked": asked}) == ["dpm-solver at 10"]
+    assert cells_of_others(run.every, {"asked": asked[2:]})[1:] == [
+        "ddim at 10 with guidance 4", "dpm-solver at 10 with guidance 4",
+    ]  # fmt: skip
 
 
 def test_guiders_are_cited(noise, tmp_path, command):
