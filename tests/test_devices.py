@@ -164,23 +164,22 @@ def gpu(monkeypatch):
         yield made
 
 
-def drawn(worker, spec, nfe=12):
+def drawn(worker, spec, nfe=6):
     config = RunConfig(samplers=(spec,), values=(nfe,), dtype=worker.dtype)
     args = chosen_samplers(config, REGISTRY), REGISTRY, worker.model, worker.extractor
     (planned,) = plan_cells(config, *args, "cuda")
-    if planned.cell.times is None:
-        pytest.skip(planned.reason)
+    assert planned.cell.times, planned.reason
     return worker._draw(planned.cell, range(6), lambda samples: None)
 
 
 @pytest.mark.parametrize("spec", [*SPECS, *ADAPTIVE])
 def test_every_sampler(gpu, spec):
-    shard = drawn(gpu("epsilon"), spec)
+    shard = drawn(gpu("epsilon"), spec, 13 if spec == "pndm" else 6)
     assert shard.features.shape == (6, 224)
     assert shard.x0.shape == (6, *SHAPE)
 
 
-@pytest.mark.parametrize("spec", ["ddim", "ddpm", "dpm-solver", *ADAPTIVE])
+@pytest.mark.parametrize("spec", ["ddpm", ADAPTIVE[1]])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_model(gpu, kind, spec):
     if kind == "experts" and spec in ADAPTIVE:
@@ -192,7 +191,7 @@ def test_a_range_that_the_network_places(gpu):
     assert drawn(gpu("ranged"), "ddpm:variance=learned-range").features.shape == (6, 224)
 
 
-@pytest.mark.parametrize("spec", ["ddim", "ddpm", "dpm-solver", *ADAPTIVE])
+@pytest.mark.parametrize("spec", ["ddpm", "dpm-solver", ADAPTIVE[1]])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_precision(gpu, dtype, spec):
     worker = gpu("v", dtype)

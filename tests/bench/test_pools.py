@@ -272,11 +272,11 @@ def test_processes_give_the_same_files(go, tmp_path):
 
 
 def test_a_sampler_that_kills_hangs_or_raises_costs_its_own_cells(go, plugin, tmp_path):
-    rows = go("dies,hangs,raises,fine", "out", workers=2, cell_timeout=20.0, plugins=plugin, nfe=[2], samples=40)
+    rows = go("dies,hangs,raises,fine", "out", workers=2, cell_timeout=10.0, plugins=plugin, nfe=[2], samples=40)
     reasons = dict(zip(rows["sampler"], rows["reason"], strict=True))
     assert list(rows["sampler"]) == ["dies", "hangs", "raises", "fine"]
     assert reasons["dies"] == "3 workers died while they sampled it; the last: it ended with status 7"
-    assert reasons["hangs"] == "it took longer than the 20 s of --cell-timeout"
+    assert reasons["hangs"] == "it took longer than the 10 s of --cell-timeout"
     assert reasons["raises"] == "ValueError: inner trouble"
     assert list(rows["status"]) == ["failed", "failed", "failed", "done"]
     assert "inner trouble" in next((tmp_path / "out" / "errors").glob("raises*")).read_text()
