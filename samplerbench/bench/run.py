@@ -102,12 +102,14 @@ class BenchmarkRun:
         """Runs every cell that the folder has no finished row of; each one's row is on disk before the next starts. On
         Ctrl-C the finished rows stand, and it is raised on.
         """
-        earlier = self.store.open()
-        try:
-            with products(), using(self._cache, [cell.cell.key for cell in self.cells]):
-                self._execute(earlier)
-        finally:
-            self.store.close()
+        with products():
+            executor = self._executor()  # what cannot be leaves no folder behind
+            earlier = self.store.open()
+            try:
+                with using(self._cache, [cell.cell.key for cell in self.cells]):
+                    self._execute(executor, earlier)
+            finally:
+                self.store.close()
 
     @property
     def _cache(self) -> Path:
@@ -178,8 +180,8 @@ class BenchmarkRun:
                     found[metric.name] = content_key([found[metric.name], images])
         return found
 
-    def _execute(self, earlier: list[Record]) -> None:
-        config, listener, executor = self.config, self.listener, self._executor()
+    def _execute(self, executor: Executor, earlier: list[Record]) -> None:
+        config, listener = self.config, self.listener
         planned = [_identity(executor.record(cell)) for cell in self.cells]
         now = {metric.name: code for metric, code in executor.measurer.metrics}
         for record in earlier:  # what other code has measured is measured again

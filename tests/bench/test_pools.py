@@ -358,6 +358,7 @@ def test_bad_workers(command, tmp_path, tiny_model, arguments, message):
     assert status == 2
     assert message in said
     assert "Traceback" not in said
+    assert not (tmp_path / "o").exists()
 
 
 def test_bad_plans(command, tmp_path):
