@@ -240,4 +240,6 @@ def fill(
             raise UserError(f"{what}: {named(name)} is {value.dtype}, expected {expected[name].dtype}")
         if not torch.isfinite(value).all():
             raise UserError(f"{what}: {named(name)} has values that are not finite")
-    module.load_state_dict({name: value.to(expected[name].dtype) for name, value in state.items()}, assign=True)
+    # copies: what is mapped from a file changes when that is written over
+    own = {name: value.to(expected[name].dtype, copy=True) for name, value in state.items()}
+    module.load_state_dict(own, assign=True)
