@@ -25,6 +25,7 @@ __all__ = ["Crew", "Hands"]
 AGAIN = 2  # how often a task is given out again
 DEATHS = 3  # of different tasks in a row, after which a place is given up
 LOADING = 300.0  # seconds after which a worker that is not there yet is not waited for
+LONGEST = 3600.0  # seconds that are waited at once: the system's own calls take no number of weeks
 AHEAD = 2  # tasks that a worker has at once: it need not wait for the next
 
 
@@ -257,7 +258,7 @@ class Crew(Pool):
         if self.timeout is not None:
             spent = ((place, self._spent[place.tasks[0].cell.key]) for place in places if place.tasks)
             waits += [self.timeout - before - (now - place.since) for place, before in spent]
-        return max(min(waits), 0.0) + 0.01 if waits else None
+        return min(max(min(waits), 0.0) + 0.01, LONGEST) if waits else None
 
     def _late(self) -> Iterator[Result]:
         """Ends workers that are too long at a cell, which fails."""
