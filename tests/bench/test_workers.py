@@ -1,4 +1,4 @@
-"""Workers, plans and shards that are not what they should be, and machines that are not what they were thought to be."""
+"""Workers, plans, shards and machines that are not what they were thought to be."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from samplerbench.bench.maker import Failure, Made, Maker
 from samplerbench.bench.measure import Measurer
 from samplerbench.bench.pools import child, choose, processes
 from samplerbench.bench.pools.crew import LONGEST
+from samplerbench.bench.pools.events import Finished
 from samplerbench.bench.pools.known import Known
 from samplerbench.bench.pools.names import check_workers
 from samplerbench.bench.pools.pool import Pool, Result, Told
@@ -43,6 +44,27 @@ def test_a_timeout_of_weeks_is_waited_for_in_parts():
 
     results, _ = made_by(Patient(2), tasks_of(cell_named("a"), 5000), timeout=1e300)
     assert len(results) == 5
+
+
+def test_nobody_waits_for_what_is_not_wanted():
+    """A worker that never comes, as one of Ray's that no GPU is free for, and one that hangs in a cell that failed."""
+
+    class Waiting(Fakes):
+        def begin(self, place):
+            if place < 2:
+                super().begin(place)
+
+        def give(self, place, task):
+            if place == 1:
+                self.news.append(Finished(place, Failure("failed", "inner trouble")))
+
+        def wait(self, seconds):
+            assert self.news, "it waits for ever"
+            return super().wait(seconds)
+
+    results, _ = made_by(hands := Waiting(3), tasks_of(cell_named("a"), 9000))
+    assert [one.outcome for one in results] == [Failure("failed", "inner trouble")]
+    assert hands.closed
 
 
 @pytest.mark.parametrize("workers", ["9" * 5000, "٣", "2 ", "1_0"])
@@ -125,13 +147,8 @@ def test_shards_of_other_shapes_fail_their_cell():
     planned = tasks_of(cell_named("a"), 2000)
     cell = execute._Cell(None, None, Gathered(2000), planned)
     for task in planned:
-        shard = shard_of(task)
-        cell.add(
-            Result(
-                task,
-                Made(replace(shard, features=shard.features[:, : 2 + task.index].repeat(1, 1 + 2 * task.index)), 0),
-            )
-        )
+        features = torch.zeros(task.count, 2 + task.index)
+        cell.add(Result(task, Made(replace(shard_of(task), features=features), 0)))
     assert cell.failure.reason.startswith("its shards do not go together: RuntimeError: ")
     assert cell.done == 1
 

@@ -94,10 +94,10 @@ class Crew(Pool):
         try:
             for number in range(len(self._places)):
                 self._begin(number)
-            while self._left or any(place.tasks for place in self._places):
+            while self._goes_on():
                 self._give_out()
                 if not any(place.tasks or not place.ready for place in self._places if place.open):
-                    break  # what is left is not wanted any more
+                    break
                 for event in self.hands.wait(self._patience()):
                     yield from self._heard(event)
                 yield from self._late()
@@ -107,6 +107,11 @@ class Crew(Pool):
                 if place.open:
                     self.hands.end(number)
             self.hands.close()
+
+    def _goes_on(self) -> bool:
+        """Whether anything is left that is wanted. What is not is not waited for, nor a worker that would do it."""
+        self._left = deque(filter(self._wanted, self._left))
+        return bool(self._left) or any(self._wanted(task) for place in self._places for task in place.tasks)
 
     def _give_out(self) -> None:
         """Tasks for workers that have less than they should, those with the least first. The last tasks are not given

@@ -53,7 +53,7 @@ class Known(Pool):
                 yield result
 
     def _divided(self, tasks: Sequence[ShardTask]) -> tuple[list[ShardTask], list[ShardTask]]:
-        """The tasks of a cell of which the cache has all, and the others. Where it seems to have those of the whole cell
+        """The tasks of a cell of which the cache has all, and the others. Where it seems to have the whole cell,
         nothing is read twice.
         """
         there: list[ShardTask] = []
