@@ -136,7 +136,9 @@ class Measurer:
         compute: Callable[[], dict[str, Tensor]],
         made_by: str = "",
     ) -> dict[str, Tensor]:
-        known = {field: getattr(cell, field) for field in ("model", "dtype", "seed", "device", "core", "torch")}
+        known = {
+            field: getattr(cell, field) for field in ("model", "dtype", "compiled", "seed", "device", "core", "torch")
+        }
         code = code_sha256(made_by) if made_by else code
         return self.keeper(name, known | {"code": code, "identity": identity}, compute)
 

@@ -14,6 +14,7 @@ from ..files import content_key
 from ..folders import shard_cache
 from ..images import sample_grid
 from ..metrics.measured import Unmeasurable
+from ..models.formats.own import shipped_models
 from ..models.model import Model
 from ..plugins import load_plugins
 from ..registry import Registry
@@ -155,7 +156,7 @@ class BenchmarkRun:
             model=_absolute(config.model),
             extractor=self.extractor.spec,
             extractor_weights=None if config.extractor_weights is None else str(config.extractor_weights.resolve()),
-            plugins=tuple(map(_absolute, config.plugins)),
+            plugins=tuple(map(_absolute_plugin, config.plugins)),
             device=worker.device,
             dtype=worker.dtype,
             compiled=worker.compiled,
@@ -270,9 +271,18 @@ class BenchmarkRun:
 
 
 def _absolute(text: str) -> str:
-    """A path, or FILE.py:function, from wherever another process is; what is neither is as it was."""
-    file, colon, name = text.partition(":")
-    return f"{Path(file).resolve()}{colon}{name}" if Path(file).exists() else text
+    """A model's path, or FILE.py:function, from wherever another process is; what is neither is as it was, and the name
+    of a shipped model, whatever lies here by that name.
+    """
+    file, colon, name = text.rpartition(":")
+    if colon and file.endswith(".py") and Path(file).is_file():
+        return f"{Path(file).resolve()}:{name}"
+    return str(Path(text).resolve()) if text not in shipped_models() and Path(text).exists() else text
+
+
+def _absolute_plugin(text: str) -> str:
+    """A FILE.py or FOLDER from wherever another process is; a module is as it was, whatever lies here by its name."""
+    return str(Path(text).resolve()) if text.endswith(".py") or Path(text).is_dir() else text
 
 
 def _identity(record: Record) -> tuple[object, ...]:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ..errors import UserError
+from ..devices import resolve_device
+from ..errors import UserError, one_line
 from ..files import read_json, write_whole
 from .cached import using
 from .cell import Cell
@@ -42,14 +43,22 @@ class WrittenPlan:
         said = read_json(out / FILE, f"the plan of {out}")
         try:
             if said["schema"] != SCHEMA:
-                raise UserError(f"{out / FILE} is of schema {said['schema']}, expected {SCHEMA}")
-            return cls(Setup.read(said["setup"]), tuple(map(cell_of, said["cells"])), int(said["samples"]))
+                raise UserError(f"{out / FILE} is of schema {said['schema']!r}, expected {SCHEMA}")
+            plan = cls(Setup.read(said["setup"]), tuple(map(cell_of, said["cells"])), said["samples"])
+            if type(plan.samples) is not int or plan.samples < 1:
+                raise ValueError(f"samples is {plan.samples!r}")
+            if len({cell.key for cell in plan.cells}) < len(plan.cells):
+                raise ValueError("it has a cell twice")
+            return plan
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{out / FILE} is no plan of a run: {error!r}") from None
+            raise UserError(f"{out / FILE} is no plan of a run: {one_line(error)}") from None
 
     def for_worker(self, out: Path, device: str | None) -> Setup:
-        """What a worker is made from that fills the run's own folder of shards, on this machine."""
-        return replace(self.setup, cache=str(out.resolve() / "shards"), device=device or self.setup.device, fresh=False)
+        """What a worker is made from that fills the run's own folder of shards, on this machine. Raises UserError for a
+        device that it does not have.
+        """
+        device = resolve_device(device or self.setup.device)
+        return replace(self.setup, cache=str(out.resolve() / "shards"), device=device, fresh=False)
 
     def tasks(self) -> list[ShardTask]:
         """All shards, those that take longest first."""
@@ -69,6 +78,9 @@ def work(
     """
     plan, (first, parts) = WrittenPlan.read(out), part
     tasks = plan.tasks()[first - 1 :: parts]
+    if not tasks:
+        told(f"nothing to do: the plan has {len(plan.tasks())} pieces of work, for {parts} parts")
+        return []
     remote = Remote(plan.for_worker(out, device), told)
     with using(out / "shards", [cell.key for cell in plan.cells]):
         return _done(remote, tasks, told, out)

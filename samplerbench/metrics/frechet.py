@@ -111,11 +111,13 @@ def kept_square_root(sigma: np.ndarray) -> np.ndarray:
     Known by its content, so that a copy has it, too.
     """
     key = sha256(np.ascontiguousarray(sigma).data).digest()
-    if key not in _roots:
-        _roots.clear()
-        _roots[key] = square_root(sigma)
-        _roots[key].setflags(write=False)
-    return _roots[key]
+    root = _roots.get(key)
+    if root is None:
+        root = square_root(sigma)
+        root.setflags(write=False)
+        _roots.clear()  # another thread may do the same meanwhile
+        _roots[key] = root
+    return root
 
 
 _roots: dict[bytes, np.ndarray] = {}  # the last one

@@ -56,7 +56,7 @@ def shard_of(task):
         torch.zeros(0, 1, 2, 2),
         torch.ones(n),
         torch.ones(n),
-        (Batch(n, "cpu", 1.0, 0.0, 0.0, 0.0, 0.0, 9),),
+        (Batch(n, "cpu", 1.0, 0.0, 0.0, 0.0, 0.0, 9, n),),
     )
 
 
@@ -219,6 +219,7 @@ class TestBatchesOfSeveralShards:
 
     def test_the_rows_are_those_of_small_ones(self, go, tmp_path):
         small, large = (go("ddim,ddpm", f"of-{size}", samples=100, batch_size=size) for size in (16, 40))
+        assert (set(small["batch_size"]), set(large["batch_size"])) == ({"16"}, {"40"})
         assert large["fid"].astype(float).to_numpy() == pytest.approx(small["fid"].astype(float).to_numpy(), rel=1e-6)
         for key in small["key"]:
             for index in range(7):

@@ -37,7 +37,7 @@ def main() -> None:
     gathered, nothing = Gathered(n), torch.zeros(0, 1, 2, 2)
     for first in range(0, n, SHARD):
         count = min(SHARD, n - first)
-        one, batches = torch.ones(count, dtype=torch.float64), (Batch(count, "cpu", 1.0, 0.0, 0.0, 0.0, 0.0, 0),)
+        one, batches = torch.ones(count, dtype=torch.float64), (Batch(count, "cpu", 1.0, 0.0, 0.0, 0.0, 0.0, 0, count),)
         gathered.add(first, Shard(features(count, 0.0), torch.zeros(count, 0), nothing, one, one, batches))
     whole = gathered.whole().features
     console.print(f"with its shards: {peak_megabytes('cpu')} MB")
