@@ -208,8 +208,8 @@ COLUMNS = {
     "seconds_metrics": "of these, the metrics; of the last time that they were measured",
     "seconds_waiting": "of these, what a worker did besides: looking for changes of the model, copies, the disk",
     "images_per_second": "samples over the seconds without metrics: what one worker draws",
-    "memory_mb": "most memory that one worker had in use, in 10⁶ bytes: on a GPU torch's while it drew them, on a CPU the "
-    "process's since it began",
+    "memory_mb": "most memory that one worker had in use, in 10⁶ bytes: on a GPU torch's while it drew them, on a CPU "
+    "the process's since it began",
     "hardware": "what the samples were drawn on",
     "model_sha256": "hash of the model's config and weights",
     "sampler_sha256": "hash of the plugin's code: its module and all that this imports",
