@@ -91,7 +91,8 @@ def _done(remote: Remote, tasks: Sequence[ShardTask], told: Callable[[str], None
     failed = []
     for number, task in enumerate(tasks, 1):
         done = remote.do(task)
-        which = f"{number}/{len(tasks)} {task.cell.label}, samples {task.samples[0]} to {task.samples[-1]}"
+        of = f"samples {task.samples[0]} to {task.samples[-1]}"
+        which = f"{number} of {len(tasks)}: {task.cell.label}, {of}"
         if isinstance(done, Failure):
             failed.append(task)
             told(f"{which}: {done.status}: {done.reason}")

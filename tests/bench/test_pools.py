@@ -18,12 +18,14 @@ from samplerbench import UserError
 from samplerbench.bench import task as tasks
 from samplerbench.bench.cell import Cell
 from samplerbench.bench.maker import Failure, Made, arrived
+from samplerbench.bench.pools.choose import _setups
 from samplerbench.bench.pools.crew import AHEAD, Crew, Hands
 from samplerbench.bench.pools.events import Died, Finished, Noticed, Ready, Refused, Unfit
-from samplerbench.bench.pools.pool import Told
+from samplerbench.bench.pools.pool import Result, Told
 from samplerbench.bench.pools.processes import Processes
+from samplerbench.bench.pools.serial import SerialPool
 from samplerbench.bench.shards import Batch, Shard, ShardCache, as_bytes
-from samplerbench.bench.task import ShardTask, largest_first, tasks_of
+from samplerbench.bench.task import Setup, ShardTask, largest_first, tasks_of
 from samplerbench.bench.worker import Worker
 
 from .conftest import TIMES
@@ -305,12 +307,21 @@ def test_slices_of_a_written_plan_are_the_run(go, command, tmp_path, tiny_model)
     out = tmp_path / "planned"
     asked = ["--samplers", "ddim,ddpm", "--nfe", "2,4", "--samples", 2100, "--model", tiny_model, "--device", "cpu"]
     status, said, _ = command("run", *asked, "--out", out, "--plan-only")
-    assert (status, said) == (0, f"{out} holds the plan; `samplerbench worker {out}` makes its samples\n")
+    assert (status, said.splitlines()) == (
+        0,
+        [
+            f"{out} holds the plan: 4 cells of 2100 samples, for workers on cpu",
+            "next:",
+            f"  samplerbench worker {out} --slice I/N      # on machine I of N",
+            f"  samplerbench run --config {out / 'run.json'} --out {out}",
+        ],
+    )
     assert json.loads((out / "run.json").read_text())["status"] == "planned"
     for part in ("1/2", "2/2"):
         status, _, said = command("worker", out, "--slice", part)
         assert status == 0
         assert said.count(": done\n") == 6
+        assert said.startswith("1 of 6: dd")
     assert command("worker", out)[2].count("was there\n") == 12
     status, _, said = command("run", "--config", out / "run.json", "--out", out)
     assert status == 0
@@ -355,11 +366,36 @@ def test_bad_workers(command, tmp_path, tiny_model, arguments, message):
     if "gpus" in arguments and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     asked = ["run", "--samplers", "ddim", "--model", tiny_model, "--samples", 40, "--nfe", 2, "--out", tmp_path / "o"]
-    status, _, said = command(*asked, *arguments)
-    assert status == 2
+    status, shown, said = command(*asked, *arguments)
+    assert (status, shown) == (2, "")
     assert message in said
     assert "Traceback" not in said
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("ends", [1, 2])
+def test_a_cell_that_fails_without_a_traceback_ends_the_command_with_1(
+    command, monkeypatch, tmp_path, tiny_model, ends
+):
+    def make(self, tasks, wanted, told):
+        for task in tasks[:ends]:
+            yield Result(task, Failure("failed", "it took longer"))
+        yield from whole(self, tasks[ends:], wanted, told)
+
+    whole = SerialPool.make
+    monkeypatch.setattr(SerialPool, "make", make)
+    asked = ["--samplers", "ddim,dpm", "--nfe", "2", "--samples", 8, "--model", tiny_model, "--device", "cpu"]
+    status, said, _ = command("run", *asked, "--out", tmp_path / "o")
+    assert status == 1
+    assert "it took longer" in said
+    assert "tracebacks: " not in said
+
+
+def test_processes_share_the_processors_that_a_scheduler_gave(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {3, 4, 5, 6}, raising=False)
+    setup = Setup("m", None, None, (), "cpu", "float32", "no", 8, 0, "c", False)
+    assert [one.threads for one in _setups("2", setup)] == [2, 2]
+    assert [one.threads for one in _setups("9", setup)] == [1] * 9
 
 
 def test_bad_plans(command, tmp_path):
