@@ -16,7 +16,7 @@ from .maker import Failure
 from .remote import Remote
 from .task import Setup, ShardTask, cell_of, largest_first, tasks_of
 
-__all__ = ["WrittenPlan", "work"]
+__all__ = ["WrittenPlan", "dealt", "work"]
 
 FILE, SCHEMA = "plan.json", 1
 
@@ -76,14 +76,24 @@ def work(
 
     part: (i, n), i from 1. told: a line for each shard. device: another than the plan's, of its kind.
     """
-    plan, (first, parts) = WrittenPlan.read(out), part
-    tasks = plan.tasks()[first - 1 :: parts]
+    plan = WrittenPlan.read(out)
+    tasks = dealt(plan.tasks(), part)
     if not tasks:
-        told(f"nothing to do: the plan has {len(plan.tasks())} pieces of work, for {parts} parts")
+        told(f"nothing to do: the plan has {len(plan.tasks())} pieces of work, for {part[1]} parts")
         return []
     remote = Remote(plan.for_worker(out, device), told)
     with using(out / "shards", [cell.key for cell in plan.cells]):
         return _done(remote, tasks, told, out)
+
+
+def dealt(tasks: Sequence[ShardTask], part: tuple[int, int]) -> list[ShardTask]:
+    """Part i of n of tasks that are in order: every second round goes backwards, so that nobody has always the larger.
+
+    part: (i, n), i from 1.
+    """
+    first, parts = part
+    turns = [*range(1, parts + 1), *range(parts, 0, -1)]
+    return [task for k, task in enumerate(tasks) if turns[k % len(turns)] == first]
 
 
 def _done(remote: Remote, tasks: Sequence[ShardTask], told: Callable[[str], None], out: Path) -> list[ShardTask]:

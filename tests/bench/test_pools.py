@@ -16,6 +16,7 @@ import torch
 import samplerbench
 from samplerbench import UserError
 from samplerbench.bench import task as tasks
+from samplerbench.bench import written
 from samplerbench.bench.cell import Cell
 from samplerbench.bench.maker import Failure, Made, arrived
 from samplerbench.bench.pools.choose import _setups
@@ -327,6 +328,17 @@ def test_slices_of_a_written_plan_are_the_run(go, command, tmp_path, tiny_model)
     assert status == 0
     assert said.count("(2100 samples from the cache)") == 4
     assert pd.read_csv(out / "results.csv", dtype=str).drop(columns=TIMES).equals(expected)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 8])
+def test_parts_of_a_plan_are_of_one_size(parts):
+    tasks = largest_first([task for name in "abcdef" for task in tasks_of(cell_named(name), 1500)])
+    dealt = [written.dealt(tasks, (part, parts)) for part in range(1, parts + 1)]
+    assert sorted((task.cell.sampler, task.index) for part in dealt for task in part) == [
+        (name, index) for name in "abcdef" for index in range(2)
+    ]
+    samples = [sum(task.count for task in part) for part in dealt]
+    assert max(samples) - min(samples) <= (0 if 6 % parts == 0 else 1024)
 
 
 def test_a_worker_that_is_another_than_the_run_says_so(command, plugin, tmp_path, tiny_model):
