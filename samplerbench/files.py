@@ -28,6 +28,7 @@ __all__ = [
     "arrays_as_bytes",
     "content_key",
     "fill",
+    "load_about",
     "load_arrays",
     "load_weights",
     "locked",
@@ -131,6 +132,24 @@ def load_arrays(source: Path | bytes) -> tuple[dict[str, np.ndarray], dict[str, 
     except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise Damaged(str(error)) from None
     return arrays, about
+
+
+def load_about(path: Path) -> dict[str, Any]:
+    """What such a file says of its arrays, which are not read; the checksum is not compared. Raises as `load_arrays`
+    does.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about: dict[str, Any] = json.loads((file.metadata() or {})["json"])["about"]
+    except KeyError as error:
+        raise Damaged(f"it lacks {error}") from None
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
+        raise Damaged(str(error)) from None
+    return about
 
 
 def _checksum(arrays: Mapping[str, np.ndarray], about: dict[str, Any]) -> str:
@@ -241,4 +260,6 @@ def fill(
             raise UserError(f"{what}: {named(name)} is {value.dtype}, expected {expected[name].dtype}")
         if not torch.isfinite(value).all():
             raise UserError(f"{what}: {named(name)} has values that are not finite")
-    module.load_state_dict({name: value.to(expected[name].dtype) for name, value in state.items()}, assign=True)
+    # copies: what is mapped from a file changes when that is written over
+    own = {name: value.to(expected[name].dtype, copy=True) for name, value in state.items()}
+    module.load_state_dict(own, assign=True)

@@ -62,20 +62,30 @@ def entries(root: Path) -> Iterator[Entry]:
             if KEY.fullmatch(path.name) and path.is_dir() and path.name.startswith(folder.name):
                 yield _cell_in(path)
             elif KEY.fullmatch(path.stem) and path.suffix in (".safetensors", ".npz"):
-                yield Entry(path, path.stat().st_size, path.stat().st_mtime, about=folder.name)
+                with suppress(FileNotFoundError):
+                    found = path.stat()
+                    yield Entry(path, found.st_size, found.st_mtime, about=folder.name)
 
 
 def _cell_in(folder: Path) -> Entry:
-    found = [file.stat() for file in folder.iterdir()]
+    found = list(_stats(folder))
     size, used = sum(one.st_size for one in found), max((one.st_mtime for one in found), default=0.0)
     try:
         said = json.loads((folder / LABEL).read_text(encoding="utf-8"))
         model, cell = str(said["model"]), dict(said["cell"])
-    except (OSError, KeyError, TypeError, ValueError):
+        if content_key(cell) != folder.name:
+            return Entry(folder, size, used, about="no label")
+        return Entry(folder, size, used, model, str(cell["sampler"]), cell=cell)
+    except (OSError, KeyError, RecursionError, TypeError, ValueError):
         return Entry(folder, size, used, about="no label")
-    if content_key(cell) != folder.name:
-        return Entry(folder, size, used, about="no label")
-    return Entry(folder, size, used, model, str(cell["sampler"]), cell=cell)
+
+
+def _stats(folder: Path) -> Iterator[os.stat_result]:
+    """Of the files in a folder, without those that a run finishes, or another removes, right now."""
+    with suppress(FileNotFoundError):
+        for file in folder.iterdir():
+            with suppress(FileNotFoundError):
+                yield file.stat()
 
 
 def unfinished(root: Path) -> list[Path]:

@@ -229,7 +229,11 @@ class _Cell:
         if isinstance(result.outcome, Failure):
             self.failure = result.outcome
             return
-        self.gathered.add(result.task.first, result.outcome.shard)
+        try:
+            self.gathered.add(result.task.first, result.outcome.shard)
+        except RuntimeError as error:  # it is of another shape than the others
+            self.failure = Failure("failed", f"its shards do not go together: {one_line(error)}")
+            return
         self.done, self.cached = self.done + 1, self.cached + result.outcome.cached
         if result.outcome.writing is not None:
             self.writing.append(result.outcome.writing)
@@ -248,7 +252,7 @@ def _account(record: Record, whole: Shard, cached: int) -> None:
         setattr(record, f"seconds_{part}", round(sum(getattr(batch, part) for batch in whole.batches), 4))
     record.images_per_second = round(len(whole) / max(_drawing(record), 1e-4), 3)
     record.memory_mb = max(batch.memory for batch in whole.batches)
-    record.batch_size = max(batch.samples for batch in whole.batches)
+    record.batch_size = max(batch.at_once for batch in whole.batches)
     record.hardware = " and ".join(dict.fromkeys(batch.hardware for batch in whole.batches))
 
 

@@ -110,6 +110,10 @@ class Maker:
             used.confirm()
         return new
 
+    def promised(self, task: ShardTask) -> bool:
+        """Whether files in the cache say that they have all of it; `there` says whether they are whole."""
+        return all(self.cache.length(task.cell.key, part.index) >= part.count for part in task.shards())
+
     def there(self, task: ShardTask) -> Made | None:
         """The shard of a task where the cache has all of it."""
         shards = []

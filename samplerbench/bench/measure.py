@@ -33,7 +33,17 @@ from .worker import Worker
 
 __all__ = ["Measurements", "Measurer", "real_images"]
 
-KNOWN = ("model", "dtype", "seed", "asked", "guidance", "device", "core", "torch")  # of a cell, what ε and noise are
+KNOWN = (
+    "model",
+    "dtype",
+    "compiled",
+    "seed",
+    "asked",
+    "guidance",
+    "device",
+    "core",
+    "torch",
+)  # of a cell, what ε and noise are
 GRID = 64  # samples of a cell's picture
 
 

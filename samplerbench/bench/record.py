@@ -206,7 +206,8 @@ COLUMNS = {
     "extractor": "feature extractor, with the options that differ from their defaults",
     "reference_count": "real images in the reference statistics; empty where the file does not say",
     "reference_features": "real images whose features kid, precision and recall compare with",
-    "seconds": "work that the cell took, the sum of its parts; workers' add up, and what was done meanwhile counts too",
+    "seconds": "work that the cell took, the sum of its parts: no time on the clock, as that of several workers adds "
+    "up",
     "seconds_network": "of these, the networks behind ε",
     "seconds_sampler": "of these, the sampler besides: its arithmetic, its noise, counts and checks",
     "seconds_decoding": "of these, the decoder of a latent model",
@@ -214,7 +215,8 @@ COLUMNS = {
     "seconds_metrics": "of these, the metrics; of the last time that they were measured",
     "seconds_waiting": "of these, what a worker did besides: looking for changes of the model, copies, the disk",
     "images_per_second": "samples over the seconds without metrics: what one worker draws",
-    "memory_mb": "most memory in use while they were drawn, in 10⁶ bytes: torch's on a GPU, the process's on a CPU",
+    "memory_mb": "most memory that one worker had in use, in 10⁶ bytes: on a GPU torch's while it drew them, on a CPU "
+    "the process's since it began",
     "hardware": "what the samples were drawn on",
     "model_sha256": "hash of the model's config and weights",
     "sampler_sha256": "hash of the plugin's code: its module and all that this imports",
@@ -223,7 +225,7 @@ COLUMNS = {
     "torch": "version",
     "samplerbench": "version",
     "finished": "UTC time at which the cell ended",
-    "cached": "how many of the samples were there from an earlier run",
+    "cached": "how many of the samples were there already, from an earlier run or a written plan's workers",
     "key": "hash of everything the cell's samples and features depend on",
     "schema": "version of this list of columns",
     "checksum": "of the row; one that was edited is measured again when its run goes on",

@@ -14,6 +14,7 @@ from ..files import content_key
 from ..folders import shard_cache
 from ..images import sample_grid
 from ..metrics.measured import Unmeasurable
+from ..models.formats.own import shipped_models
 from ..models.guided import asked_of
 from ..models.model import Model
 from ..plugins import load_plugins
@@ -113,12 +114,14 @@ class BenchmarkRun:
         """Runs every cell that the folder has no finished row of; each one's row is on disk before the next starts. On
         Ctrl-C the finished rows stand, and it is raised on.
         """
-        earlier = self.store.open()
-        try:
-            with products(), using(self._cache, [cell.cell.key for cell in self.cells]):
-                self._execute(earlier)
-        finally:
-            self.store.close()
+        with products():
+            executor = self._executor()  # what cannot be leaves no folder behind
+            earlier = self.store.open()
+            try:
+                with using(self._cache, [cell.cell.key for cell in self.cells]):
+                    self._execute(executor, earlier)
+            finally:
+                self.store.close()
 
     @property
     def _cache(self) -> Path:
@@ -166,7 +169,7 @@ class BenchmarkRun:
             model=_absolute(config.model),
             extractor=self.extractor.spec,
             extractor_weights=None if config.extractor_weights is None else str(config.extractor_weights.resolve()),
-            plugins=tuple(map(_absolute, config.plugins)),
+            plugins=tuple(map(_absolute_plugin, config.plugins)),
             device=worker.device,
             dtype=worker.dtype,
             compiled=worker.compiled,
@@ -192,8 +195,8 @@ class BenchmarkRun:
                     found[metric.name] = content_key([found[metric.name], images])
         return found
 
-    def _execute(self, earlier: list[Record]) -> None:
-        config, listener, executor = self.config, self.listener, self._executor()
+    def _execute(self, executor: Executor, earlier: list[Record]) -> None:
+        config, listener = self.config, self.listener
         planned = [_identity(executor.record(cell)) for cell in self.cells]
         now = {metric.name: code for metric, code in executor.measurer.metrics}
         for record in earlier:  # what other code has measured is measured again
@@ -282,9 +285,18 @@ class BenchmarkRun:
 
 
 def _absolute(text: str) -> str:
-    """A path, or FILE.py:function, from wherever another process is; what is neither is as it was."""
-    file, colon, name = text.partition(":")
-    return f"{Path(file).resolve()}{colon}{name}" if Path(file).exists() else text
+    """A model's path, or FILE.py:function, from wherever another process is; what is neither is as it was, and the name
+    of a shipped model, whatever lies here by that name.
+    """
+    file, colon, name = text.rpartition(":")
+    if colon and file.endswith(".py") and Path(file).is_file():
+        return f"{Path(file).resolve()}:{name}"
+    return str(Path(text).resolve()) if text not in shipped_models() and Path(text).exists() else text
+
+
+def _absolute_plugin(text: str) -> str:
+    """A FILE.py or FOLDER from wherever another process is; a module is as it was, whatever lies here by its name."""
+    return str(Path(text).resolve()) if text.endswith(".py") or Path(text).is_dir() else text
 
 
 def _identity(record: Record) -> tuple[object, ...]:

@@ -8,13 +8,14 @@ not at all, with a checksum over all that they say: one that is damaged is repor
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ..files import Damaged, arrays_as_bytes, load_arrays, write_whole
+from ..files import Damaged, arrays_as_bytes, load_about, load_arrays, write_whole
 
 __all__ = ["KEPT", "PARTS", "SHARD", "Batch", "Gathered", "Shard", "ShardCache", "as_bytes"]
 
@@ -28,7 +29,7 @@ class Batch:
 
     network: the networks behind ε. sampler: the sampler and its noise besides. decoding: the decoder of a latent model.
     features: the extractor. waiting: all else that the worker did for them: checks, copies, the disk. memory: in 10⁶
-    bytes; of a GPU, or of the whole process on a CPU.
+    bytes; of a GPU, or of the whole process on a CPU. at_once: how many were drawn together, of which these are some.
     """
 
     samples: int
@@ -39,6 +40,7 @@ class Batch:
     features: float
     waiting: float
     memory: int
+    at_once: int
 
     def some(self, count: int) -> Batch:
         """So many of its samples, with their share of the time."""
@@ -175,13 +177,21 @@ class ShardCache:
         ]
         return max(found, key=len, default=None)
 
+    def length(self, key: str, index: int) -> int:
+        """How many samples of a shard there are, by what files say that nobody has checked."""
+        roots = () if self.fresh else (self.root, *self.beside)
+        return max((_length(_path(root, key, index)) for root in roots), default=0)
+
     def _read(self, source: Path | bytes, key: str, index: int, told: bool = True) -> Shard | None:
         try:
             arrays, about = load_arrays(source)
             if about["key"] != key or about["index"] != index:
                 raise Damaged("it is another's")
-            batches = tuple(Batch(**batch) for batch in about["batches"])
-            return Shard(**{name: torch.from_numpy(arrays[name]) for name in TENSORS}, batches=batches)
+            tensors = {name: torch.from_numpy(arrays[name]) for name in TENSORS}
+            for name in ("features", "x0", "evaluations", "passes"):
+                if not torch.isfinite(tensors[name]).all():
+                    raise Damaged(f"its {name} are not finite")
+            return Shard(**tensors, batches=tuple(Batch(**batch) for batch in about["batches"]))
         except FileNotFoundError:
             return None
         except (Damaged, KeyError, TypeError, ValueError) as error:
@@ -224,6 +234,12 @@ def as_bytes(key: str, index: int, shard: Shard) -> bytes:
     """The bytes of a shard's file."""
     arrays = {name: tensor.numpy() for name, tensor in shard.tensors().items()}
     return arrays_as_bytes(arrays, {"key": key, "index": index, "batches": [asdict(batch) for batch in shard.batches]})
+
+
+def _length(path: Path) -> int:
+    with suppress(Damaged, FileNotFoundError, KeyError, TypeError):
+        return sum(int(batch["samples"]) for batch in load_about(path)["batches"])
+    return 0
 
 
 def _path(root: Path, key: str, index: int) -> Path:

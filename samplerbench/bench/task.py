@@ -43,8 +43,24 @@ class Setup:
 
     @classmethod
     def read(cls, said: dict[str, Any]) -> Setup:
-        """The same of what JSON made of `asdict`."""
-        return cls(**{**said, "plugins": tuple(said["plugins"]), "asked": tuple(said["asked"])})
+        """The same of what JSON made of `asdict`. Raises TypeError or ValueError where that is no setup."""
+        setup = cls(**{**said, "plugins": tuple(said["plugins"]), "asked": tuple(said["asked"])})
+        texts = (
+            setup.model,
+            setup.extractor,
+            setup.extractor_weights or "",
+            *setup.plugins,
+            *setup.asked,
+            setup.device,
+            setup.cache,
+        )
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"expected text: {[text for text in texts if not isinstance(text, str)]}")
+        if type(setup.batch_size) is not int or setup.batch_size < 1:
+            raise ValueError(f"batch_size is {setup.batch_size!r}, expected a number from 1 on")
+        if type(setup.threads) is not int or setup.threads < 0:
+            raise ValueError(f"threads is {setup.threads!r}, expected a number from 0 on")
+        return setup
 
 
 @dataclass(frozen=True)

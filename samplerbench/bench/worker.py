@@ -256,6 +256,7 @@ class Worker:
             features=took["features"],
             waiting=0.0,
             memory=batch.memory,
+            at_once=len(batch.features),
         )
 
     def _batch(self, cell: Cell, indices: range) -> _Batch:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ..errors import UserError
+from ..devices import resolve_device
+from ..errors import UserError, one_line
 from ..files import read_json, write_whole
 from .cached import using
 from .cell import Cell
@@ -15,7 +16,7 @@ from .maker import Failure
 from .remote import Remote
 from .task import Setup, ShardTask, cell_of, largest_first, tasks_of
 
-__all__ = ["WrittenPlan", "work"]
+__all__ = ["WrittenPlan", "dealt", "work"]
 
 FILE, SCHEMA = "plan.json", 1
 
@@ -42,14 +43,22 @@ class WrittenPlan:
         said = read_json(out / FILE, f"the plan of {out}")
         try:
             if said["schema"] != SCHEMA:
-                raise UserError(f"{out / FILE} is of schema {said['schema']}, expected {SCHEMA}")
-            return cls(Setup.read(said["setup"]), tuple(map(cell_of, said["cells"])), int(said["samples"]))
+                raise UserError(f"{out / FILE} is of schema {said['schema']!r}, expected {SCHEMA}")
+            plan = cls(Setup.read(said["setup"]), tuple(map(cell_of, said["cells"])), said["samples"])
+            if type(plan.samples) is not int or plan.samples < 1:
+                raise ValueError(f"samples is {plan.samples!r}")
+            if len({cell.key for cell in plan.cells}) < len(plan.cells):
+                raise ValueError("it has a cell twice")
+            return plan
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{out / FILE} is no plan of a run: {error!r}") from None
+            raise UserError(f"{out / FILE} is no plan of a run: {one_line(error)}") from None
 
     def for_worker(self, out: Path, device: str | None) -> Setup:
-        """What a worker is made from that fills the run's own folder of shards, on this machine."""
-        return replace(self.setup, cache=str(out.resolve() / "shards"), device=device or self.setup.device, fresh=False)
+        """What a worker is made from that fills the run's own folder of shards, on this machine. Raises UserError for a
+        device that it does not have.
+        """
+        device = resolve_device(device or self.setup.device)
+        return replace(self.setup, cache=str(out.resolve() / "shards"), device=device, fresh=False)
 
     def tasks(self) -> list[ShardTask]:
         """All shards, those that take longest first."""
@@ -67,11 +76,24 @@ def work(
 
     part: (i, n), i from 1. told: a line for each shard. device: another than the plan's, of its kind.
     """
-    plan, (first, parts) = WrittenPlan.read(out), part
-    tasks = plan.tasks()[first - 1 :: parts]
+    plan = WrittenPlan.read(out)
+    tasks = dealt(plan.tasks(), part)
+    if not tasks:
+        told(f"nothing to do: the plan has {len(plan.tasks())} pieces of work, for {part[1]} parts")
+        return []
     remote = Remote(plan.for_worker(out, device), told)
     with using(out / "shards", [cell.key for cell in plan.cells]):
         return _done(remote, tasks, told, out)
+
+
+def dealt(tasks: Sequence[ShardTask], part: tuple[int, int]) -> list[ShardTask]:
+    """Part i of n of tasks that are in order: every second round goes backwards, so that nobody has always the larger.
+
+    part: (i, n), i from 1.
+    """
+    first, parts = part
+    turns = [*range(1, parts + 1), *range(parts, 0, -1)]
+    return [task for k, task in enumerate(tasks) if turns[k % len(turns)] == first]
 
 
 def _done(remote: Remote, tasks: Sequence[ShardTask], told: Callable[[str], None], out: Path) -> list[ShardTask]:
@@ -79,7 +101,8 @@ def _done(remote: Remote, tasks: Sequence[ShardTask], told: Callable[[str], None
     failed = []
     for number, task in enumerate(tasks, 1):
         done = remote.do(task)
-        which = f"{number}/{len(tasks)} {task.cell.label}, samples {task.samples[0]} to {task.samples[-1]}"
+        of = f"samples {task.samples[0]} to {task.samples[-1]}"
+        which = f"{number} of {len(tasks)}: {task.cell.label}, {of}"
         if isinstance(done, Failure):
             failed.append(task)
             told(f"{which}: {done.status}: {done.reason}")

@@ -72,7 +72,7 @@ def cache(
             raise UserError(f"--cache {folder}: no such folder")
         click.echo(f"{root} is empty")
         return
-    if delete and not (older_than or unreachable or down_to is not None):
+    if delete and not unreachable and older_than is None and down_to is None:
         raise UserError("--delete needs to know what: --older-than, --unreachable or --down-to")
     found, parts = list(entries(root)), unfinished(root)
     if older_than is None and not unreachable and down_to is None:

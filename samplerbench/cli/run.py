@@ -92,7 +92,8 @@ def _configured(ctx: click.Context, parameter: click.Parameter, path: Path | Non
     metavar="FILE.toml|run.json",
     is_eager=True,
     callback=_configured,
-    help="Options from a file, by their names; those given here come first. run.json of an earlier run repeats it.",
+    help="Options from a file, by their names; those given here come first. run.json of an earlier run repeats it, "
+    "into a new folder unless --out is given.",
 )
 @click.option("--samples", default=1024, help="Samples a cell.")
 @click.option("--seed", default=0, help="Seed of x_T and of every later draw.")
@@ -155,7 +156,12 @@ def _configured(ctx: click.Context, parameter: click.Parameter, path: Path | Non
     metavar="serial|N|gpus|ray[:ADDRESS]",
     help="Who samples: this process, N others, one a GPU, or a Ray cluster's. The samples are the same.",
 )
-@click.option("--cell-timeout", type=float, metavar="SECONDS", help="End a cell whose sampling takes longer.")
+@click.option(
+    "--cell-timeout",
+    type=float,
+    metavar="SECONDS",
+    help="End a cell whose sampling takes longer, all workers together.",
+)
 @click.option("--fresh", is_flag=True, help="Compute everything anew, whatever --out and the cache hold.")
 @click.option(
     "--cache",

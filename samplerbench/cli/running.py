@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -17,9 +18,11 @@ from ..bench.plan import RunConfig
 from ..bench.record import records_frame
 from ..bench.run import BenchmarkRun
 from ..bench.telling import JsonLines, Several
+from ..bench.written import WrittenPlan
 from ..errors import UserError
 from ..options import split_specs
 from ..registry import Registry
+from ..report.choice import cells
 from ..report.compare import compare_with_baseline
 from ..report.results import Results
 from ..report.terminal.comparison import print_comparisons, print_verdict
@@ -82,8 +85,10 @@ def once(asked: Asked, loaded: Callable[[Registry], object] = lambda registry: N
             stopped = error
     if asked.plan_only and not stopped:
         if not asked.quiet:
-            click.echo(f"{asked.out} holds the plan; `samplerbench worker {asked.out}` makes its samples")
+            click.echo(_planned(asked.out))
         return 0
+    if isinstance(stopped, UserError) and not benchmark.records:
+        raise stopped
     try:
         if asked.as_json:
             click.echo(records_frame(benchmark.records, config.metrics).to_json(orient="records", indent=2))
@@ -96,7 +101,20 @@ def once(asked: Asked, loaded: Callable[[Registry], object] = lambda registry: N
         raise
     if stopped:
         raise stopped
-    return 1 if benchmark.broken or all(record.status != "done" for record in benchmark.records) else 0
+    ends = {record.status for record in benchmark.records}
+    return 1 if benchmark.broken or "failed" in ends or "done" not in ends else 0
+
+
+def _planned(out: Path) -> str:
+    """What a plan is of, and the two commands that come next."""
+    plan = WrittenPlan.read(out)
+    device = plan.setup.device.partition(":")[0]
+    return (
+        f"{out} holds the plan: {cells(len(plan.cells))} of {plan.samples} samples, for workers on {device}\n"
+        "next:\n"
+        f"  samplerbench worker {quote(str(out))} --slice I/N      # on machine I of N\n"
+        f"  samplerbench run --config {quote(str(out / 'run.json'))} --out {quote(str(out))}"
+    )
 
 
 def _named(baseline: str, benchmark: BenchmarkRun) -> str:

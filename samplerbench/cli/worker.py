@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -18,7 +19,8 @@ EXAMPLES = [
 
 def _part(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[int, int]:
     first, _, parts = text.partition("/")
-    if not (first.isdecimal() and parts.isdecimal() and 1 <= int(first) <= int(parts)):
+    known = all(re.fullmatch(r"[0-9]{1,9}", one) for one in (first, parts))
+    if not (known and 1 <= int(first) <= int(parts)):
         raise UserError(f"--slice {text}: expected I/N with I from 1 to N, such as 1/8")
     return int(first), int(parts)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import UserError
 
-__all__ = ["Moments", "Statistics", "frechet_distance", "kept_square_root", "square_root", "statistics_of"]
+__all__ = ["Moments", "Statistics", "batch_of", "frechet_distance", "kept_square_root", "square_root", "statistics_of"]
 
 
 @dataclass(frozen=True)
@@ -61,20 +61,25 @@ class Moments:
         if self.count < 2:
             raise UserError(f"a covariance needs at least 2 samples, got {self.count}")
         sigma = (self._scatter / (self.count - 1)).cpu().numpy()
-        if len(sigma) > BLOCK:  # one block has both halves
-            sigma = np.tril(sigma) + np.tril(sigma, -1).T
+        for end in range(BLOCK, len(sigma), BLOCK):  # a block has both its halves
+            sigma[end - BLOCK : end, end:] = sigma[end:, end - BLOCK : end].T
         return Statistics(self._mean.cpu().numpy().copy(), sigma, self.count)
 
 
 def statistics_of(features: Tensor, rows: Tensor | None = None, device: str = "cpu") -> Statistics:
     """Of features [N, D] that are all there, or of those at rows, gathered on a device, a few at a time."""
     moments = Moments(features.shape[1], device)
-    for batch in features.split(BATCH) if rows is None else (features[some] for some in rows.split(BATCH)):
+    size = batch_of(features)
+    for batch in features.split(size) if rows is None else (features[some] for some in rows.split(size)):
         moments.add(batch)
     return moments.statistics()
 
 
-BATCH = 4096
+def batch_of(features: Tensor) -> int:
+    """How many of features [N, D] are taken at once: as many as 8 MB of float64 hold, at most 4096."""
+    return max(1, min(4096, 2**20 // features.shape[1]))
+
+
 BLOCK = 512  # columns of a covariance at a time
 
 
@@ -106,11 +111,13 @@ def kept_square_root(sigma: np.ndarray) -> np.ndarray:
     Known by its content, so that a copy has it, too.
     """
     key = sha256(np.ascontiguousarray(sigma).data).digest()
-    if key not in _roots:
-        _roots.clear()
-        _roots[key] = square_root(sigma)
-        _roots[key].setflags(write=False)
-    return _roots[key]
+    root = _roots.get(key)
+    if root is None:
+        root = square_root(sigma)
+        root.setflags(write=False)
+        _roots.clear()  # another thread may do the same meanwhile
+        _roots[key] = root
+    return root
 
 
 _roots: dict[bytes, np.ndarray] = {}  # the last one

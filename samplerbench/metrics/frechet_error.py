@@ -18,28 +18,26 @@ from torch import Tensor
 
 from ..stats.halving import halvings
 from ..stats.tails import standard_error
-from .frechet import Statistics, frechet_distance, kept_square_root, statistics_of
+from .frechet import Statistics, batch_of, frechet_distance, kept_square_root, statistics_of
 from .measured import Measured
 
 __all__ = ["Expansion", "expand", "frechet", "frechet_at_infinity", "frechet_halves"]
 
 SAMPLES_A_FEATURE = 1.5  # from there on the error is right on real features; see docs/statistics.md
 PAIRS = 1024  # of samples, for the mean square of the curvature
-BATCH = 4096
 
 
 @dataclass(frozen=True)
 class Expansion:
     """The distance of `a` to the fixed `b`, to second order about a.
 
-    mean: μ_a. slope: 2 (μ_a - μ_b). transport: T = B (B Σ_a B)^-½ B with B = Σ_b^½, the optimal transport map from a to
-    b. bent: I - T. offset: tr((I - T) Σ_a). basis: B U, U the eigenvectors of B Σ_a B. values: its eigenvalues m.
+    mean: μ_a. slope: 2 (μ_a - μ_b). bent: I - T with T = B (B Σ_a B)^-½ B and B = Σ_b^½, the optimal transport map from
+    a to b. offset: tr((I - T) Σ_a). basis: B U, U the eigenvectors of B Σ_a B. values: its eigenvalues m.
     weights: 1 / (√m_i √m_j (√m_i + √m_j)), 0 where an eigenvalue is.
     """
 
     mean: np.ndarray
     slope: np.ndarray
-    transport: np.ndarray
     bent: np.ndarray
     offset: float
     basis: np.ndarray
@@ -51,7 +49,7 @@ class Expansion:
         mean, slope·f + fᵀ (I - T) f - tr((I - T) Σ_a).
         """
         parts = []
-        for batch in features.split(BATCH):
+        for batch in features.split(batch_of(features)):
             f = batch.to(torch.float64, copy=True).numpy()
             f -= self.mean
             bent = f @ self.bent
@@ -63,7 +61,7 @@ class Expansion:
         """The same on a GPU."""
         mean, slope, bent = (torch.from_numpy(one).to(device) for one in (self.mean, self.slope, self.bent))
         parts = []
-        for batch in features.split(BATCH):
+        for batch in features.split(batch_of(features)):
             f = batch.to(device, torch.float64) - mean
             parts.append(f @ slope + ((f @ bent) * f).sum(dim=1) - self.offset)
         return torch.cat(parts).cpu().numpy()
@@ -73,7 +71,7 @@ class Expansion:
         g = Uᵀ B f, fᵀ T f' + ½ Σ_ij w_ij (g_i g_j - m_i δ_ij) (g'_i g'_j - m_i δ_ij).
         """
         f, g = one.double().numpy() - self.mean, two.double().numpy() - self.mean
-        of_means = ((f @ self.transport) * g).sum(axis=1)
+        of_means = ((f - f @ self.bent) * g).sum(axis=1)
         f, g = f @ self.basis, g @ self.basis
         both, own = f * g, np.diag(self.weights) * self.values
         of_covariances = ((both @ self.weights) * both).sum(axis=1) - (f**2 + g**2) @ own + own @ self.values
@@ -83,19 +81,19 @@ class Expansion:
 def expand(a: Statistics, b: Statistics) -> Expansion:
     """The expansion of the distance of `a` to `b` about a."""
     root = kept_square_root(b.sigma)
-    values, vectors = np.linalg.eigh(root @ a.sigma @ root)
+    # torch's needs one copy of the matrix less than numpy's
+    values, vectors = (one.numpy() for one in torch.linalg.eigh(torch.from_numpy(root @ a.sigma @ root)))
     known = values > values.max() * len(values) * np.finfo(np.float64).eps
     scale = np.sqrt(np.where(known, values, 1.0))
     inverse = np.where(known, 1 / scale, 0.0)
     basis = root @ vectors
     del vectors
-    transport = (basis * inverse) @ basis.T
-    bent = -transport
+    bent = (basis * -inverse) @ basis.T
     np.fill_diagonal(bent, bent.diagonal() + 1)  # I - T
     weights = np.outer(inverse, inverse)
     weights /= scale[:, None] + scale
     offset = float((bent * a.sigma).sum())
-    return Expansion(a.mu, 2 * (a.mu - b.mu), transport, bent, offset, basis, np.where(known, values, 0.0), weights)
+    return Expansion(a.mu, 2 * (a.mu - b.mu), bent, offset, basis, np.where(known, values, 0.0), weights)
 
 
 def frechet(features: Tensor, b: Statistics, device: str = "cpu") -> Measured:
@@ -143,17 +141,20 @@ def frechet_halves(features: Tensor, a: Statistics, b: Statistics, device: str =
 
     The second half's statistics are those of all less those of the first (Chan et al. 1982, backwards).
     """
-    n = len(features)
-    scatter, found = a.sigma * (n - 1), []
+    n, found = len(features), []
     for row in halvings(n):
         one = statistics_of(features, torch.from_numpy(np.flatnonzero(row)), device)
         assert one.count is not None
         rest = n - one.count
         mean = (n * a.mu - one.count * one.mu) / rest
         gap = mean - one.mu
-        left = scatter - one.sigma * (one.count - 1) - np.outer(gap, gap) * (one.count * rest / n)
-        two = Statistics(mean, left / (rest - 1), rest)
-        found.append([frechet_distance(one, b), frechet_distance(two, b)])
+        first = frechet_distance(one, b)
+        left = one.sigma  # from here on the other's: one matrix of them is enough
+        left *= 1 - one.count
+        left += a.sigma * (n - 1)
+        left -= np.outer(gap, gap * (one.count * rest / n))
+        left /= rest - 1
+        found.append([first, frechet_distance(Statistics(mean, left, rest), b)])
     return np.array(found)
 
 

@@ -119,7 +119,7 @@ class TestShards:
         assert [taken([i])[0] for i in range(12)] == whole.tolist()
         evaluations, none = torch.from_numpy(whole), torch.zeros(12, 0)
         shard = Shard(
-            none, none, none[:2], evaluations, 2 * evaluations, (Batch(12, "a cpu", 3.0, 1.5, 0.0, 6.0, 0.6, 7),)
+            none, none, none[:2], evaluations, 2 * evaluations, (Batch(12, "a cpu", 3.0, 1.5, 0.0, 6.0, 0.6, 7, 12),)
         )
         cut = Shard.joined([shard.first(5), shard.first(1)])
         assert cut.evaluations.tolist() == [*whole[:5], whole[0]]

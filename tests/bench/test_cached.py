@@ -18,7 +18,7 @@ from samplerbench.bench.cached import describe, entries, used_now, using
 from samplerbench.bench.reach import Reach
 from samplerbench.bench.shards import ShardCache
 from samplerbench.bench.task import tasks_of
-from samplerbench.files import write_whole
+from samplerbench.files import PART, write_whole
 from samplerbench.plugins import load_plugins
 
 from .conftest import PLUGIN
@@ -186,6 +186,33 @@ def test_bad_input(command, filled, arguments, message):
     status, _, said = command("cache", *([] if "/nowhere" in arguments else ["--cache", filled]), *arguments)
     assert status == 2
     assert message in said
+
+
+def test_an_age_of_nothing_is_an_age(command, filled):
+    command("cache", "--cache", filled, "--older-than", "0d", "--delete")
+    assert keys(filled) == {cell_named("b").key}
+
+
+def test_files_that_go_while_they_are_counted(filled, monkeypatch):
+    """A run gives its files their names, and another removes some."""
+    real = type(filled).stat
+
+    def stat(path, **options):
+        if path.name.endswith(PART) or path.name == "00000.safetensors":
+            raise FileNotFoundError(path)
+        return real(path, **options)
+
+    folder = filled / cell_named("b").key[:2] / cell_named("b").key
+    (folder / f".00000.safetensors.h-1-ab{PART}").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(filled), "stat", stat)
+        assert sorted(one.sampler for one in entries(filled)) == ["", "a", "a", "b"]
+
+
+def test_a_label_of_no_numbers_counts_for_nothing(filled):
+    key = cell_named("b").key
+    (filled / key[:2] / key / cached.LABEL).write_text('{"model": "m", "cell": {"seed": NaN}}')
+    assert sorted(one.sampler for one in entries(filled)) == ["", "", "a", "a"]
 
 
 def test_an_empty_cache(command, tmp_path):

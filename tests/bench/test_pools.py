@@ -16,14 +16,17 @@ import torch
 import samplerbench
 from samplerbench import UserError
 from samplerbench.bench import task as tasks
+from samplerbench.bench import written
 from samplerbench.bench.cell import Cell
 from samplerbench.bench.maker import Failure, Made, arrived
+from samplerbench.bench.pools.choose import _setups
 from samplerbench.bench.pools.crew import AHEAD, Crew, Hands
 from samplerbench.bench.pools.events import Died, Finished, Noticed, Ready, Refused, Unfit
-from samplerbench.bench.pools.pool import Told
+from samplerbench.bench.pools.pool import Result, Told
 from samplerbench.bench.pools.processes import Processes
+from samplerbench.bench.pools.serial import SerialPool
 from samplerbench.bench.shards import Batch, Shard, ShardCache, as_bytes
-from samplerbench.bench.task import ShardTask, largest_first, tasks_of
+from samplerbench.bench.task import Setup, ShardTask, largest_first, tasks_of
 from samplerbench.bench.worker import Worker
 
 from .conftest import TIMES
@@ -58,7 +61,7 @@ def shard_of(task):
         torch.zeros(0, 1, 2, 2),
         torch.ones(n),
         torch.ones(n),
-        (Batch(n, "cpu", 1.0, 0.0, 0.0, 0.0, 0.0, 9),),
+        (Batch(n, "cpu", 1.0, 0.0, 0.0, 0.0, 0.0, 9, n),),
     )
 
 
@@ -221,6 +224,7 @@ class TestBatchesOfSeveralShards:
 
     def test_the_rows_are_those_of_small_ones(self, go, tmp_path):
         small, large = (go("ddim,ddpm", f"of-{size}", samples=100, batch_size=size) for size in (16, 40))
+        assert (set(small["batch_size"]), set(large["batch_size"])) == ({"16"}, {"40"})
         assert large["fid"].astype(float).to_numpy() == pytest.approx(small["fid"].astype(float).to_numpy(), rel=1e-6)
         for key in small["key"]:
             for index in range(7):
@@ -274,11 +278,11 @@ def test_processes_give_the_same_files(go, tmp_path):
 
 
 def test_a_sampler_that_kills_hangs_or_raises_costs_its_own_cells(go, plugin, tmp_path):
-    rows = go("dies,hangs,raises,fine", "out", workers=2, cell_timeout=20.0, plugins=plugin, nfe=[2], samples=40)
+    rows = go("dies,hangs,raises,fine", "out", workers=2, cell_timeout=10.0, plugins=plugin, nfe=[2], samples=40)
     reasons = dict(zip(rows["sampler"], rows["reason"], strict=True))
     assert list(rows["sampler"]) == ["dies", "hangs", "raises", "fine"]
     assert reasons["dies"] == "3 workers died while they sampled it; the last: it ended with status 7"
-    assert reasons["hangs"] == "it took longer than the 20 s of --cell-timeout"
+    assert reasons["hangs"] == "it took longer than the 10 s of --cell-timeout"
     assert reasons["raises"] == "ValueError: inner trouble"
     assert list(rows["status"]) == ["failed", "failed", "failed", "done"]
     assert "inner trouble" in next((tmp_path / "out" / "errors").glob("raises*")).read_text()
@@ -306,17 +310,37 @@ def test_slices_of_a_written_plan_are_the_run(go, command, tmp_path, tiny_model)
     out = tmp_path / "planned"
     asked = ["--samplers", "ddim,ddpm", "--nfe", "2,4", "--samples", 2100, "--model", tiny_model, "--device", "cpu"]
     status, said, _ = command("run", *asked, "--out", out, "--plan-only")
-    assert (status, said) == (0, f"{out} holds the plan; `samplerbench worker {out}` makes its samples\n")
+    assert (status, said.splitlines()) == (
+        0,
+        [
+            f"{out} holds the plan: 4 cells of 2100 samples, for workers on cpu",
+            "next:",
+            f"  samplerbench worker {out} --slice I/N      # on machine I of N",
+            f"  samplerbench run --config {out / 'run.json'} --out {out}",
+        ],
+    )
     assert json.loads((out / "run.json").read_text())["status"] == "planned"
     for part in ("1/2", "2/2"):
         status, _, said = command("worker", out, "--slice", part)
         assert status == 0
         assert said.count(": done\n") == 6
+        assert said.startswith("1 of 6: dd")
     assert command("worker", out)[2].count("was there\n") == 12
     status, _, said = command("run", "--config", out / "run.json", "--out", out)
     assert status == 0
     assert said.count("(2100 samples from the cache)") == 4
     assert pd.read_csv(out / "results.csv", dtype=str).drop(columns=TIMES).equals(expected)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 8])
+def test_parts_of_a_plan_are_of_one_size(parts):
+    tasks = largest_first([task for name in "abcdef" for task in tasks_of(cell_named(name), 1500)])
+    dealt = [written.dealt(tasks, (part, parts)) for part in range(1, parts + 1)]
+    assert sorted((task.cell.sampler, task.index) for part in dealt for task in part) == [
+        (name, index) for name in "abcdef" for index in range(2)
+    ]
+    samples = [sum(task.count for task in part) for part in dealt]
+    assert max(samples) - min(samples) <= (0 if 6 % parts == 0 else 1024)
 
 
 def test_a_worker_that_is_another_than_the_run_says_so(command, plugin, tmp_path, tiny_model):
@@ -356,10 +380,36 @@ def test_bad_workers(command, tmp_path, tiny_model, arguments, message):
     if "gpus" in arguments and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     asked = ["run", "--samplers", "ddim", "--model", tiny_model, "--samples", 40, "--nfe", 2, "--out", tmp_path / "o"]
-    status, _, said = command(*asked, *arguments)
-    assert status == 2
+    status, shown, said = command(*asked, *arguments)
+    assert (status, shown) == (2, "")
     assert message in said
     assert "Traceback" not in said
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("ends", [1, 2])
+def test_a_cell_that_fails_without_a_traceback_ends_the_command_with_1(
+    command, monkeypatch, tmp_path, tiny_model, ends
+):
+    def make(self, tasks, wanted, told):
+        for task in tasks[:ends]:
+            yield Result(task, Failure("failed", "it took longer"))
+        yield from whole(self, tasks[ends:], wanted, told)
+
+    whole = SerialPool.make
+    monkeypatch.setattr(SerialPool, "make", make)
+    asked = ["--samplers", "ddim,dpm", "--nfe", "2", "--samples", 8, "--model", tiny_model, "--device", "cpu"]
+    status, said, _ = command("run", *asked, "--out", tmp_path / "o")
+    assert status == 1
+    assert "it took longer" in said
+    assert "tracebacks: " not in said
+
+
+def test_processes_share_the_processors_that_a_scheduler_gave(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {3, 4, 5, 6}, raising=False)
+    setup = Setup("m", None, None, (), "cpu", "float32", "no", 8, 0, "c", False)
+    assert [one.threads for one in _setups("2", setup)] == [2, 2]
+    assert [one.threads for one in _setups("9", setup)] == [1] * 9
 
 
 def test_bad_plans(command, tmp_path):

@@ -268,7 +268,7 @@ class TestDamage:
         notices = []
         cache = ShardCache(tmp_path / "cache", notices.append)
         counts = torch.full((3,), 4.0, dtype=torch.float64)
-        batches = (Batch(3, "a cpu", 1.0, 0.0, 0.0, 0.5, 0.0, 9),)
+        batches = (Batch(3, "a cpu", 1.0, 0.0, 0.0, 0.5, 0.0, 9, 3),)
         shard = Shard(torch.zeros(3, 2), torch.zeros(3, 5), torch.zeros(1, 1, 2, 2), counts, counts, batches)
         with monkeypatch.context() as disk:
             disk.setattr("pathlib.Path.replace", full)

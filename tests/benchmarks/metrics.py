@@ -30,14 +30,14 @@ def main() -> None:
     scale = torch.linspace(0.2, 2, d)
 
     def features(count: int, shift: float) -> torch.Tensor:
-        return (torch.randn(count, d, generator=draw) * scale + shift).clamp(min=0)
+        return torch.randn(count, d, generator=draw).mul_(scale).add_(shift).clamp_(min=0)
 
     reference = statistics_of(features(4 * d, 0.05))
     console.print(f"at the start: {peak_megabytes('cpu')} MB")
     gathered, nothing = Gathered(n), torch.zeros(0, 1, 2, 2)
     for first in range(0, n, SHARD):
         count = min(SHARD, n - first)
-        one, batches = torch.ones(count, dtype=torch.float64), (Batch(count, "cpu", 1.0, 0.0, 0.0, 0.0, 0.0, 0),)
+        one, batches = torch.ones(count, dtype=torch.float64), (Batch(count, "cpu", 1.0, 0.0, 0.0, 0.0, 0.0, 0, count),)
         gathered.add(first, Shard(features(count, 0.0), torch.zeros(count, 0), nothing, one, one, batches))
     whole = gathered.whole().features
     console.print(f"with its shards: {peak_megabytes('cpu')} MB")
@@ -52,9 +52,9 @@ def main() -> None:
     told("moments")
     frechet_distance(ours, reference)
     told("distance")
-    expansion = expand(ours, reference)
-    told("expansion, with the reference's root")
     expand(ours, reference)
+    told("expansion, with the reference's root")
+    expansion = expand(ours, reference)
     told("expansion of the next cell")
     expansion.influences(whole)
     told("influences")

@@ -294,7 +294,7 @@ def test_ctrl_c_exits_with_130_and_keeps_finished_rows(tiny_model, tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=600)
     assert process.returncode == 130
-    assert "1 of 2 cells were not run." in out
+    assert "1 of 2 cells was not run.\nThe same command goes on with what is missing, if it names --out " in out
     assert "Traceback" not in err
     assert len(results.read_text().splitlines()) == 2
 

@@ -91,9 +91,10 @@ def test_a_run_says_it_and_keeps_it_apart(tiny_model, tmp_path):
         ({"fast": True, "dtype": "float64"}, "--fast is --dtype bfloat16 --compile; leave out --dtype float64"),
     ],
 )
-def test_bad_input(tiny_model, options, message):
+def test_bad_input(tiny_model, tmp_path, options, message):
     with pytest.raises(UserError, match=message):
-        samplerbench.run("ddim", nfe=[2], samples=8, model=str(tiny_model), **options)
+        samplerbench.run("ddim", nfe=[2], samples=8, model=str(tiny_model), out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
 
 
 def test_fast_and_a_precision_that_was_typed(command):

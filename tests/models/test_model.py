@@ -210,6 +210,17 @@ def test_weights_that_are_no_weights(folder, damage, message):
         load_model(str(folder))
 
 
+def test_a_loaded_model_keeps_its_weights_when_the_file_is_written_over(folder):
+    path = folder / "model.safetensors"
+    loaded = load_model(str(folder)).predictor.state_dict()
+    before = {name: value.clone() for name, value in loaded.items()}
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size // 2)
+        file.write(bytes(size - size // 2))
+    assert all(torch.equal(value, before[name]) for name, value in loaded.items())
+
+
 def test_weights_of_float16_are_loaded_as_float32(folder):
     whole = load_model(str(folder)).predictor.state_dict()
     state = {name: value.half() for name, value in load_file(folder / "model.safetensors").items()}

@@ -17,6 +17,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
 from typing import Any
 
 from ...errors import UserError, one_line
@@ -40,8 +41,10 @@ def serve(line: Connection) -> None:
         say("unfit", reason=str(error) if isinstance(error, UserError) else one_line(error))
         return
     say("ready", about=remote.hardware)
-    while True:
-        task = ShardTask.read(line.recv_bytes().decode())
+    heard: SimpleQueue[bytes | None] = SimpleQueue()
+    threading.Thread(target=_listen, args=(line, heard), daemon=True).start()
+    while (text := heard.get()) is not None:
+        task = ShardTask.read(text.decode())
         try:
             done = remote.do(
                 task, lambda samples: say("advance", samples=samples), lambda samples: say("found", samples=samples)
@@ -58,6 +61,14 @@ def serve(line: Connection) -> None:
             say("made", cached=done.cached, sent=done.data is not None)
             for data in done.data or ():
                 line.send_bytes(data)
+
+
+def _listen(line: Connection, heard: SimpleQueue[bytes | None]) -> None:
+    """Hears tasks while others are done: a long one fills the line, and who gives it would have to wait."""
+    with suppress(EOFError, OSError):
+        while True:
+            heard.put(line.recv_bytes())
+    heard.put(None)
 
 
 PR_SET_PDEATHSIG = 1
@@ -81,5 +92,6 @@ def end_with(parent: int) -> None:
 if __name__ == "__main__":
     end_with(int(sys.argv[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it, who ends it
+    os.set_inheritable(int(sys.argv[1]), False)  # what a plugin starts would hold the line when this process is gone
     with suppress(EOFError, ConnectionError):  # nobody is there any more
         serve(Connection(int(sys.argv[1])))

@@ -49,5 +49,10 @@ def _setups(workers: str, setup: Setup) -> list[Setup]:
         return [
             replace(setup, device=f"cuda:{n % gpus}" if setup.device == "cuda" else setup.device) for n in range(count)
         ]
-    threads = torch.get_num_threads() if count == 1 else max(1, (os.cpu_count() or 1) // count)
+    threads = torch.get_num_threads() if count == 1 else max(1, _processors() // count)
     return [replace(setup, threads=threads)] * count
+
+
+def _processors() -> int:
+    """Those that this process may use: a job of a cluster has few of a machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

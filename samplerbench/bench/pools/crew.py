@@ -25,6 +25,7 @@ __all__ = ["Crew", "Hands"]
 AGAIN = 2  # how often a task is given out again
 DEATHS = 3  # of different tasks in a row, after which a place is given up
 LOADING = 300.0  # seconds after which a worker that is not there yet is not waited for
+LONGEST = 3600.0  # seconds that are waited at once: the system's own calls take no number of weeks
 AHEAD = 2  # tasks that a worker has at once: it need not wait for the next
 
 
@@ -93,10 +94,10 @@ class Crew(Pool):
         try:
             for number in range(len(self._places)):
                 self._begin(number)
-            while self._left or any(place.tasks for place in self._places):
+            while self._goes_on():
                 self._give_out()
                 if not any(place.tasks or not place.ready for place in self._places if place.open):
-                    break  # what is left is not wanted any more
+                    break
                 for event in self.hands.wait(self._patience()):
                     yield from self._heard(event)
                 yield from self._late()
@@ -106,6 +107,11 @@ class Crew(Pool):
                 if place.open:
                     self.hands.end(number)
             self.hands.close()
+
+    def _goes_on(self) -> bool:
+        """Whether anything is left that is wanted. What is not is not waited for, nor a worker that would do it."""
+        self._left = deque(filter(self._wanted, self._left))
+        return bool(self._left) or any(self._wanted(task) for place in self._places for task in place.tasks)
 
     def _give_out(self) -> None:
         """Tasks for workers that have less than they should, those with the least first. The last tasks are not given
@@ -257,7 +263,7 @@ class Crew(Pool):
         if self.timeout is not None:
             spent = ((place, self._spent[place.tasks[0].cell.key]) for place in places if place.tasks)
             waits += [self.timeout - before - (now - place.since) for place, before in spent]
-        return max(min(waits), 0.0) + 0.01 if waits else None
+        return min(max(min(waits), 0.0) + 0.01, LONGEST) if waits else None
 
     def _late(self) -> Iterator[Result]:
         """Ends workers that are too long at a cell, which fails."""

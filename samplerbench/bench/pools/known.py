@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
-from ..maker import Maker
+from ..maker import Failure, Maker
 from ..task import ShardTask
 from .pool import Pool, Result, Told
 
@@ -14,7 +16,11 @@ __all__ = ["Known"]
 
 @dataclass
 class Known(Pool):
-    """maker: whose cache is looked into. rest: makes what is not there; where all is, no worker of it begins."""
+    """maker: whose cache is looked into. rest: makes what is not there; where all is, no worker of it begins.
+
+    A cell that the cache has in part is not begun before a worker has made some of the rest: what is there of all such
+    cells does not fit into memory.
+    """
 
     maker: Maker
     rest: Pool
@@ -22,12 +28,45 @@ class Known(Pool):
     def make(
         self, tasks: Sequence[ShardTask], wanted: Callable[[ShardTask], bool], told: Told
     ) -> Generator[Result, None, None]:
-        left = []
-        for task in filter(wanted, tasks):
-            if (made := self.maker.there(task)) is None:
-                left.append(task)
+        cells: defaultdict[str, list[ShardTask]] = defaultdict(list)
+        for task in tasks:
+            cells[task.cell.key].append(task)
+        left: list[ShardTask] = []
+        later: dict[str, list[ShardTask]] = {}
+        for key, mine in cells.items():
+            there, missing = self._divided(mine)
+            if missing:
+                left += missing
+                later[key] = there
                 continue
-            told.start(task)
-            told.found(task, task.count)
-            yield Result(task, made)
-        yield from self.rest.make(left, wanted, told)
+            for task in filter(wanted, there):
+                if (found := self._found(task, told)) is None:
+                    left.append(task)
+                else:
+                    yield found
+        with closing(self.rest.make(left, wanted, told)) as results:
+            for result in results:
+                if not isinstance(result.outcome, Failure):
+                    for task in later.pop(result.task.cell.key, ()):
+                        gone = Failure("failed", f"a shard in {self.maker.cache.root} was there, and is not any more")
+                        yield self._found(task, told) or Result(task, gone)
+                yield result
+
+    def _divided(self, tasks: Sequence[ShardTask]) -> tuple[list[ShardTask], list[ShardTask]]:
+        """The tasks of a cell of which the cache has all, and the others. Where it seems to have the whole cell,
+        nothing is read twice.
+        """
+        there: list[ShardTask] = []
+        missing: list[ShardTask] = []
+        whole = all(map(self.maker.promised, tasks))
+        for task in tasks:
+            (there if whole or self.maker.there(task) else missing).append(task)
+        return there, missing
+
+    def _found(self, task: ShardTask, told: Told) -> Result | None:
+        """What the cache has, if it has all of a task."""
+        if (made := self.maker.there(task)) is None:
+            return None
+        told.start(task)
+        told.found(task, task.count)
+        return Result(task, made)

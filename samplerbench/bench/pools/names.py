@@ -23,7 +23,7 @@ def check_workers(workers: str) -> None:
     if pool == "ray" and colon:
         if not ADDRESS.fullmatch(address):
             raise UserError(f"--workers {workers}: expected ray:HOST:PORT, such as ray:10.0.0.1:6379, or ray:auto")
-    elif workers.isdecimal() and 1 <= int(workers) <= MOST:
+    elif re.fullmatch(r"[0-9]{1,9}", workers) and 1 <= int(workers) <= MOST:
         return
     elif re.fullmatch(r"[+-]?\d+(\.\d*)?", workers):
         raise UserError(f"--workers {workers}: a number of processes is a whole one from 1 to {MOST}")

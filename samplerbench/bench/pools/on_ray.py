@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError, one_line
+from ...files import PART
 from ..maker import Failure, arrived
 from ..shards import ShardCache
 from ..task import Setup, ShardTask
@@ -88,7 +89,7 @@ class Actors(Hands):
         needs = {"num_gpus": 1} if gpu else {"num_cpus": 1}
         self._actor: Any = self.ray.remote(**needs, max_restarts=0, max_task_retries=0)(Actor)
         self._setup = json.dumps(asdict(replace(setup, device="cuda") if gpu else replace(setup, threads=1)))
-        self._token = f".shared-{secrets.token_hex(8)}"
+        self._token = f".shared-{secrets.token_hex(8)}{PART}"  # of a run that was killed, `cache --delete` removes it
         self._handles: dict[int, Any] = {}
         self._waiting: dict[Any, tuple[int, ShardTask | None]] = {}
 

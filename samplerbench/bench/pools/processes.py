@@ -37,14 +37,14 @@ class Processes(Hands):
         self._running[place] = subprocess.Popen(
             [sys.executable, "-P", "-m", "samplerbench.bench.pools.child", str(theirs.fileno()), str(os.getpid())],
             pass_fds=[theirs.fileno()],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
             stdin=subprocess.DEVNULL,
             stdout=2,  # what plugins print does not go among results
             process_group=0,  # Ctrl-C is for the run alone
         )
-        theirs.close()
         self._lines[place], self._tasks[place] = line, []
-        line.send_bytes(json.dumps({"setup": asdict(self.setups[place])}).encode())
+        line.send_bytes(json.dumps({"setup": asdict(self.setups[place])}).encode())  # heard by `theirs`, if it is dead
+        theirs.close()
 
     def give(self, place: int, task: ShardTask) -> None:
         self._tasks[place].append(task)
@@ -85,7 +85,7 @@ class Processes(Hands):
         try:
             status = process.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            process.kill()
+            _kill(process)
             return "it closed its line"
         return f"ended by {signal.Signals(-status).name}" if status < 0 else f"it ended with status {status}"
 
@@ -93,11 +93,17 @@ class Processes(Hands):
         if place in self._running:
             self._lines.pop(place).close()
             process = self._running.pop(place)
-            process.kill()
-            process.wait()
+            _kill(process)
 
     def close(self) -> None:
         """Nothing is left."""
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Ends a worker, with what a plugin has started in it and not ended."""
+    with suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 EVENTS: dict[str, Callable[..., Event]] = {

@@ -151,7 +151,9 @@ def print_run(run: BenchmarkRun) -> None:
         _print_reasons(console, reasons(rows))
     missing = len(run.cells) - len(run.records)
     if missing:
-        say(console, f"{missing} of {cells(len(run.cells))} were not run.")
+        say(console, f"{missing} of {cells(len(run.cells))} {'was' if missing == 1 else 'were'} not run.")
+        if not run.config.fresh:
+            say(console, f"The same command goes on with what is missing, if it names --out {run.store.out}.")
     where = [
         f"results: {run.store.csv}",
         f"samples: {run.store.out / 'samples'}",
