@@ -20,8 +20,8 @@ class ClassifierScore:
     """A function of (x, t) like an ε, with a row of x a sample. In variance-preserving coordinates, as x is; the
     classifier is given what the model's network is given for x and t, in float32 or better.
 
-    labels: the class of each sample; one that is None, or -1, is not guided. Raises UserError for a class that the classifier
-    does not know.
+    labels: the class of each sample; one that is None, or -1, is not guided. Raises UserError for a class that the
+    classifier does not know.
     """
 
     def __init__(self, classifier: Classifier, epsilon: ModelEpsilon, labels: Sequence[int | None] | Tensor) -> None:

@@ -32,7 +32,7 @@ from samplerbench.errors import UserError
 
 from .test_pools import Fakes, cell_named, made_by, shard_of
 
-SETUP = Setup("m", "e", None, (), "cpu", "float32", "no", 8, 0, "c", False)
+SETUP = Setup("m", "e", None, (), "cpu", "float32", "no", 8, 0, (), "c", False)
 NOBODY = Told(lambda task: None, lambda task, samples: None, print)
 
 
