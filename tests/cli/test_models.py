@@ -99,7 +99,9 @@ def test_an_exported_model_gives_the_same_numbers(command, tiny_model, tmp_path)
 
 def test_list_models(command):
     _, out, _ = command("list", "models")
-    assert out.startswith("fashion-mnist\n")
+    assert out.startswith("fashion-mnist\n  images     1×28×28\n  predicts ")
+    latent = out.partition("\nfashion-mnist-latent\n")[2]
+    assert latent.startswith("  images     1×28×28\n  latents    8×7×7\n  asked      a prompt a sample\n  predicts ")
     for name in ("samplerbench", "diffusers", "ddpm-ckpt", "guided-diffusion", "factory"):
         assert f"\n  {name} " in out
 
