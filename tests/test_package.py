@@ -28,6 +28,7 @@ def test_every_data_file_is_listed():
         for package, patterns in SETUPTOOLS["package-data"].items()
         for pattern in patterns
         for file in folder_of(package).glob(pattern)
+        if file.is_file()
     ]
     assert sorted(data) == sorted(listed)
     assert {"py.typed", "model.safetensors", "reference.npz", "ddim.csv"} <= {file.name for file in data}
