@@ -294,7 +294,7 @@ def test_killed_workers_lose_nothing(go, monkeypatch):
     def begin(self, place):
         began(self, place)
         if len(killed) < 6:
-            killed.append(process := self._running[place])
+            killed.append(process := self._workers[place]._process)
             threading.Timer(2.0 + 1.5 * (len(killed) % 3), lambda: os.kill(process.pid, signal.SIGKILL)).start()
 
     monkeypatch.setattr(Processes, "begin", begin)

@@ -58,7 +58,7 @@ def serve(line: Connection) -> None:
         if isinstance(done, Failure):
             say("failed", failure=asdict(done))
         else:
-            say("made", cached=done.cached, sent=done.data is not None)
+            say("made", cached=done.cached, shards=len(done.data or ()))
             for data in done.data or ():
                 line.send_bytes(data)
 
