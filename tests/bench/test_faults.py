@@ -254,6 +254,45 @@ def test_a_worker_that_never_comes_is_not_waited_for(monkeypatch):
     assert len(results) == 2
 
 
+class Loading(Fakes):
+    """A worker that hangs while it loads."""
+
+    def begin(self, place):
+        self.begun += 1
+
+    def held(self, seconds, timeout):
+        """What is said while one waits for it so long."""
+        said, until = [], time.monotonic() + seconds
+        told = Told(lambda task: None, lambda task, samples: None, said.append)
+        crew = Crew(self, timeout)
+        assert not list(crew.make(tasks_of(cell_named("a"), 1024), lambda task: time.monotonic() < until, told))
+        return said
+
+
+@pytest.mark.parametrize(("queued", "what"), [(False, "loading"), (True, "waiting for a place or loading")])
+def test_a_worker_that_is_slow_to_come_is_told_of_once(monkeypatch, queued, what):
+    monkeypatch.setattr("samplerbench.bench.pools.crew.SLOW", 0.1)
+    hands = Loading(1)
+    hands.queued = queued
+    assert hands.held(0.3, 0.1) == [f"worker 1 is still {what} after 0.1 s"]
+
+
+def test_workers_that_hang_while_they_load_are_ended(monkeypatch):
+    """Only with a timeout; whoever waits for a place does not hang."""
+    monkeypatch.setattr("samplerbench.bench.pools.crew.LOADING", 0.1)
+    expected = "no worker is left: 3 workers in a row have died; the last: not ready after 0.1 s"
+    with pytest.raises(UserError, match=expected):
+        (hands := Loading(1)).held(9, 0.05)
+    assert (hands.begun, hands.closed) == (3, True)
+    with pytest.raises(UserError, match=r"not ready after 0\.2 s"):
+        Loading(1).held(9, 0.2)
+    for queued, timeout in ((False, None), (True, 0.05)):
+        hands = Loading(1)
+        hands.queued = queued
+        assert hands.held(0.5, timeout) == []
+        assert hands.begun == 1
+
+
 def test_the_last_shards_wait_for_who_is_free_first():
     """A worker that has loaded first does not take all of them."""
     given = []

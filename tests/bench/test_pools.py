@@ -20,8 +20,9 @@ from samplerbench.bench import written
 from samplerbench.bench.cell import Cell
 from samplerbench.bench.maker import Failure, Made, arrived
 from samplerbench.bench.pools.choose import _setups
-from samplerbench.bench.pools.crew import AHEAD, Crew, Hands
+from samplerbench.bench.pools.crew import AHEAD, Crew
 from samplerbench.bench.pools.events import Died, Finished, Noticed, Ready, Refused, Unfit
+from samplerbench.bench.pools.hands import Hands
 from samplerbench.bench.pools.pool import Result, Told
 from samplerbench.bench.pools.processes import Processes
 from samplerbench.bench.pools.serial import SerialPool

@@ -132,7 +132,7 @@ ready, said, failed, made = [], [], {}, set()
 wait = hands.wait
 
 def heard(seconds):
-    events = wait(seconds)
+    events = list(wait(seconds))
     ready.extend(event.about for event in events if hasattr(event, "about"))
     return events
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections import deque
 from dataclasses import asdict, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -202,6 +203,37 @@ os.kill(os.getpid(), signal.SIGSTOP)
 """
 
 
+def test_workers_that_came_while_the_run_was_busy_are_not_late(monkeypatch):
+    """It hears all that was said before it ends anybody."""
+    monkeypatch.setattr("samplerbench.bench.pools.crew.LOADING", 0.2)
+    hands = processes.Processes([SETUP] * 2, None)
+
+    class Quick:
+        def __init__(self, place, setup, heard):
+            self.place, self.tasks, self.given, self.heard = place, deque(), self, heard
+            self.say(event="ready", about="a cpu")
+
+        def say(self, **said):
+            self.heard.put((self, said, []))
+
+        def put(self, text):
+            self.say(event="failed", failure={"status": "failed", "reason": "inner trouble"})
+
+        def end(self):
+            pass
+
+    def busy(place, begin=hands.begin):
+        began.append(place)
+        begin(place)
+        time.sleep(0.2)
+
+    began = []
+    monkeypatch.setattr(processes, "_Worker", Quick)
+    hands.begin = busy
+    results, said = made_by(hands, tasks_of(cell_named("a"), 2048), timeout=0.1)
+    assert (began, len(results), said) == ([0, 1], 1, [])
+
+
 class TestFrozen:
     """Processes that stop, whatever they are doing, hold nobody up."""
 
@@ -227,9 +259,9 @@ class TestFrozen:
         frozen = hands("os.kill(os.getpid(), signal.SIGSTOP)", setup=replace(SETUP, plugins=("x" * 10**6,)))
         frozen.begin(0)
         frozen.give(0, tasks_of(cell_named("a", 100_000), 10)[0])
-        assert frozen.wait(0.1) == []
+        assert list(frozen.wait(0.1)) == []
         frozen.end(0)
-        assert frozen.wait(0.1) == []
+        assert list(frozen.wait(0.1)) == []
 
     def test_what_was_heard_of_one_that_was_ended_counts_for_nothing(self, hands):
         frozen = hands()
@@ -240,15 +272,15 @@ class TestFrozen:
         frozen.begin(0)
         heard = []
         while not heard:
-            heard = frozen.wait(20)
+            heard = list(frozen.wait(20))
         assert heard == [Ready(0, str(frozen._workers[0]._process.pid))]
         frozen.end(0)
 
     def test_one_that_speaks_no_sense_is_dead(self, hands):
         babbling = hands("line.send_bytes(b'hello'); sys.exit(3)")
         babbling.begin(0)
-        assert babbling.wait(20) == [Died(0, "it ended with status 3")]
-        assert babbling.wait(0.01) == []
+        assert list(babbling.wait(20)) == [Died(0, "it ended with status 3")]
+        assert list(babbling.wait(0.01)) == []
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")

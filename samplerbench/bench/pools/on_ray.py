@@ -12,6 +12,7 @@ import re
 import secrets
 import signal
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,8 +23,8 @@ from ...files import PART
 from ..maker import Failure, arrived
 from ..shards import ShardCache
 from ..task import Setup, ShardTask
-from .crew import Hands
 from .events import Advanced, Died, Event, Finished, Found, Noticed, Ready, Refused, Unfit
+from .hands import Hands
 
 __all__ = ["Actors"]
 
@@ -64,6 +65,8 @@ class Actors(Hands):
     Raises UserError where Ray is not installed, the address does not answer, or the cluster has nothing to run on.
     """
 
+    queued = True
+
     def __init__(self, setup: Setup, address: str, cache: ShardCache) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
@@ -102,9 +105,12 @@ class Actors(Hands):
     def give(self, place: int, task: ShardTask) -> None:
         self._waiting[self._handles[place].make.remote(task.text())] = place, task
 
-    def wait(self, seconds: float | None) -> list[Event]:
-        ready, _ = self.ray.wait(list(self._waiting), num_returns=1, timeout=seconds)
-        return [event for ref in ready for event in self._heard(ref)]
+    def wait(self, seconds: float | None) -> Iterator[Event]:
+        self.ray.wait(list(self._waiting), num_returns=1, timeout=seconds)
+        ready, _ = self.ray.wait(list(self._waiting), num_returns=len(self._waiting), timeout=0)
+        for ref in ready:
+            if ref in self._waiting:
+                yield from self._heard(ref)
 
     def _heard(self, ref: Any) -> list[Event]:
         place, task = self._waiting.pop(ref)

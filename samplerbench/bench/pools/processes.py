@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing.connection import Connection
@@ -20,8 +20,8 @@ from typing import Any
 from ..maker import Failure, arrived
 from ..shards import ShardCache
 from ..task import Setup, ShardTask
-from .crew import Hands
 from .events import Advanced, Died, Event, Finished, Found, Noticed, Ready, Refused, Unfit
+from .hands import Hands
 
 __all__ = ["Processes"]
 
@@ -41,12 +41,13 @@ class Processes(Hands):
         self._workers[place].tasks.append(task)
         self._workers[place].given.put(task.text())
 
-    def wait(self, seconds: float | None) -> list[Event]:
-        try:
-            worker, said, data = self._heard.get(timeout=seconds)
-        except Empty:
-            return []
-        return [self._event(worker, said, data)] if self._workers.get(worker.place) is worker else []
+    def wait(self, seconds: float | None) -> Iterator[Event]:
+        with suppress(Empty):
+            while True:
+                worker, said, data = self._heard.get(timeout=seconds)
+                if self._workers.get(worker.place) is worker:
+                    yield self._event(worker, said, data)
+                seconds = 0
 
     def _event(self, worker: _Worker, said: dict[str, Any], data: list[bytes]) -> Event:
         place = worker.place
