@@ -25,7 +25,6 @@ from .record import SCHEMA, Record, checksum_of, columns_of, metrics_in, written
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from PIL.PngImagePlugin import PngInfo
 
     from .written import WrittenPlan
 
@@ -157,16 +156,14 @@ class Store:
             path = influence_path(self.out, record.row(list(record.metrics)), metric)
             self._write(path, lambda path=path, one=one: save_kept(path, one))  # type: ignore[misc]
 
-    def trajectory(self, record: Record, label: str) -> Path:
-        """Where the picture is kept of how the first samples of a cell came to be."""
-        return self.out / "trajectories" / self._picture(record, label).name
+    def has_trajectory(self, record: Record, label: str) -> bool:
+        """Whether the picture is there of how the first samples of a cell came to be."""
+        return self._trajectory(record, label).is_file()
 
-    def save_trajectory(self, record: Record, label: str, picture: Image, about: PngInfo) -> None:
-        """Writes that picture, with what it says of itself."""
-        buffer = io.BytesIO()
-        picture.save(buffer, "png", pnginfo=about)
-        path = self.trajectory(record, label)
-        self._write(path, lambda: write_whole(path, buffer.getvalue()))
+    def save_trajectory(self, record: Record, label: str, png: bytes) -> None:
+        """Writes that picture."""
+        path = self._trajectory(record, label)
+        self._write(path, lambda: write_whole(path, png))
 
     def has_artefacts(self, record: Record, label: str, metrics: Sequence[str]) -> bool:
         """Whether all is there that a row promises of these metrics, and whole."""
@@ -186,6 +183,9 @@ class Store:
 
     def _picture(self, record: Record, label: str) -> Path:
         return self.out / "samples" / f"{_file_name(label)}-{record.key[:8]}-{record.samples}.png"
+
+    def _trajectory(self, record: Record, label: str) -> Path:
+        return self.out / "trajectories" / self._picture(record, label).name
 
     def save_error(self, record: Record, label: str, details: str) -> Path:
         """Keeps a traceback; returns where."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from .cell import Cell
 from .shards import SHARD
 
-__all__ = ["Setup", "ShardTask", "cell_of", "largest_first", "tasks_of"]
+__all__ = ["FilmTask", "Setup", "ShardTask", "Task", "cell_of", "largest_first", "read_task", "tasks_of"]
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,30 @@ class ShardTask:
         """The task in a line of JSON."""
         return json.dumps(asdict(self))
 
-    @classmethod
-    def read(cls, text: str) -> ShardTask:
-        """What `text` wrote."""
-        said = json.loads(text)
-        return cls(cell_of(said.pop("cell")), **said)
+
+@dataclass(frozen=True)
+class FilmTask:
+    """The picture of how the first samples of a cell came to be, `rows` of them: see `bench.trajectory`. It is drawn
+    when all shards of the cell are there.
+    """
+
+    cell: Cell
+    rows: int
+    count: ClassVar[int] = 0  # samples of the cell that it adds
+
+    def text(self) -> str:
+        """The task in a line of JSON."""
+        return json.dumps(asdict(self))
+
+
+Task = ShardTask | FilmTask
+
+
+def read_task(text: str) -> Task:
+    """What `text` wrote."""
+    said = json.loads(text)
+    kind: type[Task] = FilmTask if "rows" in said else ShardTask
+    return kind(cell_of(said.pop("cell")), **said)
 
 
 def cell_of(said: dict[str, Any]) -> Cell:
@@ -102,8 +121,11 @@ def tasks_of(cell: Cell, samples: int, batch_size: int = SHARD) -> list[ShardTas
     return [ShardTask(cell, start // SHARD, start, min(step, samples - start)) for start in range(0, samples, step)]
 
 
-def largest_first(tasks: Sequence[ShardTask]) -> list[ShardTask]:
+AnyTask = TypeVar("AnyTask", ShardTask, Task)
+
+
+def largest_first(tasks: Sequence[AnyTask]) -> list[AnyTask]:
     """The tasks of the cells that take the most evaluations first, so that no long one is left for the end; those of a
-    cell stay together.
+    cell stay together, in their order.
     """
-    return sorted(tasks, key=lambda task: (-len(task.cell.times or ()), task.cell.key, task.index))
+    return sorted(tasks, key=lambda task: (-len(task.cell.times or ()), task.cell.key))

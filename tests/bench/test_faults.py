@@ -24,7 +24,7 @@ import samplerbench
 from samplerbench import UserError
 from samplerbench.bench import written
 from samplerbench.bench.execute import Listener
-from samplerbench.bench.maker import Made
+from samplerbench.bench.maker import Filmed, Made, arrived
 from samplerbench.bench.pools.crew import Crew
 from samplerbench.bench.pools.events import Advanced, Found
 from samplerbench.bench.pools.on_ray import Actor
@@ -32,7 +32,8 @@ from samplerbench.bench.pools.pool import Told
 from samplerbench.bench.pools.processes import Processes
 from samplerbench.bench.shards import ShardCache
 from samplerbench.bench.store import Store
-from samplerbench.bench.task import tasks_of
+from samplerbench.bench.task import FilmTask, tasks_of
+from samplerbench.bench.trajectory import trajectory
 from samplerbench.bench.written import WrittenPlan
 
 from .conftest import TIMES
@@ -143,6 +144,10 @@ class TestRay:
         assert json.loads(said) == {"cached": 0, "notices": []}
         assert not elsewhere.exists()
         cache = ShardCache(tmp_path / "ours", pytest.fail)
+        film = FilmTask(task.cell, 3)
+        said, sent = actor.make(film.text())
+        assert json.loads(said) == {"cached": 0, "notices": []}
+        assert arrived(cache, film, 0, sent) == Filmed(trajectory(actor.remote.maker.worker, task.cell, 3))
         assert len(cache.take(task.cell.key, 0, data)) == 30
         assert len(cache.load(task.cell.key, 0)) == 30
         said = []

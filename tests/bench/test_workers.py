@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from samplerbench.bench import execute
-from samplerbench.bench.maker import Failure, Made, Maker
+from samplerbench.bench.maker import Failure, Filmed, Made, Maker
 from samplerbench.bench.measure import Measurer
 from samplerbench.bench.pools import child, choose, processes
 from samplerbench.bench.pools.crew import LONGEST
@@ -28,7 +28,7 @@ from samplerbench.bench.pools.pool import Pool, Result, Told
 from samplerbench.bench.remote import Done
 from samplerbench.bench.run import _absolute, _absolute_plugin
 from samplerbench.bench.shards import Gathered, ShardCache
-from samplerbench.bench.task import Setup, tasks_of
+from samplerbench.bench.task import FilmTask, Setup, tasks_of
 from samplerbench.errors import UserError
 
 from .test_pools import Fakes, cell_named, made_by, shard_of
@@ -98,6 +98,25 @@ def test_what_is_there_of_cells_is_not_held_in_memory_all_at_once(tmp_path):
     assert [one.task.cell.sampler for one in results] == [*"dddd", *"aaaa", *"bbbb", *"cccc"]
     assert sorted(one.task.index for one in results if one.task.cell.sampler == "b") == [0, 1, 2, 3]
     assert all(isinstance(one.outcome, Made) for one in results)
+
+
+@pytest.mark.parametrize("outcome", [Filmed(b"a picture"), Failure("failed", "inner trouble")])
+def test_a_cell_of_which_the_film_alone_is_missing_begins_with_it(tmp_path, outcome):
+    """It is not lost where there is no film."""
+    cache, planned = ShardCache(tmp_path, pytest.fail), tasks_of(cell_named("a"), 2000)
+    for task in planned:
+        cache.save(task.cell.key, task.index, shard_of(task))
+
+    class Filming(Others):
+        def make(self, tasks, wanted, told):
+            self.given = list(tasks)
+            yield Result(tasks[0], outcome)
+
+    pool, film = Known(Maker(None, None, cache), Filming()), FilmTask(planned[0].cell, 8)
+    results = list(pool.make([*planned, film], lambda task: True, NOBODY))
+    assert pool.rest.given == [film]
+    assert {one.task for one in results} == {*planned, film}
+    assert [one.outcome for one in results if one.task == film] == [outcome]
 
 
 def test_a_shard_that_goes_while_others_are_made_fails_its_cell(tmp_path):

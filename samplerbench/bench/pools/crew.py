@@ -16,7 +16,7 @@ from math import inf
 
 from ...errors import UserError
 from ..maker import Failure, Made
-from ..task import ShardTask, largest_first
+from ..task import FilmTask, ShardTask, Task, largest_first
 from .events import Advanced, Died, Event, Finished, Found, Noticed, Ready, Refused, Unfit
 from .hands import Hands
 from .pool import Pool, Result, Told
@@ -38,7 +38,7 @@ class _Place:
     deaths: in a row; fatal: of what.
     """
 
-    tasks: deque[ShardTask] = field(default_factory=deque)
+    tasks: deque[Task] = field(default_factory=deque)
     since: float = 0.0
     begun: float = 0.0
     told: bool = False
@@ -59,16 +59,15 @@ class Crew(Pool):
     def __init__(self, hands: Hands, timeout: float | None = None) -> None:
         self.hands, self.timeout = hands, timeout
 
-    def make(
-        self, tasks: Sequence[ShardTask], wanted: Callable[[ShardTask], bool], told: Told
-    ) -> Generator[Result, None, None]:
+    def make(self, tasks: Sequence[Task], wanted: Callable[[Task], bool], told: Told) -> Generator[Result, None, None]:
         self._left, self._wanted, self._told = deque(largest_first(tasks)), wanted, told
-        self._died: defaultdict[ShardTask | str, list[int]] = defaultdict(list)  # of what, a task and a cell, and where
+        self._died: defaultdict[Task | str, list[int]] = defaultdict(list)  # of what, a task and a cell, and where
         self._fine: set[str] = set()  # cells of which a shard was made
         self._spent: Counter[str] = Counter()
-        self._done: Counter[ShardTask] = Counter()  # samples that were told of
+        self._done: Counter[Task] = Counter()  # samples that were told of
         self._refused: defaultdict[str, dict[int, str]] = defaultdict(dict)  # by cell and place, why
-        self._places = [_Place() for _ in range(min(self.hands.count, len(tasks)))]
+        at_once = max(Counter(map(type, tasks)).values(), default=0)  # a film comes after its cell's shards
+        self._places = [_Place() for _ in range(min(self.hands.count, at_once))]
         try:
             for number in range(len(self._places)):
                 self._begin(number)
@@ -109,10 +108,16 @@ class Crew(Pool):
                 place.tasks.append(task)
                 self.hands.give(number, task)
 
-    def _next(self, number: int) -> ShardTask | None:
-        """The next task for a place, which it has not refused. Where its workers died of one, others have a try."""
+    def _next(self, number: int) -> Task | None:
+        """The next task for a place, which it has not refused; a film only when its cell's shards are there. Where its
+        workers died of one, others have a try.
+        """
         self._left = deque(filter(self._wanted, self._left))
+        in_hand = (task for place in self._places for task in place.tasks)
+        sampling = {task.cell.key for task in (*self._left, *in_hand) if isinstance(task, ShardTask)}
         for task in self._left:
+            if isinstance(task, FilmTask) and task.cell.key in sampling:
+                continue
             refused = self._refused.get(task.cell.key, ())
             died = self._died.get(task if task.cell.key in self._fine else task.cell.key, ())
             others = {n for n, place in enumerate(self._places) if place.open and self._comes(place)}
@@ -140,11 +145,11 @@ class Crew(Pool):
                     if self._wanted(task):
                         yield Result(task, Failure("failed", refused[min(places)]))
 
-    def _begun(self, place: _Place, task: ShardTask) -> None:
+    def _begun(self, place: _Place, task: Task) -> None:
         place.since, place.done = time.monotonic(), 0
         self._told.start(task)
 
-    def _advance(self, place: _Place, samples: int, tell: Callable[[ShardTask, int], None]) -> None:
+    def _advance(self, place: _Place, samples: int, tell: Callable[[Task, int], None]) -> None:
         """Tells of samples once, even where a task is done a second time."""
         task, place.done = place.tasks[0], place.done + samples
         if place.done > self._done[task]:
@@ -189,7 +194,7 @@ class Crew(Pool):
             case Died():
                 yield from self._buried(event)
 
-    def _put_down(self, place: _Place) -> ShardTask:
+    def _put_down(self, place: _Place) -> Task:
         """The task that a worker was at."""
         task = place.tasks.popleft()
         self._spent[task.cell.key] += time.monotonic() - place.since  # type: ignore[assignment]
@@ -202,7 +207,8 @@ class Crew(Pool):
         self._left.extendleft(reversed(place.tasks))
         place.tasks.clear()
         place.deaths, place.ready = place.deaths + 1, False
-        place.fatal.add(at or place.deaths)
+        if not isinstance(at, FilmTask):  # which fails alone, whatever becomes of its workers
+            place.fatal.add(at or place.deaths)
         if at is not None and self._wanted(at):
             self._died[at].append(event.place)
             self._died[at.cell.key].append(event.place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
-from ..task import ShardTask
+from ..task import Task
 from .events import Event
 
 __all__ = ["Hands"]
@@ -24,7 +24,7 @@ class Hands(ABC):
         """Starts a worker; it is heard of by `wait`."""
 
     @abstractmethod
-    def give(self, place: int, task: ShardTask) -> None:
+    def give(self, place: int, task: Task) -> None:
         """One more task for it; it does them in their order."""
 
     @abstractmethod

@@ -22,7 +22,7 @@ from ...errors import UserError, one_line
 from ...files import PART
 from ..maker import Failure, arrived
 from ..shards import ShardCache
-from ..task import Setup, ShardTask
+from ..task import Setup, Task, read_task
 from .events import Advanced, Died, Event, Finished, Found, Noticed, Ready, Refused, Unfit
 from .hands import Hands
 
@@ -45,11 +45,11 @@ class Actor:
         return json.dumps({"ready": self.remote.hardware, "shared": shared})
 
     def make(self, text: str) -> tuple[str, list[bytes] | None]:
-        """Makes the shards of a task: JSON, and their bytes where they are not in the shared folder."""
+        """Does a task: JSON, and the bytes of its film, or of its shards where they are not in the shared folder."""
         from ..remote import OtherSampler
 
         try:
-            done = self.remote.do(ShardTask.read(text))
+            done = self.remote.do(read_task(text))
         except UserError as error:
             return json.dumps({"refused" if isinstance(error, OtherSampler) else "unfit": str(error)}), None
         notices = self.notices.copy()
@@ -94,7 +94,7 @@ class Actors(Hands):
         self._setup = json.dumps(asdict(replace(setup, device="cuda") if gpu else replace(setup, threads=1)))
         self._token = f".shared-{secrets.token_hex(8)}{PART}"  # of a run that was killed, `cache --delete` removes it
         self._handles: dict[int, Any] = {}
-        self._waiting: dict[Any, tuple[int, ShardTask | None]] = {}
+        self._waiting: dict[Any, tuple[int, Task | None]] = {}
 
     def begin(self, place: int) -> None:
         self.cache.root.mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,7 @@ class Actors(Hands):
         self._handles[place] = self._actor.remote()
         self._waiting[self._handles[place].begin.remote(self._setup, self._token)] = place, None
 
-    def give(self, place: int, task: ShardTask) -> None:
+    def give(self, place: int, task: Task) -> None:
         self._waiting[self._handles[place].make.remote(task.text())] = place, task
 
     def wait(self, seconds: float | None) -> Iterator[Event]:

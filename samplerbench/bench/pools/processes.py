@@ -19,7 +19,7 @@ from typing import Any
 
 from ..maker import Failure, arrived
 from ..shards import ShardCache
-from ..task import Setup, ShardTask
+from ..task import Setup, Task
 from .events import Advanced, Died, Event, Finished, Found, Noticed, Ready, Refused, Unfit
 from .hands import Hands
 
@@ -37,7 +37,7 @@ class Processes(Hands):
     def begin(self, place: int) -> None:
         self._workers[place] = _Worker(place, self.setups[place], self._heard)
 
-    def give(self, place: int, task: ShardTask) -> None:
+    def give(self, place: int, task: Task) -> None:
         self._workers[place].tasks.append(task)
         self._workers[place].given.put(task.text())
 
@@ -82,7 +82,7 @@ class _Worker:
     """
 
     def __init__(self, place: int, setup: Setup, heard: Heard) -> None:
-        self.place, self.tasks, self.given = place, deque[ShardTask](), SimpleQueue[str | None]()
+        self.place, self.tasks, self.given = place, deque[Task](), SimpleQueue[str | None]()
         ours, theirs = socket.socketpair()
         line = Connection(ours.detach())
         with theirs:
