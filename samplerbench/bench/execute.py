@@ -93,11 +93,11 @@ class Executor:
                 yield planned, self._unplanned(planned)
             else:
                 record, samples = self.record(planned), self.config.samples
-                tasks: list[Task] = [*tasks_of(planned.cell, samples, self.worker.batch_size)]
+                mine: list[Task] = [*tasks_of(planned.cell, samples, self.worker.batch_size)]
                 if not self.filmed(record, planned.label):
-                    tasks.append(FilmTask(planned.cell, min(SAMPLES, samples)))
-                left[planned.cell.key] = _Cell(planned, record, Gathered(samples), tasks)
-        planned_tasks = [task for cell in left.values() for task in cell.tasks]
+                    mine.append(FilmTask(planned.cell, min(SAMPLES, samples)))
+                left[planned.cell.key] = _Cell(planned, record, Gathered(samples), mine)
+        tasks = [task for cell in left.values() for task in cell.tasks]
         begun: set[str] = set()
 
         def start(task: Task) -> None:
@@ -114,7 +114,7 @@ class Executor:
                 self.listener.found(left[task.cell.key].planned, samples)
 
         told = Told(start, advance, self.listener.notice, found)
-        results = self.pool.make(planned_tasks, lambda task: task.cell.key in left, told)
+        results = self.pool.make(tasks, lambda task: task.cell.key in left, told)
         ended: deque[tuple[_Cell, Future[Outcome]]] = deque()
         with closing(results), self._measuring() as measuring:
             for result in results:

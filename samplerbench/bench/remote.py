@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,12 +43,15 @@ class Done:
 
 
 class Remote:
-    """notice: told a line that the user should know. shared: whether others see its folder of shards.
+    """Its process goes to the run's folder. notice: told a line that the user should know. shared: whether others see
+    its folder of shards.
 
     Raises UserError where model, extractor or plugins cannot be loaded.
     """
 
     def __init__(self, setup: Setup, notice: Callable[[str], None], shared: bool = True) -> None:
+        with suppress(OSError):  # this machine does not have it
+            os.chdir(setup.folder)
         if setup.threads:
             torch.set_num_threads(setup.threads)
         self.setup = setup

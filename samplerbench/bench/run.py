@@ -163,6 +163,7 @@ class BenchmarkRun:
             threads=0,
             cache=str(self._cache.resolve()),
             fresh=config.fresh,
+            folder=str(Path.cwd()),
         )
 
     def _confirm(self, metric: str) -> None:

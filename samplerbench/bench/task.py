@@ -25,6 +25,7 @@ class Setup:
         device: cpu, cuda or cuda:N. dtype: precision of the network. compiled: whether it is, and how.
         batch_size: samples at once. threads: of torch on a CPU; 0 leaves them as they are.
         cache: the folder of shards. fresh: whether those in it count for nothing.
+        folder: that of the run, from which samplers name their files.
     """
 
     model: str
@@ -38,12 +39,14 @@ class Setup:
     threads: int
     cache: str
     fresh: bool
+    folder: str = "."
 
     @classmethod
     def read(cls, said: dict[str, Any]) -> Setup:
         """The same of what JSON made of `asdict`. Raises TypeError or ValueError where that is no setup."""
         setup = cls(**{**said, "plugins": tuple(said["plugins"])})
-        texts = (setup.model, setup.extractor, setup.extractor_weights or "", *setup.plugins, setup.device, setup.cache)
+        named = setup.model, setup.extractor, setup.extractor_weights or "", *setup.plugins
+        texts = (*named, setup.device, setup.cache, setup.folder)
         if not all(isinstance(text, str) for text in texts):
             raise TypeError(f"expected text: {[text for text in texts if not isinstance(text, str)]}")
         if type(setup.batch_size) is not int or setup.batch_size < 1:

@@ -81,6 +81,7 @@ def work(
     if not tasks:
         told(f"nothing to do: the plan has {len(plan.tasks())} pieces of work, for {part[1]} parts")
         return []
+    out = out.resolve()
     remote = Remote(plan.for_worker(out, device), told)
     with using(out / "shards", [cell.key for cell in plan.cells]):
         return _done(remote, tasks, told, out)

@@ -107,6 +107,21 @@ class TestAnotherWorker:
         assert "a worker has new, others old; the rows name what drew them" in said
 
 
+def test_a_file_of_grids_is_found_from_another_folder(command, tmp_path, tiny_model, monkeypatch):
+    """The sampler is called what it was called."""
+    grids = {"schema": "samplerbench-grids", "version": 1, "coordinate": "time", "grids": {"2": [1000, 300, 0]}}
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("grids.json").write_text(json.dumps(grids))
+    asked = ["--samplers", "ddim:spacing=file:grids.json", "--nfe", "2", "--samples", 40, "--model", tiny_model]
+    assert command("run", *asked, "--out", "out", "--plan-only", "--device", "cpu")[0] == 0
+    monkeypatch.chdir(tmp_path / "there")
+    status, _, said = command("worker", "../here/out")
+    assert (status, said) == (0, "1 of 1: ddim:spacing=file:grids.json nfe=2, samples 0 to 39: done\n")
+    assert len(list((tmp_path / "here" / "out" / "shards").rglob("*.safetensors"))) == 1
+
+
 class TestRay:
     def test_none_installed(self, monkeypatch, tmp_path, tiny_model):
         monkeypatch.setitem(sys.modules, "ray", None)
