@@ -139,9 +139,12 @@ class BenchmarkRun:
         pool = pool_of(workers, timeout, maker, lambda: self._setup(worker))
         return Executor(config, worker, measurer, pool, self.store.has_trajectory, self.listener)
 
-    def _write_plan(self, worker: Worker) -> None:
+    def _plan(self, worker: Worker) -> WrittenPlan | None:
+        """What others need to sample for this run; None where objects of this process cannot be written down."""
+        if self._objects:
+            return None
         cells = [planned.cell for planned in self.cells if planned.cell.times is not None]
-        self.store.write_plan(WrittenPlan(self._setup(worker), tuple(cells), self.config.samples))
+        return WrittenPlan(self._setup(worker), tuple(cells), self.config.samples)
 
     def _setup(self, worker: Worker) -> Setup:
         """What a worker in another process is made from. Raises UserError where that cannot be said in plain text."""
@@ -201,8 +204,7 @@ class BenchmarkRun:
         others = [r for r in earlier if _identity(r) not in planned]
         self.store.replace([*others, *(finished[i] for i in planned if i in finished)], config.metrics)
         self.store.write_run(manifest(self, "planned" if self.plan_only else "running"))
-        with suppress(UserError):  # objects of this process cannot be written down
-            self._write_plan(executor.worker)
+        self.store.write_plan(self._plan(executor.worker))
         if self.plan_only:
             return
         listener.plan(self.cells, config.samples)

@@ -64,9 +64,16 @@ class Store:
             for part in folder.glob(f".*{PART}"):  # of a run that was killed
                 part.unlink(missing_ok=True)
         try:
+            return self.rows()
+        except UserError:
+            self.close()
+            raise
+
+    def rows(self) -> list[Record]:
+        """The rows that are there. Raises UserError where they cannot be read."""
+        try:
             return self._read() if self.csv.exists() else []
         except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-            self.close()
             what = f"is not of schema {SCHEMA}: it is of another version of samplerbench, or was edited"
             raise UserError(f"{self.csv} {what} ({error}); name another --out") from None
 
@@ -142,9 +149,10 @@ class Store:
         path = self.out / "run.json"
         self._write(path, lambda: write_whole(path, (json.dumps(run, indent=2, default=str) + "\n").encode()))
 
-    def write_plan(self, plan: WrittenPlan) -> None:
-        """Writes plan.json, whole or not at all."""
-        self._write(self.out / "plan.json", lambda: plan.write(self.out))
+    def write_plan(self, plan: WrittenPlan | None) -> None:
+        """Writes plan.json, whole or not at all; none takes an earlier run's away."""
+        path = self.out / "plan.json"
+        self._write(path, lambda: plan.write(self.out) if plan else path.unlink(missing_ok=True))
 
     def save_artefacts(self, record: Record, label: str, image: Image, kept: Mapping[str, Kept]) -> None:
         """Writes what a row promises: the cell's grid of samples, and what is kept of its metrics."""

@@ -369,6 +369,12 @@ def test_slices_of_a_written_plan_are_the_run(go, command, tmp_path, tiny_model)
     assert status == 0
     assert said.count("(2100 samples from the cache)") == 4
     assert pd.read_csv(out / "results.csv", dtype=str).drop(columns=TIMES).equals(expected)
+    for file in (out / "shards").rglob("*.safetensors"):
+        file.unlink()
+    assert command("worker", out) == (0, "", f"nothing is left: the rows are in {out / 'results.csv'}\n")
+    whole, *_, last = (out / "results.csv").read_text().splitlines(keepends=True)
+    (out / "results.csv").write_text(whole + last)
+    assert command("worker", out, "--slice", "1/2")[2].count(": done\n") in (4, 5)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 8])
@@ -464,6 +470,9 @@ def test_objects_stay_in_this_process(tiny_model, tmp_path):
     model = samplerbench.load_model(str(tiny_model))
     with pytest.raises(UserError, match="--workers 2: Model is an object of this process"):
         samplerbench.run("ddim", model=model, nfe=2, samples=40, out=tmp_path / "out", workers=2)
+    for one in (str(tiny_model), model):
+        samplerbench.run("ddim", model=one, nfe=2, samples=40, out=tmp_path / "out")
+        assert (tmp_path / "out" / "plan.json").is_file() == (one is not model)
 
 
 def test_a_shorter_shard_never_replaces_a_longer_one(tmp_path):
