@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from .. import __version__
 from ..errors import one_line
 from ..metrics.measured import Measured
-from .maker import Failure
+from .maker import Failure, Filmed, Made
 from .measure import Measurements, Measurer
 from .plan import Planned, RunConfig
 from .pools.pool import Pool, Result, Told
 from .pools.serial import SerialPool
 from .record import Record, Value
 from .shards import PARTS, Gathered, Shard
-from .task import ShardTask, tasks_of
+from .task import FilmTask, ShardTask, Task, tasks_of
+from .trajectory import SAMPLES
 from .worker import Worker
 
 __all__ = ["Executor", "Listener", "Outcome"]
@@ -59,21 +60,26 @@ class Listener:
 
 @dataclass
 class Outcome:
-    """A cell's record, what was measured, and a traceback where a plugin failed."""
+    """A cell's record, what was measured, a traceback where a plugin failed, and the film that was asked for."""
 
     record: Record
     measured: Measurements | None = None
     details: str = ""
+    film: Filmed | Failure | None = None
 
 
 @dataclass
 class Executor:
-    """Runs cells: a pool makes their shards, and each is measured when its last one is there."""
+    """Runs cells: a pool makes their shards, and each is measured when its last one is there.
+
+    filmed: whether there is a film already of the cell of a record and a label.
+    """
 
     config: RunConfig
     worker: Worker
     measurer: Measurer
     pool: Pool
+    filmed: Callable[[Record, str], bool]
     listener: Listener = field(default_factory=Listener)
     _told: set[frozenset[str]] = field(default_factory=set)
 
@@ -86,21 +92,24 @@ class Executor:
             if planned.cell.times is None:
                 yield planned, self._unplanned(planned)
             else:
-                tasks = tasks_of(planned.cell, self.config.samples, self.worker.batch_size)
-                left[planned.cell.key] = _Cell(planned, self.record(planned), Gathered(self.config.samples), tasks)
+                record, samples = self.record(planned), self.config.samples
+                mine: list[Task] = [*tasks_of(planned.cell, samples, self.worker.batch_size)]
+                if not self.filmed(record, planned.label):
+                    mine.append(FilmTask(planned.cell, min(SAMPLES, samples)))
+                left[planned.cell.key] = _Cell(planned, record, Gathered(samples), mine)
         tasks = [task for cell in left.values() for task in cell.tasks]
         begun: set[str] = set()
 
-        def start(task: ShardTask) -> None:
+        def start(task: Task) -> None:
             if task.cell.key not in begun:
                 begun.add(task.cell.key)
                 self.listener.start(left[task.cell.key].planned)
 
-        def advance(task: ShardTask, samples: int) -> None:
+        def advance(task: Task, samples: int) -> None:
             if task.cell.key in left:
                 self.listener.advance(left[task.cell.key].planned, samples)
 
-        def found(task: ShardTask, samples: int) -> None:
+        def found(task: Task, samples: int) -> None:
             if task.cell.key in left:
                 self.listener.found(left[task.cell.key].planned, samples)
 
@@ -167,7 +176,7 @@ class Executor:
                 for writing in cell.writing:
                     writing.result()  # what can be kept is on the disk before the row
         record.finished = _now()
-        return Outcome(record, measured, details)
+        return Outcome(record, measured, details, cell.film)
 
     def _tell_of_hardware(self, planned: Planned, whole: Shard) -> None:
         """Says once that samples of a cell were drawn on several kinds of hardware."""
@@ -212,31 +221,35 @@ class Executor:
 @dataclass
 class _Cell:
     """A cell that is being run. gathered: its samples so far, of so many tasks that are done, so many of them cached.
-    writing: of the shards that are new. failure: why there will be none.
+    writing: of the shards that are new. failure: why there will be none. film: that of the cell, or why there is none.
     """
 
     planned: Planned
     record: Record
     gathered: Gathered
-    tasks: list[ShardTask]
+    tasks: list[Task]
     done: int = 0
     cached: int = 0
     writing: list[Future[bool]] = field(default_factory=list)
     failure: Failure | None = None
+    film: Filmed | Failure | None = None
 
     def add(self, result: Result) -> None:
         """What became of one of its tasks."""
-        if isinstance(result.outcome, Failure):
-            self.failure = result.outcome
-            return
-        try:
-            self.gathered.add(result.task.first, result.outcome.shard)
-        except RuntimeError as error:  # it is of another shape than the others
-            self.failure = Failure("failed", f"its shards do not go together: {one_line(error)}")
-            return
-        self.done, self.cached = self.done + 1, self.cached + result.outcome.cached
-        if result.outcome.writing is not None:
-            self.writing.append(result.outcome.writing)
+        match result.task, result.outcome:
+            case ShardTask() as task, Made() as made:
+                try:
+                    self.gathered.add(task.first, made.shard)
+                except RuntimeError as error:  # it is of another shape than the others
+                    self.failure = Failure("failed", f"its shards do not go together: {one_line(error)}")
+                    return
+                self.done, self.cached = self.done + 1, self.cached + made.cached
+                if made.writing is not None:
+                    self.writing.append(made.writing)
+            case FilmTask(), (Filmed() | Failure()) as film:
+                self.done, self.film = self.done + 1, film
+            case _, Failure() as failure:
+                self.failure = failure
 
 
 def _next(ended: deque[tuple[_Cell, Future[Outcome]]]) -> tuple[Planned, Outcome]:

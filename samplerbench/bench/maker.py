@@ -14,10 +14,11 @@ from ..registry import Registry
 from .cached import describe
 from .cell import Cell
 from .shards import Shard, ShardCache
-from .task import ShardTask
+from .task import FilmTask, ShardTask, Task
+from .trajectory import trajectory
 from .worker import Unsuitable, Worker
 
-__all__ = ["Failure", "Made", "Maker", "arrived", "nobody"]
+__all__ = ["Failure", "Filmed", "Made", "Maker", "arrived", "nobody"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,15 @@ class Made:
 
 
 @dataclass(frozen=True)
+class Filmed:
+    """The picture of how a cell's first samples came to be. png: its bytes."""
+
+    png: bytes
+
+
+@dataclass(frozen=True)
 class Failure:
-    """Why a cell has no samples. status: skipped or failed. details: a plugin's traceback."""
+    """Why a cell has no samples, or no film. status: skipped or failed. details: a plugin's traceback."""
 
     status: str
     reason: str
@@ -61,13 +69,15 @@ class Maker:
     _writing: deque[Future[bool]] = field(default_factory=deque)
 
     def make(
-        self, task: ShardTask, advance: Callable[[int], None] = nobody, found: Callable[[int], None] = nobody
-    ) -> Made | Failure:
+        self, task: Task, advance: Callable[[int], None] = nobody, found: Callable[[int], None] = nobody
+    ) -> Made | Filmed | Failure:
         """The shard of a task. advance: told of samples as they are drawn; found: of those that were there already.
 
         What a sampler raises is a Failure; KeyboardInterrupt passes through.
         """
         try:
+            if isinstance(task, FilmTask):
+                return Filmed(trajectory(self.worker, task.cell, task.rows))
             return self._make(task, advance, found)
         except Unsuitable as error:
             return Failure("skipped", str(error))
@@ -136,11 +146,13 @@ class Maker:
             self._writing.popleft().result()
 
 
-def arrived(cache: ShardCache, task: ShardTask, cached: int, data: Sequence[bytes] | None) -> Made | Failure:
-    """What another has made of a task: it is in the cache, or was sent shard by shard, and goes there.
+def arrived(cache: ShardCache, task: Task, cached: int, data: Sequence[bytes] | None) -> Made | Filmed | Failure:
+    """What another has made of a task: it is in the cache, or was sent shard by shard, and goes there. A film is sent.
 
     cached: how many of its samples were there already.
     """
+    if isinstance(task, FilmTask):
+        return Filmed(data[0]) if data else Failure("failed", "a worker sent no film")
     shards = []
     for k, part in enumerate(task.shards()):
         where = task.cell.key, part.index

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +17,10 @@ from ..errors import UserError
 from ..models.guided import asked_of
 from ..plugins import load_plugins
 from .environment import hardware
-from .maker import Failure, Maker, nobody
+from .maker import Failure, Filmed, Maker, nobody
 from .plan import code_of, guidance_of
 from .shards import Shard, ShardCache, as_bytes
-from .task import Setup, ShardTask
+from .task import Setup, ShardTask, Task
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ class OtherSampler(UserError):
 @dataclass(frozen=True)
 class Done:
     """What was made of a task. cached: how many of its samples were there already. data: the bytes of each shard where
-    they could not be written into the cache.
+    they could not be written into the cache; of a film the picture.
     """
 
     cached: int
@@ -42,12 +44,15 @@ class Done:
 
 
 class Remote:
-    """notice: told a line that the user should know. shared: whether others see its folder of shards.
+    """Its process goes to the run's folder. notice: told a line that the user should know. shared: whether others see
+    its folder of shards.
 
     Raises UserError where model, extractor or plugins cannot be loaded.
     """
 
     def __init__(self, setup: Setup, notice: Callable[[str], None], shared: bool = True) -> None:
+        with suppress(OSError):  # this machine does not have it
+            os.chdir(setup.folder)
         if setup.threads:
             torch.set_num_threads(setup.threads)
         self.setup = setup
@@ -77,17 +82,20 @@ class Remote:
         self._core = code_sha256("samplerbench.bench.worker")
 
     def do(
-        self, task: ShardTask, advance: Callable[[int], None] = nobody, found: Callable[[int], None] = nobody
+        self, task: Task, advance: Callable[[int], None] = nobody, found: Callable[[int], None] = nobody
     ) -> Done | Failure:
-        """Makes the shards of a task, and tells of them as `Maker.make` does. Raises UserError where this worker is not
-        what the cell's key says, OtherSampler where only the sampler is not.
+        """Makes the shards of a task, or its film, and tells of them as `Maker.make` does. Raises UserError where this
+        worker is not what the cell's key says, OtherSampler where only the sampler is not.
         """
         self._compare(task.cell)
         made = self.maker.make(task, advance, found)
         if isinstance(made, Failure):
             return made
+        if isinstance(made, Filmed):
+            return Done(0, [made.png])
         if made.kept:
             return Done(made.cached, None)
+        assert isinstance(task, ShardTask)
         parts = [(part.index, part.first - task.first, part.count) for part in task.shards()]
         data = [as_bytes(task.cell.key, index, made.shard.part(at, at + count)) for index, at, count in parts]
         return Done(made.cached, data)

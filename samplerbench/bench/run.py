@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..devices import resolve_device
-from ..errors import UserError, one_line
+from ..errors import UserError
 from ..files import content_key
 from ..folders import shard_cache
 from ..images import sample_grid
@@ -26,7 +26,7 @@ from .environment import hardware
 from .execute import Executor, Listener, Outcome
 from .influences import Kept
 from .keep import Keeper
-from .maker import Maker
+from .maker import Failure, Maker
 from .manifest import manifest
 from .measure import Measurer, real_images
 from .plan import Planned, RunConfig, chosen_samplers, plan_cells, told_of_spacings
@@ -37,7 +37,6 @@ from .shards import ShardCache
 from .store import Store
 from .task import Setup
 from .telling import Logged, Several
-from .trajectory import SAMPLES, trajectory
 from .worker import Worker
 from .written import WrittenPlan
 
@@ -151,11 +150,14 @@ class BenchmarkRun:
         maker = Maker(worker, self.registry, ShardCache(folder, notice, config.fresh, [self.store.shards]))
         workers, timeout = ("serial", None) if self.plan_only else (config.workers, config.cell_timeout)
         pool = pool_of(workers, timeout, maker, lambda: self._setup(worker))
-        return Executor(config, worker, measurer, pool, self.listener)
+        return Executor(config, worker, measurer, pool, self.store.has_trajectory, self.listener)
 
-    def _write_plan(self, worker: Worker) -> None:
+    def _plan(self, worker: Worker) -> WrittenPlan | None:
+        """What others need to sample for this run; None where objects of this process cannot be written down."""
+        if self._objects:
+            return None
         cells = [planned.cell for planned in self.cells if planned.cell.times is not None]
-        self.store.write_plan(WrittenPlan(self._setup(worker), tuple(cells), self.config.samples))
+        return WrittenPlan(self._setup(worker), tuple(cells), self.config.samples)
 
     def _setup(self, worker: Worker) -> Setup:
         """What a worker in another process is made from. Raises UserError where that cannot be said in plain text."""
@@ -178,6 +180,7 @@ class BenchmarkRun:
             asked=config.lines(),
             cache=str(self._cache.resolve()),
             fresh=config.fresh,
+            folder=str(Path.cwd()),
         )
 
     def _confirm(self, metric: str) -> None:
@@ -215,8 +218,7 @@ class BenchmarkRun:
         others = [r for r in earlier if _identity(r) not in planned]
         self.store.replace([*others, *(finished[i] for i in planned if i in finished)], config.metrics)
         self.store.write_run(manifest(self, "planned" if self.plan_only else "running"))
-        with suppress(UserError):  # objects of this process cannot be written down
-            self._write_plan(executor.worker)
+        self.store.write_plan(self._plan(executor.worker))
         if self.plan_only:
             return
         listener.plan(self.cells, config.samples)
@@ -230,7 +232,7 @@ class BenchmarkRun:
             with closing(executor.run(left)) as outcomes:
                 for cell, outcome in outcomes:
                     place = places[cell.cell.key]
-                    self._keep(executor, cell, outcome, known.get(planned[place]))
+                    self._keep(cell, outcome, known.get(planned[place]))
                     self._ended(place, cell, outcome.record)
             # in the order of the plan, whatever was there before and whichever ended first
             self.store.replace([*others, *self.records], config.metrics)
@@ -252,7 +254,7 @@ class BenchmarkRun:
         self._records[place] = record
         self.listener.finish(cell, record)
 
-    def _keep(self, executor: Executor, cell: Planned, outcome: Outcome, earlier: Record | None) -> None:
+    def _keep(self, cell: Planned, outcome: Outcome, earlier: Record | None) -> None:
         """Keeps the outcome of a cell. What its row promises is on disk before it."""
         record = outcome.record
         if earlier:  # with other metrics, which stand where what is kept of them does
@@ -268,20 +270,12 @@ class BenchmarkRun:
                 name: Kept(float(one.value), one.influences, one.halves) for name, one in outcome.measured.found.items()
             }
             self.store.save_artefacts(record, cell.label, sample_grid(outcome.measured.images), kept)
-            self._save_trajectory(executor, cell, record)
+            if isinstance(outcome.film, Failure):  # a row does not promise it
+                self.listener.notice(f"{cell.label}: no trajectory was kept: {outcome.film.reason}")
+            elif outcome.film:
+                self.store.save_trajectory(record, cell.label, outcome.film.png)
         self.store.append(record)
         self.broken += bool(outcome.details)
-
-    def _save_trajectory(self, executor: Executor, cell: Planned, record: Record) -> None:
-        """Keeps how the first samples came to be. A row does not promise it: where it fails, a line says so."""
-        if self.store.trajectory(record, cell.label).is_file():
-            return
-        try:
-            picture, about = trajectory(executor.worker, cell.cell, min(SAMPLES, self.config.samples))
-        except Exception as error:  # of a plugin's making, too
-            self.listener.notice(f"{cell.label}: no trajectory was kept: {one_line(error)}")
-            return
-        self.store.save_trajectory(record, cell.label, picture, about)
 
 
 def _absolute(text: str) -> str:

@@ -25,7 +25,6 @@ from .record import SCHEMA, Record, checksum_of, columns_of, metrics_in, written
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from PIL.PngImagePlugin import PngInfo
 
     from .written import WrittenPlan
 
@@ -65,9 +64,16 @@ class Store:
             for part in folder.glob(f".*{PART}"):  # of a run that was killed
                 part.unlink(missing_ok=True)
         try:
+            return self.rows()
+        except UserError:
+            self.close()
+            raise
+
+    def rows(self) -> list[Record]:
+        """The rows that are there. Raises UserError where they cannot be read."""
+        try:
             return self._read() if self.csv.exists() else []
         except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-            self.close()
             what = f"is not of schema {SCHEMA}: it is of another version of samplerbench, or was edited"
             raise UserError(f"{self.csv} {what} ({error}); name another --out") from None
 
@@ -143,9 +149,10 @@ class Store:
         path = self.out / "run.json"
         self._write(path, lambda: write_whole(path, (json.dumps(run, indent=2, default=str) + "\n").encode()))
 
-    def write_plan(self, plan: WrittenPlan) -> None:
-        """Writes plan.json, whole or not at all."""
-        self._write(self.out / "plan.json", lambda: plan.write(self.out))
+    def write_plan(self, plan: WrittenPlan | None) -> None:
+        """Writes plan.json, whole or not at all; none takes an earlier run's away."""
+        path = self.out / "plan.json"
+        self._write(path, lambda: plan.write(self.out) if plan else path.unlink(missing_ok=True))
 
     def save_artefacts(self, record: Record, label: str, image: Image, kept: Mapping[str, Kept]) -> None:
         """Writes what a row promises: the cell's grid of samples, and what is kept of its metrics."""
@@ -157,16 +164,14 @@ class Store:
             path = influence_path(self.out, record.row(list(record.metrics)), metric)
             self._write(path, lambda path=path, one=one: save_kept(path, one))  # type: ignore[misc]
 
-    def trajectory(self, record: Record, label: str) -> Path:
-        """Where the picture is kept of how the first samples of a cell came to be."""
-        return self.out / "trajectories" / self._picture(record, label).name
+    def has_trajectory(self, record: Record, label: str) -> bool:
+        """Whether the picture is there of how the first samples of a cell came to be."""
+        return self._trajectory(record, label).is_file()
 
-    def save_trajectory(self, record: Record, label: str, picture: Image, about: PngInfo) -> None:
-        """Writes that picture, with what it says of itself."""
-        buffer = io.BytesIO()
-        picture.save(buffer, "png", pnginfo=about)
-        path = self.trajectory(record, label)
-        self._write(path, lambda: write_whole(path, buffer.getvalue()))
+    def save_trajectory(self, record: Record, label: str, png: bytes) -> None:
+        """Writes that picture."""
+        path = self._trajectory(record, label)
+        self._write(path, lambda: write_whole(path, png))
 
     def has_artefacts(self, record: Record, label: str, metrics: Sequence[str]) -> bool:
         """Whether all is there that a row promises of these metrics, and whole."""
@@ -186,6 +191,9 @@ class Store:
 
     def _picture(self, record: Record, label: str) -> Path:
         return self.out / "samples" / f"{_file_name(label)}-{record.key[:8]}-{record.samples}.png"
+
+    def _trajectory(self, record: Record, label: str) -> Path:
+        return self.out / "trajectories" / self._picture(record, label).name
 
     def save_error(self, record: Record, label: str, details: str) -> Path:
         """Keeps a traceback; returns where."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from .cell import Cell
 from .shards import SHARD
 
-__all__ = ["Setup", "ShardTask", "cell_of", "largest_first", "tasks_of"]
+__all__ = ["FilmTask", "Setup", "ShardTask", "Task", "cell_of", "largest_first", "read_task", "tasks_of"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Setup:
         batch_size: samples at once. threads: of torch on a CPU; 0 leaves them as they are.
         asked: the lines that samples are asked for in turn; none where they are the model's own.
         cache: the folder of shards. fresh: whether those in it count for nothing.
+        folder: that of the run, from which samplers name their files.
     """
 
     model: str
@@ -40,20 +41,14 @@ class Setup:
     asked: tuple[str, ...]
     cache: str
     fresh: bool
+    folder: str = "."
 
     @classmethod
     def read(cls, said: dict[str, Any]) -> Setup:
         """The same of what JSON made of `asdict`. Raises TypeError or ValueError where that is no setup."""
         setup = cls(**{**said, "plugins": tuple(said["plugins"]), "asked": tuple(said["asked"])})
-        texts = (
-            setup.model,
-            setup.extractor,
-            setup.extractor_weights or "",
-            *setup.plugins,
-            *setup.asked,
-            setup.device,
-            setup.cache,
-        )
+        named = setup.model, setup.extractor, setup.extractor_weights or "", *setup.plugins, *setup.asked
+        texts = (*named, setup.device, setup.cache, setup.folder)
         if not all(isinstance(text, str) for text in texts):
             raise TypeError(f"expected text: {[text for text in texts if not isinstance(text, str)]}")
         if type(setup.batch_size) is not int or setup.batch_size < 1:
@@ -89,11 +84,30 @@ class ShardTask:
         """The task in a line of JSON."""
         return json.dumps(asdict(self))
 
-    @classmethod
-    def read(cls, text: str) -> ShardTask:
-        """What `text` wrote."""
-        said = json.loads(text)
-        return cls(cell_of(said.pop("cell")), **said)
+
+@dataclass(frozen=True)
+class FilmTask:
+    """The picture of how the first samples of a cell came to be, `rows` of them: see `bench.trajectory`. It is drawn
+    when all shards of the cell are there.
+    """
+
+    cell: Cell
+    rows: int
+    count: ClassVar[int] = 0  # samples of the cell that it adds
+
+    def text(self) -> str:
+        """The task in a line of JSON."""
+        return json.dumps(asdict(self))
+
+
+Task = ShardTask | FilmTask
+
+
+def read_task(text: str) -> Task:
+    """What `text` wrote."""
+    said = json.loads(text)
+    kind: type[Task] = FilmTask if "rows" in said else ShardTask
+    return kind(cell_of(said.pop("cell")), **said)
 
 
 def cell_of(said: dict[str, Any]) -> Cell:
@@ -112,8 +126,11 @@ def tasks_of(cell: Cell, samples: int, batch_size: int = SHARD) -> list[ShardTas
     return [ShardTask(cell, start // SHARD, start, min(step, samples - start)) for start in range(0, samples, step)]
 
 
-def largest_first(tasks: Sequence[ShardTask]) -> list[ShardTask]:
+AnyTask = TypeVar("AnyTask", ShardTask, Task)
+
+
+def largest_first(tasks: Sequence[AnyTask]) -> list[AnyTask]:
     """The tasks of the cells that take the most evaluations first, so that no long one is left for the end; those of a
-    cell stay together.
+    cell stay together, in their order.
     """
-    return sorted(tasks, key=lambda task: (-len(task.cell.times or ()), task.cell.key, task.index))
+    return sorted(tasks, key=lambda task: (-len(task.cell.times or ()), task.cell.key))

@@ -7,6 +7,7 @@ and seconds depends on it.
 from __future__ import annotations
 
 import copy
+import io
 import json
 from typing import TYPE_CHECKING
 
@@ -35,9 +36,9 @@ GAP = 2  # pixels between two images
 FILM = "samplerbench film"  # the entry of the picture that says what is in it
 
 
-def trajectory(worker: Worker, cell: Cell, samples: int = SAMPLES) -> tuple[Image.Image, PngInfo]:
-    """The picture of a cell's first samples: a row a sample, and as columns x_T, the predicted x_0 of each evaluation,
-    x_0. Its metadata say the evaluations. Raises whatever the sampler raises.
+def trajectory(worker: Worker, cell: Cell, samples: int = SAMPLES) -> bytes:
+    """The picture of a cell's first samples, a PNG: a row a sample, and as columns x_T, the predicted x_0 of each
+    evaluation, x_0. Its metadata say the evaluations. Raises whatever the sampler raises.
 
     An evaluation in which a sampler asks about some of the samples alone, or several times at once, is left out, and so
     is one at α = 0, where ε says nothing of x_0.
@@ -60,7 +61,10 @@ def trajectory(worker: Worker, cell: Cell, samples: int = SAMPLES) -> tuple[Imag
         seen = [seen[k] for k in sorted({round(k) for k in np.linspace(0, len(seen) - 1, MOST)})]
     frames = [x_T, *(predicted for _, predicted in seen), drawn.x0]
     decoded = [worker.model.decode(torch.nan_to_num(one).to(x_T)) for one in frames]
-    return film(torch.stack([quantise(one).cpu() for one in decoded]), [k for k, _ in seen])
+    picture, about = film(torch.stack([quantise(one).cpu() for one in decoded]), [k for k, _ in seen])
+    buffer = io.BytesIO()
+    picture.save(buffer, "png", pnginfo=about)
+    return buffer.getvalue()
 
 
 def film(frames: Tensor, evaluations: list[int]) -> tuple[Image.Image, PngInfo]:

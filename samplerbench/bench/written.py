@@ -14,6 +14,7 @@ from .cached import using
 from .cell import Cell
 from .maker import Failure
 from .remote import Remote
+from .store import Store
 from .task import Setup, ShardTask, cell_of, largest_first, tasks_of
 
 __all__ = ["WrittenPlan", "dealt", "work"]
@@ -72,7 +73,8 @@ def work(
     told: Callable[[str], None],
     device: str | None = None,
 ) -> Sequence[ShardTask]:
-    """Makes the shards of part i of n of a run's plan, into the run's own folder, and returns those that failed.
+    """Makes the shards of part i of n of a run's plan, into the run's own folder, and returns those that failed. Cells
+    of which the run has the row are done.
 
     part: (i, n), i from 1. told: a line for each shard. device: another than the plan's, of its kind.
     """
@@ -81,6 +83,12 @@ def work(
     if not tasks:
         told(f"nothing to do: the plan has {len(plan.tasks())} pieces of work, for {part[1]} parts")
         return []
+    done = {record.key for record in Store(out).rows() if record.status == "done" and record.samples == plan.samples}
+    tasks = [task for task in tasks if task.cell.key not in done]
+    if not tasks:
+        told(f"nothing is left: the rows are in {out / 'results.csv'}")
+        return []
+    out = out.resolve()
     remote = Remote(plan.for_worker(out, device), told)
     with using(out / "shards", [cell.key for cell in plan.cells]):
         return _done(remote, tasks, told, out)

@@ -150,5 +150,7 @@ def _size(count: float) -> str:
 
 
 def _age(seconds: float) -> str:
-    hours = max(seconds, 0.0) / 3600  # a clock that is behind
+    hours = seconds / 3600  # below 0 where a clock is behind
+    if hours < 1:
+        return "less than an hour ago"
     return f"{hours / 24:.0f} d ago" if hours >= 48 else f"{hours:.0f} h ago"

@@ -56,7 +56,7 @@ def test_what_is_there(command, filled):
     assert status == 0
     rows = [tuple(part.strip() for part in line.split("│")[1:-1]) for line in said.splitlines() if line[:1] == "│"]
     assert [row[:3] for row in rows] == [("m1", "a", "2"), ("m1", "b", "1"), ("no label", "", "1")]
-    assert [row[4] for row in rows] == ["3 d ago", "0 h ago", "40 d ago"]
+    assert [row[4] for row in rows] == ["3 d ago", "less than an hour ago", "40 d ago"]
     assert said.endswith(f" in {filled}\n")
     (one,) = (entry for entry in entries(filled) if entry.sampler == "b")
     assert one.size == sum(file.stat().st_size for file in one.path.iterdir())

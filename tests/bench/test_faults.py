@@ -24,7 +24,7 @@ import samplerbench
 from samplerbench import UserError
 from samplerbench.bench import written
 from samplerbench.bench.execute import Listener
-from samplerbench.bench.maker import Made
+from samplerbench.bench.maker import Filmed, Made, arrived
 from samplerbench.bench.pools.crew import Crew
 from samplerbench.bench.pools.events import Advanced, Found
 from samplerbench.bench.pools.on_ray import Actor
@@ -32,7 +32,8 @@ from samplerbench.bench.pools.pool import Told
 from samplerbench.bench.pools.processes import Processes
 from samplerbench.bench.shards import ShardCache
 from samplerbench.bench.store import Store
-from samplerbench.bench.task import tasks_of
+from samplerbench.bench.task import FilmTask, tasks_of
+from samplerbench.bench.trajectory import trajectory
 from samplerbench.bench.written import WrittenPlan
 
 from .conftest import TIMES
@@ -106,6 +107,21 @@ class TestAnotherWorker:
         assert "a worker has new, others old; the rows name what drew them" in said
 
 
+def test_a_file_of_grids_is_found_from_another_folder(command, tmp_path, tiny_model, monkeypatch):
+    """The sampler is called what it was called."""
+    grids = {"schema": "samplerbench-grids", "version": 1, "coordinate": "time", "grids": {"2": [1000, 300, 0]}}
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("grids.json").write_text(json.dumps(grids))
+    asked = ["--samplers", "ddim:spacing=file:grids.json", "--nfe", "2", "--samples", 40, "--model", tiny_model]
+    assert command("run", *asked, "--out", "out", "--plan-only", "--device", "cpu")[0] == 0
+    monkeypatch.chdir(tmp_path / "there")
+    status, _, said = command("worker", "../here/out")
+    assert (status, said) == (0, "1 of 1: ddim:spacing=file:grids.json nfe=2, samples 0 to 39: done\n")
+    assert len(list((tmp_path / "here" / "out" / "shards").rglob("*.safetensors"))) == 1
+
+
 class TestRay:
     def test_none_installed(self, monkeypatch, tmp_path, tiny_model):
         monkeypatch.setitem(sys.modules, "ray", None)
@@ -143,6 +159,10 @@ class TestRay:
         assert json.loads(said) == {"cached": 0, "notices": []}
         assert not elsewhere.exists()
         cache = ShardCache(tmp_path / "ours", pytest.fail)
+        film = FilmTask(task.cell, 3)
+        said, sent = actor.make(film.text())
+        assert json.loads(said) == {"cached": 0, "notices": []}
+        assert arrived(cache, film, 0, sent) == Filmed(trajectory(actor.remote.maker.worker, task.cell, 3))
         assert len(cache.take(task.cell.key, 0, data)) == 30
         assert len(cache.load(task.cell.key, 0)) == 30
         said = []
@@ -252,6 +272,45 @@ def test_a_worker_that_never_comes_is_not_waited_for(monkeypatch):
     results, _ = made_by(Absent(2, {"a": "dies"}), tasks_of(cell_named("a"), 2048))
     assert all(isinstance(result.outcome, Made) for result in results)
     assert len(results) == 2
+
+
+class Loading(Fakes):
+    """A worker that hangs while it loads."""
+
+    def begin(self, place):
+        self.begun += 1
+
+    def held(self, seconds, timeout):
+        """What is said while one waits for it so long."""
+        said, until = [], time.monotonic() + seconds
+        told = Told(lambda task: None, lambda task, samples: None, said.append)
+        crew = Crew(self, timeout)
+        assert not list(crew.make(tasks_of(cell_named("a"), 1024), lambda task: time.monotonic() < until, told))
+        return said
+
+
+@pytest.mark.parametrize(("queued", "what"), [(False, "loading"), (True, "waiting for a place or loading")])
+def test_a_worker_that_is_slow_to_come_is_told_of_once(monkeypatch, queued, what):
+    monkeypatch.setattr("samplerbench.bench.pools.crew.SLOW", 0.1)
+    hands = Loading(1)
+    hands.queued = queued
+    assert hands.held(0.3, 0.1) == [f"worker 1 is still {what} after 0.1 s"]
+
+
+def test_workers_that_hang_while_they_load_are_ended(monkeypatch):
+    """Only with a timeout; whoever waits for a place does not hang."""
+    monkeypatch.setattr("samplerbench.bench.pools.crew.LOADING", 0.1)
+    expected = "no worker is left: 3 workers in a row have died; the last: not ready after 0.1 s"
+    with pytest.raises(UserError, match=expected):
+        (hands := Loading(1)).held(9, 0.05)
+    assert (hands.begun, hands.closed) == (3, True)
+    with pytest.raises(UserError, match=r"not ready after 0\.2 s"):
+        Loading(1).held(9, 0.2)
+    for queued, timeout in ((False, None), (True, 0.05)):
+        hands = Loading(1)
+        hands.queued = queued
+        assert hands.held(0.5, timeout) == []
+        assert hands.begun == 1
 
 
 def test_the_last_shards_wait_for_who_is_free_first():

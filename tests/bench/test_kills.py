@@ -16,10 +16,8 @@ import pytest
 from .test_artefacts import contents
 from .test_faults import alive
 
-CODE = (
-    "import torch; torch.set_num_threads(1); from samplerbench.bench import task; task.SHARD = 16; "
-    "from samplerbench.cli import main; main()"
-)
+CODE = "import torch; torch.set_num_threads(1); from samplerbench.cli import main; main()"
+SMALL = "from samplerbench.bench import task\ntask.SHARD = 16\n"  # in every process, workers too
 ASKED = "run --samplers ddim,ddpm --nfe 20,60 --metrics fid,kid --samples 96 --batch-size 8 --quiet --device cpu"
 EACH = 4  # kills of one run
 
@@ -29,9 +27,13 @@ EACH = 4  # kills of one run
 def test_killed_anywhere_it_ends_in_the_same_csv(tiny_model, tmp_path):
     """At least as many kills as SAMPLERBENCH_KILLS says, in one run after the other."""
 
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(SMALL)
+
     def start(name, *more):
         where = ["--model", str(tiny_model), "--out", str(tmp_path / name), "--cache", str(tmp_path / f"{name}-cache")]
-        environment = os.environ | {"MARK": f"{name}-{tmp_path}", "OMP_NUM_THREADS": "1"}
+        environment = os.environ | {"MARK": f"{name}-{tmp_path}", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(site)}
         return subprocess.Popen([sys.executable, "-c", CODE, *ASKED.split(), *where, *more], env=environment)
 
     assert start("whole").wait(timeout=600) == 0

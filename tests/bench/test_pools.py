@@ -18,15 +18,16 @@ from samplerbench import UserError
 from samplerbench.bench import task as tasks
 from samplerbench.bench import written
 from samplerbench.bench.cell import Cell
-from samplerbench.bench.maker import Failure, Made, arrived
+from samplerbench.bench.maker import Failure, Filmed, Made, arrived
 from samplerbench.bench.pools.choose import _setups
-from samplerbench.bench.pools.crew import AHEAD, Crew, Hands
+from samplerbench.bench.pools.crew import AHEAD, Crew
 from samplerbench.bench.pools.events import Died, Finished, Noticed, Ready, Refused, Unfit
+from samplerbench.bench.pools.hands import Hands
 from samplerbench.bench.pools.pool import Result, Told
 from samplerbench.bench.pools.processes import Processes
 from samplerbench.bench.pools.serial import SerialPool
 from samplerbench.bench.shards import Batch, Shard, ShardCache, as_bytes
-from samplerbench.bench.task import Setup, ShardTask, largest_first, tasks_of
+from samplerbench.bench.task import FilmTask, Setup, ShardTask, largest_first, read_task, tasks_of
 from samplerbench.bench.worker import Worker
 
 from .conftest import TIMES
@@ -67,11 +68,12 @@ def shard_of(task):
 
 class Fakes(Hands):
     """Workers that do what a script says, one task a `wait`: script[sampler] is 'dies', 'hangs' or 'fails'. refuses:
-    a sampler, by place. fatal: places where everything dies. about: what each place's worker is.
+    a sampler, by place. fatal: places where everything dies. about: what each place's worker is. films: what is done
+    of those.
     """
 
-    def __init__(self, count, script=(), unfit=(), refuses=(), fatal=(), about=()):
-        self.count, self.script, self.unfit = count, dict(script), set(unfit)
+    def __init__(self, count, script=(), unfit=(), refuses=(), fatal=(), about=(), films=""):
+        self.count, self.script, self.unfit, self.films = count, dict(script), set(unfit), films
         self.refuses, self.fatal, self.about = dict(refuses), set(fatal), about or ["fake"] * count
         self.has, self.news, self.begun, self.turn, self.closed = {}, [], 0, 0, False
 
@@ -92,6 +94,7 @@ class Fakes(Hands):
             if not given:
                 continue
             what = self.script.get(given[0].cell.sampler)
+            what = self.films if isinstance(given[0], FilmTask) else what
             if what == "hangs":
                 continue
             task = given.pop(0)
@@ -102,7 +105,8 @@ class Fakes(Hands):
                 return [Died(place, "ended by SIGKILL")]
             if what == "fails":
                 return [Finished(place, Failure("failed", "inner trouble"))]
-            return [Noticed(place, "a word"), Finished(place, Made(shard_of(task), 0))]
+            made = Made(shard_of(task), 0) if isinstance(task, ShardTask) else Filmed(b"a picture")
+            return [Noticed(place, "a word"), Finished(place, made)]
         time.sleep(min(seconds or 0.0, 0.05))
         return []
 
@@ -131,9 +135,9 @@ def test_tasks_are_text():
         (1, range(1024, 2048)),
         (2, range(2048, 2500)),
     ]
-    for task in whole:
-        assert ShardTask.read(task.text()) == task
-        assert ShardTask.read(task.text()).cell.key == task.cell.key
+    for task in [*whole, FilmTask(cell_named("ddim"), 8)]:
+        assert read_task(task.text()) == task
+        assert read_task(task.text()).cell.key == task.cell.key
     short, long = cell_named("ddim", 5), cell_named("ddim", 50)
     order = largest_first([*tasks_of(short, 2048), *tasks_of(long, 2048)])
     assert [(task.cell.value, task.index) for task in order] == [(50, 0), (50, 1), (5, 0), (5, 1)]
@@ -181,6 +185,41 @@ def test_places_are_given_up_and_the_last_one_ends_the_run():
         made_by(Fakes(2, unfit=[0, 1]), planned)
 
 
+class TestFilms:
+    @staticmethod
+    def planned(names, samples=2000):
+        return [task for cell in map(cell_named, names) for task in (*tasks_of(cell, samples), FilmTask(cell, 8))]
+
+    @pytest.mark.parametrize("workers", [1, 2, 3])
+    def test_they_come_when_the_samples_are_there(self, workers):
+        results, _ = made_by(Fakes(workers), planned := self.planned("abc"))
+        assert {result.task for result in results} == set(planned)
+        for name in "abc":
+            *_, last = (result for result in results if result.task.cell.sampler == name)
+            assert last.outcome == Filmed(b"a picture")
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_those_that_kill_their_workers_cost_nothing_else(self, workers):
+        """Not even where nothing but films is left."""
+        for planned in (self.planned("abcdefgh"), [FilmTask(cell_named(name), 8) for name in "abcdefgh"]):
+            results, said = made_by(Fakes(workers, films="dies"), planned)
+            shards = [one.outcome for one in results if isinstance(one.task, ShardTask)]
+            assert all(isinstance(outcome, Made) for outcome in shards)
+            died = Failure("failed", "3 workers died while they sampled it; the last: ended by SIGKILL")
+            assert [one.outcome for one in results if isinstance(one.task, FilmTask)] == [died] * 8
+            assert len(results) == len(planned)
+            assert not any("given up" in line for line in said)
+
+    def test_those_that_hang_are_ended(self):
+        (*_, shard, film), _ = made_by(Fakes(2, films="hangs"), self.planned("a"), timeout=0.2)
+        assert isinstance(shard.outcome, Made)
+        assert film.outcome == Failure("failed", "it took longer than the 0.2 s of --cell-timeout")
+
+    def test_they_need_no_worker_of_their_own(self):
+        made_by(hands := Fakes(4), self.planned("ab", 100))
+        assert hands.begun == 2
+
+
 def test_what_is_not_wanted_any_more_is_not_done():
     results, _ = made_by(Fakes(2, {"fails": "fails"}), tasks_of(cell_named("fails"), 50_000))
     assert len(results) == 1
@@ -196,12 +235,12 @@ def test_a_cell_that_hangs_is_ended():
     assert hands.begun == 2
 
 
-def test_no_worker_begins_where_all_is_there(go, tmp_path):
-    first = go("ddim", "first", workers=2, cache=tmp_path / "one")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Processes, "begin", lambda *_: pytest.fail("a worker has begun"))
-        again = go("ddim", "again", workers=2, cache=tmp_path / "one")
-    assert again.equals(first)
+def test_no_worker_begins_where_all_is_there(go, monkeypatch):
+    first = go("ddim", "one")
+    monkeypatch.setattr(Processes, "begin", lambda *_: pytest.fail("a worker has begun"))
+    again = go("ddim", "one", workers=2, metrics="kid,fid")
+    assert again[first.columns].equals(first)
+    assert again["kid"].notna().all()
 
 
 class TestBatchesOfSeveralShards:
@@ -263,10 +302,12 @@ class TestBatchesOfSeveralShards:
         assert isinstance(arrived(cache, tasks_of(cell_named("a"), 41, 40)[0], 0, None), Failure)
 
 
-def test_processes_give_the_same_files(go, tmp_path):
+def test_processes_give_the_same_files(go, tmp_path, monkeypatch):
     serial = go("ddim,ddpm", "serial")
+    monkeypatch.setattr("samplerbench.bench.maker.trajectory", lambda *_: pytest.fail("a worker should draw it"))
     processes = go("ddim,ddpm", "two", workers=2)
     assert processes.equals(serial)
+    assert len(list((tmp_path / "serial" / "trajectories").glob("*.png"))) == 4
     for file in sorted((tmp_path / "serial").rglob("*.png")):
         assert (tmp_path / "two" / file.relative_to(tmp_path / "serial")).read_bytes() == file.read_bytes()
     for key in serial["key"]:
@@ -296,7 +337,7 @@ def test_killed_workers_lose_nothing(go, monkeypatch):
     def begin(self, place):
         began(self, place)
         if len(killed) < 6:
-            killed.append(process := self._running[place])
+            killed.append(process := self._workers[place]._process)
             threading.Timer(2.0 + 1.5 * (len(killed) % 3), lambda: os.kill(process.pid, signal.SIGKILL)).start()
 
     monkeypatch.setattr(Processes, "begin", begin)
@@ -330,6 +371,12 @@ def test_slices_of_a_written_plan_are_the_run(go, command, tmp_path, tiny_model)
     assert status == 0
     assert said.count("(2100 samples from the cache)") == 4
     assert pd.read_csv(out / "results.csv", dtype=str).drop(columns=TIMES).equals(expected)
+    for file in (out / "shards").rglob("*.safetensors"):
+        file.unlink()
+    assert command("worker", out) == (0, "", f"nothing is left: the rows are in {out / 'results.csv'}\n")
+    whole, *_, last = (out / "results.csv").read_text().splitlines(keepends=True)
+    (out / "results.csv").write_text(whole + last)
+    assert command("worker", out, "--slice", "1/2")[2].count(": done\n") in (4, 5)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 8])
@@ -392,9 +439,9 @@ def test_a_cell_that_fails_without_a_traceback_ends_the_command_with_1(
     command, monkeypatch, tmp_path, tiny_model, ends
 ):
     def make(self, tasks, wanted, told):
-        for task in tasks[:ends]:
-            yield Result(task, Failure("failed", "it took longer"))
-        yield from whole(self, tasks[ends:], wanted, told)
+        late = [task for task in tasks if isinstance(task, ShardTask)][:ends]
+        yield from (Result(task, Failure("failed", "it took longer")) for task in late)
+        yield from whole(self, [task for task in tasks if task not in late], wanted, told)
 
     whole = SerialPool.make
     monkeypatch.setattr(SerialPool, "make", make)
@@ -425,6 +472,9 @@ def test_objects_stay_in_this_process(tiny_model, tmp_path):
     model = samplerbench.load_model(str(tiny_model))
     with pytest.raises(UserError, match="--workers 2: Model is an object of this process"):
         samplerbench.run("ddim", model=model, nfe=2, samples=40, out=tmp_path / "out", workers=2)
+    for one in (str(tiny_model), model):
+        samplerbench.run("ddim", model=one, nfe=2, samples=40, out=tmp_path / "out")
+        assert (tmp_path / "out" / "plan.json").is_file() == (one is not model)
 
 
 def test_a_shorter_shard_never_replaces_a_longer_one(tmp_path):

@@ -92,7 +92,7 @@ from samplerbench.bench.pools import on_ray
 from samplerbench.bench.pools.crew import Crew
 from samplerbench.bench.pools.pool import Told
 from samplerbench.bench.shards import ShardCache, as_bytes
-from samplerbench.bench.task import Setup, ShardTask, tasks_of
+from samplerbench.bench.task import Setup, read_task, tasks_of
 from tests.bench.test_pools import cell_named, shard_of
 
 class Card(on_ray.Actor):
@@ -108,7 +108,7 @@ class Card(on_ray.Actor):
         return sum(line.endswith(" 1") for line in self.tried().read_text().splitlines())
 
     def make(self, text):
-        task = ShardTask.read(text)
+        task = read_task(text)
         with self.tried().open("a") as file:
             file.write(f"{task.cell.sampler} {self.node} {self.cards}\\n")
         if task.cell.sampler == "poison" or (os.environ.get("BROKEN"), self.cards) == ("1", "1"):
@@ -132,7 +132,7 @@ ready, said, failed, made = [], [], {}, set()
 wait = hands.wait
 
 def heard(seconds):
-    events = wait(seconds)
+    events = list(wait(seconds))
     ready.extend(event.about for event in events if hasattr(event, "about"))
     return events
 

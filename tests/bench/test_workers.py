@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections import deque
 from dataclasses import asdict, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -16,18 +17,18 @@ import pytest
 import torch
 
 from samplerbench.bench import execute
-from samplerbench.bench.maker import Failure, Made, Maker
+from samplerbench.bench.maker import Failure, Filmed, Made, Maker
 from samplerbench.bench.measure import Measurer
 from samplerbench.bench.pools import child, choose, processes
 from samplerbench.bench.pools.crew import LONGEST
-from samplerbench.bench.pools.events import Finished
+from samplerbench.bench.pools.events import Died, Finished, Ready
 from samplerbench.bench.pools.known import Known
 from samplerbench.bench.pools.names import check_workers
 from samplerbench.bench.pools.pool import Pool, Result, Told
 from samplerbench.bench.remote import Done
 from samplerbench.bench.run import _absolute, _absolute_plugin
 from samplerbench.bench.shards import Gathered, ShardCache
-from samplerbench.bench.task import Setup, tasks_of
+from samplerbench.bench.task import FilmTask, Setup, tasks_of
 from samplerbench.errors import UserError
 
 from .test_pools import Fakes, cell_named, made_by, shard_of
@@ -97,6 +98,25 @@ def test_what_is_there_of_cells_is_not_held_in_memory_all_at_once(tmp_path):
     assert [one.task.cell.sampler for one in results] == [*"dddd", *"aaaa", *"bbbb", *"cccc"]
     assert sorted(one.task.index for one in results if one.task.cell.sampler == "b") == [0, 1, 2, 3]
     assert all(isinstance(one.outcome, Made) for one in results)
+
+
+@pytest.mark.parametrize("outcome", [Filmed(b"a picture"), Failure("failed", "inner trouble")])
+def test_a_cell_of_which_the_film_alone_is_missing_begins_with_it(tmp_path, outcome):
+    """It is not lost where there is no film."""
+    cache, planned = ShardCache(tmp_path, pytest.fail), tasks_of(cell_named("a"), 2000)
+    for task in planned:
+        cache.save(task.cell.key, task.index, shard_of(task))
+
+    class Filming(Others):
+        def make(self, tasks, wanted, told):
+            self.given = list(tasks)
+            yield Result(tasks[0], outcome)
+
+    pool, film = Known(Maker(None, None, cache), Filming()), FilmTask(planned[0].cell, 8)
+    results = list(pool.make([*planned, film], lambda task: True, NOBODY))
+    assert pool.rest.given == [film]
+    assert {one.task for one in results} == {*planned, film}
+    assert [one.outcome for one in results if one.task == film] == [outcome]
 
 
 def test_a_shard_that_goes_while_others_are_made_fails_its_cell(tmp_path):
@@ -188,6 +208,100 @@ def test_a_task_is_given_while_another_is_done(monkeypatch):
     assert not worker.is_alive()
 
 
+FROZEN = """
+import json, os, signal, sys
+from multiprocessing.connection import Connection
+line = Connection(int(sys.argv[1]))
+{before}
+line.recv_bytes()
+line.send_bytes(json.dumps({{"event": "ready", "about": str(os.getpid())}}).encode())
+line.recv_bytes()
+line.send_bytes(json.dumps({{"event": "made", "cached": 0, "shards": 1}}).encode())
+os.write(line.fileno(), (1000).to_bytes(4, "big") + b"the first bytes of a shard")
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+def test_workers_that_came_while_the_run_was_busy_are_not_late(monkeypatch):
+    """It hears all that was said before it ends anybody."""
+    monkeypatch.setattr("samplerbench.bench.pools.crew.LOADING", 0.2)
+    hands = processes.Processes([SETUP] * 2, None)
+
+    class Quick:
+        def __init__(self, place, setup, heard):
+            self.place, self.tasks, self.given, self.heard = place, deque(), self, heard
+            self.say(event="ready", about="a cpu")
+
+        def say(self, **said):
+            self.heard.put((self, said, []))
+
+        def put(self, text):
+            self.say(event="failed", failure={"status": "failed", "reason": "inner trouble"})
+
+        def end(self):
+            pass
+
+    def busy(place, begin=hands.begin):
+        began.append(place)
+        begin(place)
+        time.sleep(0.2)
+
+    began = []
+    monkeypatch.setattr(processes, "_Worker", Quick)
+    hands.begin = busy
+    results, said = made_by(hands, tasks_of(cell_named("a"), 2048), timeout=0.1)
+    assert (began, len(results), said) == ([0, 1], 1, [])
+
+
+class TestFrozen:
+    """Processes that stop, whatever they are doing, hold nobody up."""
+
+    @pytest.fixture
+    def hands(self, monkeypatch):
+        def of(before="", setup=SETUP):
+            script, popen = FROZEN.format(before=before), subprocess.Popen
+
+            def begin(command, **how):
+                return popen([command[0], "-c", script, *command[-2:]], **how)
+
+            monkeypatch.setattr(processes.subprocess, "Popen", begin)
+            return processes.Processes([setup], None)
+
+        return of
+
+    def test_in_the_middle_of_a_shard(self, hands):
+        tasks = tasks_of(cell_named("a"), 10)
+        results, _ = made_by(hands(), tasks, timeout=0.5)
+        assert [one.outcome.reason for one in results] == ["it took longer than the 0.5 s of --cell-timeout"]
+
+    def test_before_they_have_heard_what_fills_the_line(self, hands):
+        frozen = hands("os.kill(os.getpid(), signal.SIGSTOP)", setup=replace(SETUP, plugins=("x" * 10**6,)))
+        frozen.begin(0)
+        frozen.give(0, tasks_of(cell_named("a", 100_000), 10)[0])
+        assert list(frozen.wait(0.1)) == []
+        frozen.end(0)
+        assert list(frozen.wait(0.1)) == []
+
+    def test_what_was_heard_of_one_that_was_ended_counts_for_nothing(self, hands):
+        frozen = hands()
+        frozen.begin(0)
+        while frozen._heard.empty():
+            time.sleep(0.01)
+        frozen.end(0)
+        frozen.begin(0)
+        heard = []
+        while not heard:
+            heard = list(frozen.wait(20))
+        assert heard == [Ready(0, str(frozen._workers[0]._process.pid))]
+        frozen.end(0)
+
+    def test_one_that_speaks_no_sense_is_dead(self, hands):
+        babbling = hands("line.send_bytes(b'hello'); sys.exit(3)")
+        babbling.begin(0)
+        assert list(babbling.wait(20)) == [Died(0, "it ended with status 3")]
+        assert list(babbling.wait(0.01)) == []
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 def test_what_a_plugin_has_started_ends_with_its_worker():
     worker = subprocess.Popen(
@@ -207,17 +321,16 @@ def test_a_worker_finds_the_modules_of_the_current_folder(monkeypatch, tmp_path)
     """As a notebook does, whose path begins with ''."""
     began = []
 
-    class Popen:
-        def __init__(self, command, env, **_):
-            began.append(env["PYTHONPATH"].split(os.pathsep))
+    def begin(command, env, **_):
+        began.append(env["PYTHONPATH"].split(os.pathsep))
+        raise InterruptedError
 
-    monkeypatch.setattr(processes.subprocess, "Popen", Popen)
+    monkeypatch.setattr(processes.subprocess, "Popen", begin)
     monkeypatch.setattr(processes.sys, "path", ["", "/lib"])
     monkeypatch.chdir(tmp_path)
-    hands = processes.Processes([SETUP], None)
-    hands.begin(0)
+    with pytest.raises(InterruptedError):
+        processes.Processes([SETUP], None).begin(0)
     assert began == [[str(tmp_path), "/lib"]]
-    hands._lines[0].close()
 
 
 def test_workers_share_the_processors_that_there_are_for_them(monkeypatch):

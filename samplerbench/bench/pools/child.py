@@ -2,7 +2,7 @@
 it, whose process id is PARENT.
 
 Messages are JSON, so that nothing that a plugin made is unpickled. Shards that could not be written to the cache follow
-their message as bytes.
+their message as bytes, as films do.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from ...errors import UserError, one_line
 from ..maker import Failure
 from ..remote import OtherSampler, Remote
-from ..task import Setup, ShardTask
+from ..task import Setup, read_task
 
 __all__ = ["serve"]
 
@@ -44,7 +44,7 @@ def serve(line: Connection) -> None:
     heard: SimpleQueue[bytes | None] = SimpleQueue()
     threading.Thread(target=_listen, args=(line, heard), daemon=True).start()
     while (text := heard.get()) is not None:
-        task = ShardTask.read(text.decode())
+        task = read_task(text.decode())
         try:
             done = remote.do(
                 task, lambda samples: say("advance", samples=samples), lambda samples: say("found", samples=samples)
@@ -58,7 +58,7 @@ def serve(line: Connection) -> None:
         if isinstance(done, Failure):
             say("failed", failure=asdict(done))
         else:
-            say("made", cached=done.cached, sent=done.data is not None)
+            say("made", cached=done.cached, shards=len(done.data or ()))
             for data in done.data or ():
                 line.send_bytes(data)
 

@@ -9,61 +9,39 @@ cell of which nobody has made one yet are one task in this: the sampler may be t
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from ...errors import UserError
 from ..maker import Failure, Made
-from ..task import ShardTask, largest_first
+from ..task import FilmTask, ShardTask, Task, largest_first
 from .events import Advanced, Died, Event, Finished, Found, Noticed, Ready, Refused, Unfit
+from .hands import Hands
 from .pool import Pool, Result, Told
 
-__all__ = ["Crew", "Hands"]
+__all__ = ["Crew"]
 
 AGAIN = 2  # how often a task is given out again
 DEATHS = 3  # of different tasks in a row, after which a place is given up
-LOADING = 300.0  # seconds after which a worker that is not there yet is not waited for
+SLOW = 30.0  # seconds after which a line says that a worker is not there yet
+LOADING = 300.0  # seconds after which one that is not there yet is not waited for; with a timeout it is ended
 LONGEST = 3600.0  # seconds that are waited at once: the system's own calls take no number of weeks
 AHEAD = 2  # tasks that a worker has at once: it need not wait for the next
-
-
-class Hands(ABC):
-    """Workers by the number of their place, 0 to count-1."""
-
-    count: int
-
-    @abstractmethod
-    def begin(self, place: int) -> None:
-        """Starts a worker; it is heard of by `wait`."""
-
-    @abstractmethod
-    def give(self, place: int, task: ShardTask) -> None:
-        """One more task for it; it does them in their order."""
-
-    @abstractmethod
-    def wait(self, seconds: float | None) -> list[Event]:
-        """What has been said since, at least one thing, or nothing when so many seconds are over."""
-
-    @abstractmethod
-    def end(self, place: int) -> None:
-        """Ends a worker, whatever it is doing; nothing more is heard of it."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """All is done."""
 
 
 @dataclass
 class _Place:
     """What is known of a place: the tasks that its worker has, the first of which it is at since `since`, with so many
-    of its samples done. begun: when its worker was; about: the device. deaths: in a row; fatal: of what.
+    of its samples done. begun: when its worker was; told: whether a line has said that it is slow; about: the device.
+    deaths: in a row; fatal: of what.
     """
 
-    tasks: deque[ShardTask] = field(default_factory=deque)
+    tasks: deque[Task] = field(default_factory=deque)
     since: float = 0.0
     begun: float = 0.0
+    told: bool = False
     done: int = 0
     about: str = ""
     deaths: int = 0
@@ -81,16 +59,15 @@ class Crew(Pool):
     def __init__(self, hands: Hands, timeout: float | None = None) -> None:
         self.hands, self.timeout = hands, timeout
 
-    def make(
-        self, tasks: Sequence[ShardTask], wanted: Callable[[ShardTask], bool], told: Told
-    ) -> Generator[Result, None, None]:
+    def make(self, tasks: Sequence[Task], wanted: Callable[[Task], bool], told: Told) -> Generator[Result, None, None]:
         self._left, self._wanted, self._told = deque(largest_first(tasks)), wanted, told
-        self._died: defaultdict[ShardTask | str, list[int]] = defaultdict(list)  # of what, a task and a cell, and where
+        self._died: defaultdict[Task | str, list[int]] = defaultdict(list)  # of what, a task and a cell, and where
         self._fine: set[str] = set()  # cells of which a shard was made
         self._spent: Counter[str] = Counter()
-        self._done: Counter[ShardTask] = Counter()  # samples that were told of
+        self._done: Counter[Task] = Counter()  # samples that were told of
         self._refused: defaultdict[str, dict[int, str]] = defaultdict(dict)  # by cell and place, why
-        self._places = [_Place() for _ in range(min(self.hands.count, len(tasks)))]
+        at_once = max(Counter(map(type, tasks)).values(), default=0)  # a film comes after its cell's shards
+        self._places = [_Place() for _ in range(min(self.hands.count, at_once))]
         try:
             for number in range(len(self._places)):
                 self._begin(number)
@@ -101,6 +78,7 @@ class Crew(Pool):
                 for event in self.hands.wait(self._patience()):
                     yield from self._heard(event)
                 yield from self._late()
+                yield from self._loading()
                 yield from self._nobodys()
         finally:
             for number, place in enumerate(self._places):
@@ -130,10 +108,16 @@ class Crew(Pool):
                 place.tasks.append(task)
                 self.hands.give(number, task)
 
-    def _next(self, number: int) -> ShardTask | None:
-        """The next task for a place, which it has not refused. Where its workers died of one, others have a try."""
+    def _next(self, number: int) -> Task | None:
+        """The next task for a place, which it has not refused; a film only when its cell's shards are there. Where its
+        workers died of one, others have a try.
+        """
         self._left = deque(filter(self._wanted, self._left))
+        in_hand = (task for place in self._places for task in place.tasks)
+        sampling = {task.cell.key for task in (*self._left, *in_hand) if isinstance(task, ShardTask)}
         for task in self._left:
+            if isinstance(task, FilmTask) and task.cell.key in sampling:
+                continue
             refused = self._refused.get(task.cell.key, ())
             died = self._died.get(task if task.cell.key in self._fine else task.cell.key, ())
             others = {n for n, place in enumerate(self._places) if place.open and self._comes(place)}
@@ -144,7 +128,7 @@ class Crew(Pool):
         return None
 
     def _begin(self, number: int) -> None:
-        self._places[number].begun = time.monotonic()
+        self._places[number].begun, self._places[number].told = time.monotonic(), False
         self.hands.begin(number)
 
     def _comes(self, place: _Place) -> bool:
@@ -161,11 +145,11 @@ class Crew(Pool):
                     if self._wanted(task):
                         yield Result(task, Failure("failed", refused[min(places)]))
 
-    def _begun(self, place: _Place, task: ShardTask) -> None:
+    def _begun(self, place: _Place, task: Task) -> None:
         place.since, place.done = time.monotonic(), 0
         self._told.start(task)
 
-    def _advance(self, place: _Place, samples: int, tell: Callable[[ShardTask, int], None]) -> None:
+    def _advance(self, place: _Place, samples: int, tell: Callable[[Task, int], None]) -> None:
         """Tells of samples once, even where a task is done a second time."""
         task, place.done = place.tasks[0], place.done + samples
         if place.done > self._done[task]:
@@ -210,7 +194,7 @@ class Crew(Pool):
             case Died():
                 yield from self._buried(event)
 
-    def _put_down(self, place: _Place) -> ShardTask:
+    def _put_down(self, place: _Place) -> Task:
         """The task that a worker was at."""
         task = place.tasks.popleft()
         self._spent[task.cell.key] += time.monotonic() - place.since  # type: ignore[assignment]
@@ -223,7 +207,8 @@ class Crew(Pool):
         self._left.extendleft(reversed(place.tasks))
         place.tasks.clear()
         place.deaths, place.ready = place.deaths + 1, False
-        place.fatal.add(at or place.deaths)
+        if not isinstance(at, FilmTask):  # which fails alone, whatever becomes of its workers
+            place.fatal.add(at or place.deaths)
         if at is not None and self._wanted(at):
             self._died[at].append(event.place)
             self._died[at.cell.key].append(event.place)
@@ -259,11 +244,33 @@ class Crew(Pool):
     def _patience(self) -> float | None:
         """How long nothing need be heard: until a worker is too long at a cell, or has not come."""
         now, places = time.monotonic(), [place for place in self._places if place.open]
-        waits = [place.begun + LOADING - now for place in places if not place.ready and self._comes(place)]
+        loading = [place for place in places if not place.ready]
+        waits = [place.begun + LOADING - now for place in loading if self._comes(place)]
+        waits += [place.begun + SLOW - now for place in loading if not place.told]
+        waits += [place.begun + self._longest_loading - now for place in loading]
         if self.timeout is not None:
             spent = ((place, self._spent[place.tasks[0].cell.key]) for place in places if place.tasks)
             waits += [self.timeout - before - (now - place.since) for place, before in spent]
         return min(max(min(waits), 0.0) + 0.01, LONGEST) if waits else None
+
+    @property
+    def _longest_loading(self) -> float:
+        """Seconds after which a worker that is not ready is ended."""
+        return inf if self.timeout is None or self.hands.queued else max(LOADING, self.timeout)
+
+    def _loading(self) -> Iterator[Result]:
+        """Says once of each worker that it is slow to come, and ends those that hang."""
+        for number, place in enumerate(self._places):
+            if place.ready or not place.open:
+                continue
+            took = time.monotonic() - place.begun
+            if took >= SLOW and not place.told:
+                place.told = True
+                what = "waiting for a place or loading" if self.hands.queued else "loading"
+                self._told.notice(f"worker {number + 1} is still {what} after {SLOW:g} s")
+            if took >= self._longest_loading:
+                self.hands.end(number)
+                yield from self._buried(Died(number, f"not ready after {self._longest_loading:g} s"))
 
     def _late(self) -> Iterator[Result]:
         """Ends workers that are too long at a cell, which fails."""

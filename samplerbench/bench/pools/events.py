@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..maker import Failure, Made
+from ..maker import Failure, Filmed, Made
 
 __all__ = ["Advanced", "Died", "Event", "Finished", "Found", "Noticed", "Ready", "Refused", "Unfit"]
 
@@ -55,7 +55,7 @@ class Found(Event):
 class Finished(Event):
     """The task that it was at, or why there is nothing of it."""
 
-    outcome: Made | Failure
+    outcome: Made | Filmed | Failure
 
 
 @dataclass(frozen=True)

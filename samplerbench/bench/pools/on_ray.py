@@ -12,6 +12,7 @@ import re
 import secrets
 import signal
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,9 +22,9 @@ from ...errors import UserError, one_line
 from ...files import PART
 from ..maker import Failure, arrived
 from ..shards import ShardCache
-from ..task import Setup, ShardTask
-from .crew import Hands
+from ..task import Setup, Task, read_task
 from .events import Advanced, Died, Event, Finished, Found, Noticed, Ready, Refused, Unfit
+from .hands import Hands
 
 __all__ = ["Actors"]
 
@@ -44,11 +45,11 @@ class Actor:
         return json.dumps({"ready": self.remote.hardware, "shared": shared})
 
     def make(self, text: str) -> tuple[str, list[bytes] | None]:
-        """Makes the shards of a task: JSON, and their bytes where they are not in the shared folder."""
+        """Does a task: JSON, and the bytes of its film, or of its shards where they are not in the shared folder."""
         from ..remote import OtherSampler
 
         try:
-            done = self.remote.do(ShardTask.read(text))
+            done = self.remote.do(read_task(text))
         except UserError as error:
             return json.dumps({"refused" if isinstance(error, OtherSampler) else "unfit": str(error)}), None
         notices = self.notices.copy()
@@ -63,6 +64,8 @@ class Actors(Hands):
 
     Raises UserError where Ray is not installed, the address does not answer, or the cluster has nothing to run on.
     """
+
+    queued = True
 
     def __init__(self, setup: Setup, address: str, cache: ShardCache) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -91,7 +94,7 @@ class Actors(Hands):
         self._setup = json.dumps(asdict(replace(setup, device="cuda") if gpu else replace(setup, threads=1)))
         self._token = f".shared-{secrets.token_hex(8)}{PART}"  # of a run that was killed, `cache --delete` removes it
         self._handles: dict[int, Any] = {}
-        self._waiting: dict[Any, tuple[int, ShardTask | None]] = {}
+        self._waiting: dict[Any, tuple[int, Task | None]] = {}
 
     def begin(self, place: int) -> None:
         self.cache.root.mkdir(parents=True, exist_ok=True)
@@ -99,12 +102,15 @@ class Actors(Hands):
         self._handles[place] = self._actor.remote()
         self._waiting[self._handles[place].begin.remote(self._setup, self._token)] = place, None
 
-    def give(self, place: int, task: ShardTask) -> None:
+    def give(self, place: int, task: Task) -> None:
         self._waiting[self._handles[place].make.remote(task.text())] = place, task
 
-    def wait(self, seconds: float | None) -> list[Event]:
-        ready, _ = self.ray.wait(list(self._waiting), num_returns=1, timeout=seconds)
-        return [event for ref in ready for event in self._heard(ref)]
+    def wait(self, seconds: float | None) -> Iterator[Event]:
+        self.ray.wait(list(self._waiting), num_returns=1, timeout=seconds)
+        ready, _ = self.ray.wait(list(self._waiting), num_returns=len(self._waiting), timeout=0)
+        for ref in ready:
+            if ref in self._waiting:
+                yield from self._heard(ref)
 
     def _heard(self, ref: Any) -> list[Event]:
         place, task = self._waiting.pop(ref)

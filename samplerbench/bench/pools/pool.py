@@ -1,4 +1,4 @@
-"""Who makes shards: here, one after the other, or several workers at once. The same shards from each."""
+"""Who makes shards and films: here, one after the other, or several workers at once. The same shards from each."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
-from ..maker import Failure, Made
-from ..task import ShardTask
+from ..maker import Failure, Filmed, Made
+from ..task import Task
 
 __all__ = ["Pool", "Result", "Told"]
 
@@ -16,8 +16,8 @@ __all__ = ["Pool", "Result", "Told"]
 class Result:
     """What became of a task."""
 
-    task: ShardTask
-    outcome: Made | Failure
+    task: Task
+    outcome: Made | Filmed | Failure
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,17 @@ class Told:
     drawn. notice: a line that the user should know. found: so many of its samples were there already.
     """
 
-    start: Callable[[ShardTask], None]
-    advance: Callable[[ShardTask, int], None]
+    start: Callable[[Task], None]
+    advance: Callable[[Task, int], None]
     notice: Callable[[str], None]
-    found: Callable[[ShardTask, int], None] = lambda task, samples: None
+    found: Callable[[Task, int], None] = lambda task, samples: None
 
 
 class Pool(ABC):
-    """Makes the shards of a run."""
+    """Makes the shards and films of a run."""
 
     @abstractmethod
-    def make(
-        self, tasks: Sequence[ShardTask], wanted: Callable[[ShardTask], bool], told: Told
-    ) -> Generator[Result, None, None]:
+    def make(self, tasks: Sequence[Task], wanted: Callable[[Task], bool], told: Told) -> Generator[Result, None, None]:
         """The results of tasks, as they come; each once. wanted: asked before a task is begun; one that is not wanted
         any more has no result. Closing the iterator ends what still goes on.
         """

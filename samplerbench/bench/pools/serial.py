@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..maker import Maker
-from ..task import ShardTask
+from ..task import Task
 from .pool import Pool, Result, Told
 
 __all__ = ["SerialPool"]
@@ -19,9 +19,7 @@ class SerialPool(Pool):
 
     maker: Maker
 
-    def make(
-        self, tasks: Sequence[ShardTask], wanted: Callable[[ShardTask], bool], told: Told
-    ) -> Generator[Result, None, None]:
+    def make(self, tasks: Sequence[Task], wanted: Callable[[Task], bool], told: Told) -> Generator[Result, None, None]:
         try:
             for task in filter(wanted, tasks):
                 told.start(task)
