@@ -26,6 +26,7 @@ class Setup:
         batch_size: samples at once. threads: of torch on a CPU; 0 leaves them as they are.
         asked: the lines that samples are asked for in turn; none where they are the model's own.
         cache: the folder of shards. fresh: whether those in it count for nothing.
+        folder: that of the run, where the paths in guidance start.
     """
 
     model: str
@@ -40,6 +41,7 @@ class Setup:
     asked: tuple[str, ...]
     cache: str
     fresh: bool
+    folder: str = ""
 
     @classmethod
     def read(cls, said: dict[str, Any]) -> Setup:
@@ -53,6 +55,7 @@ class Setup:
             *setup.asked,
             setup.device,
             setup.cache,
+            setup.folder,
         )
         if not all(isinstance(text, str) for text in texts):
             raise TypeError(f"expected text: {[text for text in texts if not isinstance(text, str)]}")

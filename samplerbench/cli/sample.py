@@ -60,15 +60,16 @@ def sample(
         raise UserError("give --prompt or --prompts, not both")
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out} is a picture in PNG, expected a name that ends in .png")
+    from ..bench.given import check_length, prompts_in
     from ..devices import resolve_device
     from ..diffusion.denoiser import BadNoise
     from ..drawing import BadSample
-    from ..models.condition import read_prompts
     from ..plugins import load_plugins
     from ..sampled import picture
 
     registry = load_plugins(plugins)
-    asked = prompts if file is None else read_prompts(file)
+    asked = prompts if file is None else prompts_in(file)
+    check_length(asked, "--prompt")
     count = count if count is not None else len(asked) or 16
     if not 1 <= count <= MOST:
         raise UserError(f"--count is from 1 to {MOST}, got {count}")
