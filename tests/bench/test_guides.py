@@ -198,6 +198,24 @@ def test_a_pipe_of_prompts_is_read_once(tiny_latent, tmp_path):
     assert [*ends, found["asked_sha256"][0]] == [ends[0]] * 3
 
 
+def test_a_run_that_is_repeated_with_other_prompts_or_another_second_model(tiny_latent, weak, tmp_path, command):
+    (tmp_path / "prompts.txt").write_text("a boot\n")
+    asked = ["run", "--model", tiny_latent, "--samplers", "ddim", "--nfe", 2, "--samples", 4, "--out", "one"]
+    code, _, errors = command(*asked, "--prompts", "prompts.txt", "--guidance", "2,auto:scale=2:model=weak")
+    assert code == 0, errors
+    again = ["run", "--config", "one/run.json", "--out"]
+    for out, change, expected in (
+        ("two", lambda: None, ()),
+        ("three", lambda: (tmp_path / "prompts.txt").write_text("white dress\n"), ("is another list",)),
+        ("four", lambda: weaken(weak, 0.5), ("is another list", "code of auto:scale=2:model=weak is another")),
+    ):
+        change()
+        code, _, errors = command(*again, out)
+        assert code == 0, errors
+        told = ("is another list", "code of auto:scale=2:model=weak is another")
+        assert tuple(text for text in told if text in errors) == expected
+
+
 def test_a_prompt_that_is_no_prompt(tiny_latent, tmp_path, command):
     (tmp_path / "prompts.txt").write_text("boot\n" + "a" * 10**6)
     for arguments in (["run", "--samplers", "ddim"], ["sample"]):
