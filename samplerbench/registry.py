@@ -7,8 +7,10 @@ higher level replaces one at a lower; two at the same level are an error when th
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["INSTALLED", "KINDS", "NAMED", "OWN", "Registered", "Registry", "paths_of"]
 
 OWN, INSTALLED, NAMED = 0, 1, 2  # levels of precedence
+SECOND = re.compile(r":model=(.+?)(?=:\w+=|$)")  # of a guider; there is a colon in hf:OWNER/NAME and FILE.py:function
 
 # What a plugin may register: the base class by the name of its list in the `Registry`, which also ends its hook's name.
 # Spacings and paths come first: a sampler's options and a model's files name them.
@@ -201,13 +204,21 @@ class Registry:
         return sampler
 
     def guider(self, spec: str) -> Guider:
-        """The guider that 'name:key=value:…' describes; of a number classifier-free guidance of that scale."""
-        try:
-            scale = float(spec)
-        except ValueError:
-            guider: Guider = self.make("guiders", spec)
-            return guider
-        return ClassifierFree(scale=scale)
+        """The guider that 'name:key=value:…' describes; of a number classifier-free guidance of that scale. Raises
+        UserError for one that would do nothing because nobody said its scale.
+        """
+        with suppress(ValueError):
+            return ClassifierFree(scale=float(spec))
+        second = SECOND.search(spec)
+        name, options = parse_spec(spec if second is None else spec[: second.start()] + spec[second.end() :])
+        if second is not None:
+            if "model" in options:
+                raise UserError(f"'{spec}': option 'model' is given twice")
+            options["model"] = second[1]
+        guider: Guider = make(self.find("guiders", name).cls, options)
+        if guider.idle and "scale" not in options and hasattr(guider, "scale"):
+            raise UserError(f"guidance {spec}: without a scale it is {guider.scale:g}, no guidance; say {spec}:scale=2")
+        return guider
 
     def guide(self, spec: str) -> Guide:
         """The guidance of a spec: its guider, with the second model or classifier that it names. Raises UserError."""

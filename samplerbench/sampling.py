@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .diffusion.denoiser import Epsilon
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .models.guided import Guide
     from .models.model import Model
 
-__all__ = ["Samples", "fixed_steps", "plan_grid", "sample"]
+__all__ = ["Samples", "check_asked", "fixed_steps", "plan_grid", "sample"]
 
 
 class Samples(NamedTuple):
@@ -156,8 +156,31 @@ def _start(
 
         guide = guidance if isinstance(guidance, Guide) else load_plugins().guide(str(guidance))
         guide.check(eps)
+        check_asked(eps, guide, asked.lines)
     epsilon = guided_epsilon(eps, "float32", asked.of(range(len(x))) if asked.lines else (), guide)
     return epsilon, eps.schedule, x, eps.decode
+
+
+def check_asked(model: Model, guide: Guide, lines: Iterable[str]) -> None:
+    """Raises UserError where a guide's second model cannot be asked for some of the lines, or its classifier does not
+    know the class of one, or knows none of them: then there is nothing to lean towards.
+    """
+    spec, known = guide.guider.spec(), guide.classifier or model.checkpoint.classifier
+    if guide.guider.idle or model.conditioner is None:
+        return
+    if guide.second is not None and guide.second.conditioner is not None:
+        try:
+            guide.second.conditioner.check(tuple(dict.fromkeys(lines)))
+        except UserError as error:
+            raise UserError(f"guidance {spec}: of the second model: {error}") from None
+    if guide.guider.other == "classifier" and known is not None:
+        labels = [label for line in dict.fromkeys(lines) if (label := model.conditioner.label(line)) is not None]
+        if not labels:
+            raise UserError(f"guidance {spec}: nothing that samples are asked for names a class to lean towards")
+        if max(labels) >= known.classes:
+            raise UserError(
+                f"guidance {spec}: class {max(labels)} is asked for, and the classifier knows 0 to {known.classes - 1}"
+            )
 
 
 def plan_grid(sampler: Sampler, schedule: NoiseSchedule, nfe: int | None = None, steps: int | None = None) -> TimeGrid:

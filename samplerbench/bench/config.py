@@ -126,11 +126,14 @@ def differing(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             found.append(
                 f"the {kind} is another: its hash was {_hash(earlier, kind)[:12]}, now {_hash(now, kind)[:12]}"
             )
-    for kind in ("samplers", "metrics"):
+    if "prompts" in earlier and _hash(earlier, "prompts") != _hash(now, "prompts"):
+        found.append("what samples are asked for is another list than it was")
+    for kind in ("samplers", "metrics", "guidance"):
         before, after = _dict(earlier, kind), _dict(now, kind)
         names = [name for name in after if name in before and _hash(before, name) != _hash(after, name)]
         if names:
-            found.append(f"the code of {', '.join(names)} is another")
+            what = "the second model, classifier or code" if kind == "guidance" else "the code"
+            found.append(f"{what} of {', '.join(names)} is another")
         if kind == "samplers":
             found += _other_spacings(earlier, now, names)
     before, after = (_dict(_dict(run, "environment"), "packages") for run in (earlier, now))

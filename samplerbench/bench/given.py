@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, whole
+from ..models.condition import read_prompts
 from .cell import Axis
 
-__all__ = ["axis_of", "default_out", "split_names", "split_values"]
+__all__ = ["axis_of", "check_length", "default_out", "prompts_in", "split_names", "split_values"]
+
+LONGEST = 4000  # characters of a prompt; no text encoder takes more
 
 
 def split_names(text: str | Sequence[str]) -> tuple[str, ...]:
@@ -46,6 +49,23 @@ def default_out() -> Path:
     named = Path("results") / datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
     numbered = (named.with_name(f"{named.name}-{number}") for number in itertools.count(2))
     return next(folder for folder in itertools.chain([named], numbered) if not folder.exists())
+
+
+def prompts_in(path: Path) -> tuple[str, ...]:
+    """The prompts of a file, without the mark that some editors put at its beginning. Raises UserError."""
+    first, *rest = read_prompts(path)
+    lines = tuple(line for line in (first.removeprefix("\ufeff").lstrip(), *rest) if line)
+    if not lines:
+        raise UserError(f"--prompts {path} is empty; it has a prompt a line")
+    check_length(lines, f"--prompts {path}")
+    return lines
+
+
+def check_length(prompts: Sequence[str], what: str) -> None:
+    """Raises UserError for a prompt that is no prompt."""
+    for prompt in prompts:
+        if len(prompt) > LONGEST:
+            raise UserError(f"{what}: '{prompt[:40]}…' has {len(prompt):,} characters, at most {LONGEST:,} are taken")
 
 
 def split_values(text: int | str | Sequence[int], axis: str) -> tuple[int, ...]:

@@ -113,10 +113,13 @@ class Maker:
     def _drawn(self, cell: Cell, wanted: range, advance: Callable[[int], None]) -> Shard:
         extractor = self.worker.extractor
         entry = self.registry.entry(self.registry.sampler(cell.sampler).name)
-        new = self.worker.draw(
-            cell, wanted, lambda module: entry.accounts_for(module) or extractor.accounts_for(module), advance
-        )
-        for used in (entry, self.registry.find("extractors", extractor.extractor.name)):
+        guiders = [self.registry.find("guiders", self.registry.guider(spec).name) for spec in cell.guidance[:1]]
+
+        def accounted(module: str) -> bool:
+            return extractor.accounts_for(module) or any(one.accounts_for(module) for one in (entry, *guiders))
+
+        new = self.worker.draw(cell, wanted, accounted, advance)
+        for used in (entry, self.registry.find("extractors", extractor.extractor.name), *guiders):
             used.confirm()
         return new
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..files import content_key
 from .asked import asked_for
 from .environment import environment
 from .record import COLUMNS, SCHEMA
@@ -21,6 +22,7 @@ def manifest(run: BenchmarkRun, status: str) -> dict[str, Any]:
     registry, config = run.registry, run.config
     used = {cell.sampler.name: registry.entry(cell.sampler.name) for cell in run.cells}
     metrics = {metric.name: (metric, registry.metric_entry(metric.name)) for metric in run.metrics}
+    guidances = dict.fromkeys(cell.cell.guidance for cell in run.cells if cell.cell.guidance)
     extractor = registry.find("extractors", run.extractor.extractor.name)
     return {
         "status": status,
@@ -30,6 +32,8 @@ def manifest(run: BenchmarkRun, status: str) -> dict[str, Any]:
         "asked": asked_for(run.cells),
         "folder": str(Path.cwd()),
         "model": run.model.conditions(),
+        "prompts": {"sha256": next((cell.cell.asked for cell in run.cells), "")},
+        "guidance": {spec: {"sha256": content_key(held)} for spec, *held in guidances},
         "samplers": {
             name: {"distribution": r.distribution, "sha256": r.code_sha256, "code": r.code} for name, r in used.items()
         },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
 from pathlib import Path
 
@@ -21,18 +22,19 @@ from ..errors import UserError, contained, one_line, unknown
 from ..files import content_key, sha256
 from ..metrics.extractors import LoadedExtractor
 from ..models.compiled import COMPILED
-from ..models.condition import read_prompts
 from ..models.guided import asked_of
 from ..models.model import Model
 from ..options import split_budgets
-from ..registry import OWN, Registry
+from ..registry import Registry
 from ..sampler import Sampler
 from ..sampling import plan_grid
 from .cell import Axis, Cell, plain_options
+from .given import prompts_in
+from .guides import guidance_of
 from .pools.names import check_workers
 
 __all__ = [
-    "DTYPES", "Planned", "RunConfig", "chosen_samplers", "code_of", "guidance_of", "plan_cells",
+    "DTYPES", "Planned", "RunConfig", "chosen_samplers", "code_of", "plan_cells",
     "told_of_spacings",
 ]  # fmt: skip
 
@@ -126,9 +128,10 @@ class RunConfig:
         if self.compile not in COMPILED:
             raise unknown("compile", self.compile, COMPILED)
 
+    @cached_property
     def lines(self) -> tuple[str, ...]:
-        """Those of `prompts`; none without it. Raises UserError."""
-        return () if self.prompts is None else read_prompts(self.prompts)
+        """Those of `prompts`; none without it. It is read once: it may be a pipe, or change. Raises UserError."""
+        return () if self.prompts is None else prompts_in(self.prompts)
 
 
 @dataclass(frozen=True)
@@ -197,8 +200,8 @@ def plan_cells(
                 TimeGrid(model.schedule, listed)
             except UserError as error:
                 raise UserError(f"{spec}: {error}") from None
-    core, asked = code_sha256("samplerbench.bench.worker"), asked_of(model, config.lines())
-    guidances = [guidance_of(registry, spec, model) for spec in config.guidance] or [()]
+    core, asked = code_sha256("samplerbench.bench.worker"), asked_of(model, config.lines)
+    guidances = [guidance_of(registry, spec, model, asked.lines) for spec in config.guidance] or [()]
     wanted = dict.fromkeys(
         (guidance, spec, value // (2 if guidance and config.in_passes else 1))
         for guidance in guidances
@@ -236,21 +239,6 @@ def plan_cells(
         )
         plan.append(Planned(cell, sampler, claimed, reason, details))
     return plan
-
-
-def guidance_of(registry: Registry, spec: str, model: Model | None = None) -> tuple[str, ...]:
-    """What a cell says of its guidance, empty where there is none. model: is asked whether it can be guided so."""
-    guide = registry.guide(spec)
-    if model is not None:
-        guide.check(model)
-    if guide.guider.idle:
-        return ()
-    code = registry.find("guiders", guide.guider.name)
-    return (
-        guide.guider.spec(),
-        "" if code.level == OWN else code.code_sha256,
-        next((one.sha256 for one in (guide.second, guide.classifier) if one is not None), ""),
-    )
 
 
 def code_of(sampler: Sampler, registry: Registry) -> str:

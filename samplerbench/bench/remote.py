@@ -17,8 +17,9 @@ from ..errors import UserError
 from ..models.guided import asked_of
 from ..plugins import load_plugins
 from .environment import hardware
+from .guides import Guides
 from .maker import Failure, Filmed, Maker, nobody
-from .plan import code_of, guidance_of
+from .plan import code_of
 from .shards import Shard, ShardCache, as_bytes
 from .task import Setup, ShardTask, Task
 from .worker import Worker
@@ -63,12 +64,13 @@ class Remote:
         self.hardware = hardware(setup.device)
         self.cache = (ShardCache if shared else _NoCache)(Path(setup.cache), notice, setup.fresh)
         self._asked = asked_of(model, setup.asked)
+        self._guides = Guides(self.registry)
         worker = Worker(
             model=model,
             reload=lambda: self.registry.model(setup.model, model.sha256),
             extractor=extractor,
             make=self.registry.sampler,
-            guide=self.registry.guide,
+            guide=self._guides,
             asked=self._asked,
             device=setup.device,
             dtype=setup.dtype,
@@ -106,7 +108,7 @@ class Remote:
             cell,
             model=self._model,
             asked=self._asked.sha256,
-            guidance=guidance_of(self.registry, cell.guidance[0]) if cell.guidance else (),
+            guidance=self._guides.said(cell.guidance[0]) if cell.guidance else (),
             dtype=self.setup.dtype,
             compiled=self.setup.compiled,
             device=self.setup.device.partition(":")[0],

@@ -24,6 +24,7 @@ from ..settings import products
 from .cached import describe, using
 from .environment import hardware
 from .execute import Executor, Listener, Outcome
+from .guides import Guides
 from .influences import Kept
 from .keep import Keeper
 from .maker import Failure, Maker
@@ -104,7 +105,7 @@ class BenchmarkRun:
         for line in told_of_spacings((sampler for sampler, _ in chosen.values()), self.model.schedule):
             listener.notice(line)
         if (conditioner := self.model.conditioner) and (
-            line := conditioner.told(asked_of(self.model, config.lines()).lines)
+            line := conditioner.told(asked_of(self.model, config.lines).lines)
         ):
             listener.notice(line)
         self.cells = plan_cells(config, chosen, self.registry, self.model, self.extractor, self.device)
@@ -134,8 +135,8 @@ class BenchmarkRun:
             reload=self._load,
             extractor=self.extractor,
             make=self.registry.sampler,
-            guide=self.registry.guide,
-            asked=asked_of(self.model, config.lines()),
+            guide=Guides(self.registry, [cell.cell.guidance for cell in self.cells]),
+            asked=asked_of(self.model, config.lines),
             device=self.device,
             dtype=config.dtype,
             batch_size=config.batch_size,
@@ -177,7 +178,7 @@ class BenchmarkRun:
             compiled=worker.compiled,
             batch_size=worker.batch_size,
             threads=0,
-            asked=config.lines(),
+            asked=config.lines,
             cache=str(self._cache.resolve()),
             fresh=config.fresh,
             folder=str(Path.cwd()),

@@ -26,7 +26,7 @@ class Setup:
         batch_size: samples at once. threads: of torch on a CPU; 0 leaves them as they are.
         asked: the lines that samples are asked for in turn; none where they are the model's own.
         cache: the folder of shards. fresh: whether those in it count for nothing.
-        folder: that of the run, from which samplers name their files.
+        folder: that of the run, from which samplers and guidance name their files.
     """
 
     model: str

@@ -9,7 +9,7 @@ import click
 
 from ..errors import UserError
 from .help import Command
-from .options import data_root_option, device_option, plugin_option
+from .options import check_place, data_root_option, device_option, misbehaving, plugin_option
 
 if TYPE_CHECKING:
     from ..registry import Registry
@@ -85,6 +85,7 @@ def floors(model: str, samples: str, sampler: str, nfe: int, guidance: str, out:
         if not Path(model).is_dir():
             raise UserError(f"'{model}' is no folder that floors.json could stand in; say where with --out FILE")
         out = Path(model) / "floors.json"
+    check_place(out)
     config = RunConfig((sampler,), (nfe,), model=model, guidance=split_names(guidance), **options)
     with RunProgress(quiet=False) as progress:
         found = floors(config, split_values(samples, "samples"), progress)
@@ -130,7 +131,8 @@ def held_out(
     from ..report.terminal.models import print_held_out
     from ..training.held_out import held_out_scores
 
-    found = held_out_scores(_registry(plugins), model, sampler, nfe, guidance, samples, seed, device)
+    with misbehaving():
+        found = held_out_scores(_registry(plugins), model, sampler, nfe, guidance, samples, seed, device)
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found], indent=2))
     else:

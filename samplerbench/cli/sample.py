@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import click
 
-from ..errors import BudgetExceeded, Shortened, UserError
+from ..errors import Shortened, UserError
 from .complete import samplers_of
 from .help import Command
-from .options import plugin_option
+from .options import check_place, misbehaving, plugin_option
 
 EXAMPLES = [
     "samplerbench sample --sampler dpm --nfe 10 --out clothes.png",
@@ -60,40 +61,40 @@ def sample(
         raise UserError("give --prompt or --prompts, not both")
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out} is a picture in PNG, expected a name that ends in .png")
+    check_place(out)
+    from ..bench.given import check_length, prompts_in
     from ..devices import resolve_device
-    from ..diffusion.denoiser import BadNoise
-    from ..drawing import BadSample
-    from ..models.condition import read_prompts
+    from ..files import write_whole
     from ..plugins import load_plugins
     from ..sampled import picture
 
     registry = load_plugins(plugins)
-    asked = prompts if file is None else read_prompts(file)
+    asked = prompts if file is None else prompts_in(file)
+    check_length(asked, "--prompt")
     count = count if count is not None else len(asked) or 16
     if not 1 <= count <= MOST:
         raise UserError(f"--count is from 1 to {MOST}, got {count}")
     trained = registry.model(model)
     if trained.conditioner and (line := trained.conditioner.told(asked)):
         click.echo(f"Note: {line}", err=True)
+    with misbehaving(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Shortened)
+        image, about, drawn = picture(
+            registry,
+            trained,
+            sampler,
+            {"steps": steps} if steps is not None else {"nfe": 20 if nfe is None else nfe},
+            count,
+            seed,
+            asked,
+            guidance,
+            resolve_device(device),
+            trajectory,
+        )
+    buffer = BytesIO()
+    image.save(buffer, "png", pnginfo=about)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Shortened)
-            image, about, drawn = picture(
-                registry,
-                trained,
-                sampler,
-                {"steps": steps} if steps is not None else {"nfe": 20 if nfe is None else nfe},
-                count,
-                seed,
-                asked,
-                guidance,
-                resolve_device(device),
-                trajectory,
-            )
-    except (BadNoise, BadSample, BudgetExceeded) as error:
-        raise UserError(str(error)) from None
-    try:
-        image.save(out, pnginfo=about)
+        write_whole(out, buffer.getvalue())
     except OSError as error:
         raise UserError(f"--out {out} cannot be written: {error.strerror or error}") from None
     passes = f", {drawn.passes:g} passes through the network" if drawn.passes != drawn.nfe else ""

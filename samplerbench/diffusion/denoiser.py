@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Union
 
@@ -61,19 +61,19 @@ class Meter:
     ) -> None:
         if batch < 1:
             raise UserError(f"there must be at least one sample, got {batch}")
-        counts, passes, reserved = np.zeros(batch), np.zeros(batch), 0
+        # evaluations of each sample by the passes that one takes: who changes their count changes that of the passes,
+        # too, and that is compared with the networks'
+        tally, reserved = dict[float, Any](), 0
         each, of_rows = getattr(epsilon, "passes", None), getattr(epsilon, "of_rows", None)
 
         def spend(asked: int, rows: Any, t: Time) -> None:
-            nonlocal passes
-            added = _shares(asked, rows, batch)
-            after = counts + added
-            limit = left()
+            added = _added(1 if each is None else each(t), asked, rows, batch)
+            after, limit = _total(tally, batch) + sum(added.values()), left()
             # shares of a subset that was not named add up in floating point
             if limit is not None and after.max() > limit + 1e-6:
                 raise BudgetExceeded(f"asked for evaluation {int(np.ceil(after.max() - 1e-6))} on a budget of {limit}")
-            counts[:] = after
-            passes = passes + (added if each is None else _passes(each(t), asked, rows, batch))
+            for kind, share in added.items():
+                tally[kind] = tally.get(kind, 0) + share
 
         def of(rows: Any, x: Tensor) -> Any:
             """ε of the samples that are asked about."""
@@ -139,31 +139,38 @@ class Meter:
         self.ask, self.ask_x0, self.ask_range, self.reserve = ask, ask_x0, ask_range, reserve
         self.mean_square = getattr(epsilon, "mean_square", None)
         self.left = left
-        self._counts = counts
-        self._taken: Callable[[], Any] = lambda: passes
+        self._tally, self._batch = tally, batch
 
     @property
     def evaluations(self) -> np.ndarray:
         """Evaluations of each sample so far, [B]."""
-        return self._counts.copy()
+        return _total(self._tally, self._batch)
 
     @property
     def passes(self) -> np.ndarray:
         """Rows through networks of each sample so far, [B]."""
-        return np.array(self._taken())
+        return _total({kind: kind * count for kind, count in self._tally.items()}, self._batch)
 
     def denoiser(self) -> Denoiser:
         """ε for a sampler."""
         return Denoiser(self)
 
 
-def _passes(each: Any, asked: int, rows: Any, batch: int) -> Any:
-    """What a call whose rows take `each` passes, one number or [asked], adds to those of each sample."""
+def _total(tally: Mapping[float, Any], batch: int) -> np.ndarray:
+    """The sum of counts of each sample, [batch]."""
+    return sum(tally.values(), np.zeros(batch))
+
+
+def _added(each: Any, asked: int, rows: Any, batch: int) -> dict[float, Any]:
+    """The evaluations of each sample that a call adds, by the passes that one takes: `each`, one number or [asked]."""
+    share = _shares(asked, rows, batch)
     if np.ndim(each) == 0:
-        return each * _shares(asked, rows, batch)
+        return {each: share}
+    kinds: dict[float, np.ndarray] = {kind: each == kind for kind in np.unique(each).tolist()}
     if rows is None:
-        return each if asked == batch else each.sum() / batch
-    return np.bincount(np.asarray(rows.cpu() if hasattr(rows, "cpu") else rows), weights=each, minlength=batch)
+        return {kind: mine if asked == batch else mine.sum() / batch for kind, mine in kinds.items()}
+    indices = np.asarray(rows.cpu() if hasattr(rows, "cpu") else rows)
+    return {kind: np.bincount(indices[mine], minlength=batch) for kind, mine in kinds.items()}
 
 
 def _shares(asked: int, rows: Any, batch: int) -> np.ndarray | float:

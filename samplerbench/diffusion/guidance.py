@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..hookspecs import hookimpl
-from .denoiser import Epsilon, Time
+from .denoiser import BadNoise, Epsilon, Time
 from .schedule import NoiseSchedule
 
 if TYPE_CHECKING:
@@ -85,8 +85,12 @@ class Guider(ABC):
     def spec(self) -> str:
         """Its name, with the options that are not their defaults."""
         options = ((f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) != f.default)
-        parts = (f"{name}={value:.15g}" if isinstance(value, float) else f"{name}={value}" for name, value in options)
-        return ":".join([self.name, *parts])
+        return ":".join([self.name, *(f"{name}={_text(value)}" for name, value in options)])
+
+
+def _text(value: object) -> str:
+    """An option as it is typed."""
+    return "none" if value is None else f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def _check_scale(guider: Guider, scale: float) -> None:
@@ -247,9 +251,9 @@ class Guided:
             return found
         if self._both is None:
             eps, place = self._asked.with_range(x, t)
-            return self.guider.combine(eps, self._other(x, t)), place
+            return self._combined(eps, self._other(x, t)), place
         (asked, place), (other, _) = self._both(x, t)
-        return self._asked.epsilon_of(self.guider.combine(asked, other), x, t), place
+        return self._asked.epsilon_of(self._combined(asked, other), x, t), place
 
     def _guided(self, x: Tensor, t: Time, of: Callable[[Any], Epsilon], meaning: str) -> Tensor:
         import torch
@@ -267,10 +271,18 @@ class Guided:
                     found[rows] = part._guided(x[rows], t[rows], of, meaning)
             return found
         if self._both is None:
-            return self.guider.combine(of(self._asked)(x, t), of(self._other)(x, t))
+            return self._combined(of(self._asked)(x, t), of(self._other)(x, t))
         (asked, _), (other, _) = self._both(x, t)
-        converted: Tensor = getattr(self._asked, meaning)(self.guider.combine(asked, other), x, t)
+        converted: Tensor = getattr(self._asked, meaning)(self._combined(asked, other), x, t)
         return converted
+
+    def _combined(self, asked: Tensor, other: Tensor) -> Tensor:
+        """What the guider makes of two. Raises BadNoise for a shape that would only be spread over the samples."""
+        shape, found = asked.shape, self.guider.combine(asked, other)
+        if getattr(found, "shape", None) != shape:
+            got = list(found.shape) if hasattr(found, "shape") else type(found).__name__
+            raise BadNoise(f"guidance {self.guider.name} combines {list(shape)} to {got}")
+        return found
 
     def _of_both(self, name: str) -> Callable[[Any], Guided]:
         def made(argument: Any) -> Guided:

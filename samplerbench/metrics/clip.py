@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["TextAndImages"]
 
-TOKENS = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json")
+DECISIVE = (  # what embeddings hang on besides the weights: activations, heads, the words
+    "config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json",
+    "added_tokens.json",
+)  # fmt: skip
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # of all that are published
 BATCH = 256  # prompts at once
 
@@ -75,7 +78,7 @@ class TextAndImages(Extractor):
         if missing := sorted(told["missing_keys"]):
             raise UserError(f"{what}: model.safetensors lacks {missing[0]} and {len(missing) - 1} more")
         self.network: Any = network.eval().to(device)
-        self.tokens_sha256 = content_key({name: sha256(f) for name in TOKENS if (f := weights / name).is_file()})
+        self.files_sha256 = content_key({name: sha256(f) for name in DECISIVE if (f := weights / name).is_file()})
         self.mean, self.deviation = _pixels(weights)
 
     def __call__(self, images: Tensor) -> Tensor:

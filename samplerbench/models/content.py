@@ -17,7 +17,7 @@ from ..diffusion.schedule import NoiseSchedule
 if TYPE_CHECKING:
     from .model import Model
 
-__all__ = ["Content", "digest", "fingerprint"]
+__all__ = ["Content", "digest", "fingerprint", "numbers_of"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Content:
         """
         said = model.checkpoint
         known = [{**model.conditions(), "sha256": "", "name": ""}, said.mean_squares, said.learned_range]
+        known += [numbers_of(said.decoder)] if said.decoder is not None else []
         conventions = json.dumps(known, sort_keys=True, default=str)
         return cls(*_of_networks(model.networks(), in_place), _curve(model.schedule), conventions)
 
@@ -95,6 +96,16 @@ def digest(*tensors: Tensor) -> str:
         found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
         found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+def numbers_of(decoder: object) -> dict[str, str]:
+    """What a decoder holds besides its network, such as scale and shift of its latents."""
+    held = getattr(decoder, "__dict__", {})
+    return {
+        name: digest(value) if isinstance(value, Tensor) else repr(value)
+        for name, value in held.items()
+        if isinstance(value, (Tensor, *PLAIN))
+    }
 
 
 def _fingerprints(state: dict[str, Tensor]) -> dict[str, str]:

@@ -26,7 +26,7 @@ from ..drawing import BadSample
 from ..errors import PluginError, UserError, contained, one_line, unknown
 from ..files import content_key
 from .condition import Conditioner
-from .content import Content
+from .content import Content, numbers_of
 from .formats.builtin import FORMATS
 from .formats.format import Checkpoint, ModelFormat
 from .formats.own import Own, shipped_models
@@ -75,11 +75,7 @@ class Model:
 
     def networks(self) -> dict[str, nn.Module]:
         """All that it computes with, by name; the first is the predictor."""
-        said = self.checkpoint
-        decoder = {} if said.decoder is None else {"decoder": said.decoder.module}
-        classifier = {} if said.classifier is None else {"classifier": said.classifier.network}
-        words = self.conditioner.networks() if self.conditioner else {}
-        return {"": self.predictor, **decoder, **classifier, **words}
+        return {"": self.predictor, **_beside(self.checkpoint)}
 
     def decode(self, x0: Tensor) -> Tensor:
         """The images [B, C, H, W] of samples, which of a model without a decoder they are. Raises BadSample where the
@@ -258,6 +254,14 @@ def _code_of(schedule: NoiseSchedule) -> dict[str, Any]:
     }
 
 
+def _beside(said: Checkpoint) -> dict[str, nn.Module]:
+    """The networks besides ε_θ, by name."""
+    decoder = {} if said.decoder is None else {"decoder": said.decoder.module}
+    classifier = {} if said.classifier is None else {"classifier": said.classifier.network}
+    words = said.conditioner.networks() if said.conditioner else {}
+    return {**decoder, **classifier, **words}
+
+
 def _what_was_read(said: Checkpoint, schedule: NoiseSchedule) -> dict[str, Any]:
     """What a format has told, which it may have from more than the files that it names."""
     return {
@@ -267,6 +271,8 @@ def _what_was_read(said: Checkpoint, schedule: NoiseSchedule) -> dict[str, Any]:
         "learned_range": said.learned_range,
         "mean_squares": said.mean_squares,
         "weights": _hash_of(said.network),
+        **({"beside": beside} if (beside := {name: _hash_of(one) for name, one in _beside(said).items()}) else {}),
+        **({"decoder": numbers} if (numbers := numbers_of(said.decoder)) else {}),
     }
 
 

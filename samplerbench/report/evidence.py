@@ -129,6 +129,8 @@ def _read(table: _Table, files: Sequence[Results], metric: str) -> list[tuple[Es
             kept, trouble = _kept(path, value, metric) if path.name in present[file] else (None, MISSING)
             trouble = trouble.replace(MISSING, f"{files[file].called / 'influences'} has no file of theirs")
         if kept is not None:
+            if kept.influences is not None and len(kept.influences) == samples:
+                n = int(samples)  # of a ratio, such as the share of those that were asked for a class, all have a part
             try:
                 read.append((Estimate(value, n, se, kept.influences, kept.halves), ""))
                 continue

@@ -93,12 +93,13 @@ def _one_guidance(names: Sequence[str], sides: Sequence[pd.DataFrame]) -> None:
     """Raises UserError where none of several guidances is common to both, so that there is no telling which two cells
     are meant.
     """
-    for name, rows in zip(names, sides, strict=True):
-        values = [str(value) or "1" for value in rows["guidance"].unique()]
+    found = [[str(value) or "1" for value in rows["guidance"].unique()] for rows in sides]
+    for name, values in zip(names, found, strict=True):
         if len(values) > 1:
+            choice = " ".join(f"--where guidance={first}" for first, *_ in found)
             raise UserError(
                 f"{' and '.join(names)} have no guidance in common, and {name} has {' and '.join(values)}; choose one "
-                f"with --where guidance={values[0]}"
+                f"of each, like {choice}"
             )
 
 

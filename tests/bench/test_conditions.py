@@ -212,3 +212,14 @@ def test_bad_samples(tiny_model, tmp_path, command, options, message, monkeypatc
     assert code == 2
     assert message in errors
     assert errors.count("\n") == 1
+
+
+def test_class_accuracy_is_paired_where_some_prompts_name_no_class(tiny_latent, tmp_path, command):
+    """Its count is of those that do, its influences are of all: they are those of a ratio."""
+    (tmp_path / "prompts.txt").write_text("a boot\nwhite\na dress\n")
+    found = run(tmp_path / "out", tiny_latent, prompts=tmp_path / "prompts.txt", metrics="class_accuracy")
+    assert found["class_accuracy_n"].tolist() == [4, 4]
+    code, out, errors = command("compare", tmp_path / "out", "--baseline", "ddim", "--metric", "class_accuracy")
+    assert code == 0, errors
+    assert "damaged" not in out + errors
+    assert "unpaired" not in out + errors

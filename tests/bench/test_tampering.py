@@ -79,10 +79,10 @@ def asks_below(eps, grid, x):
     return x.clamp(-1, 1)
 
 def resets(eps, grid, x):
-    counts = next(v for v in cells(eps._ask, []) if type(v).__name__ == "ndarray")
+    counts = next(v for v in cells(eps._ask, []) if type(v) is dict)
     for _ in range(8):
         x = x - 0.1 * eps(x, grid.times[0])
-        counts[:] = 0
+        counts[1] = 0
     return x.clamp(-1, 1)
 
 def sets_budget(eps, grid, x):

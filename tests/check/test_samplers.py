@@ -104,8 +104,8 @@ def by_closures(eps, x, t):
 def with_counts_put_back(eps, x, t):
     out = eps(x, t)
     for counts in closures(eps._ask):
-        if isinstance(counts, np.ndarray):
-            counts[:] = 0
+        if isinstance(counts, dict):
+            counts.update(dict.fromkeys(counts, 0))
     return out
 
 

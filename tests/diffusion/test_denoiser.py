@@ -87,3 +87,29 @@ def test_micro_batches_change_neither_result_nor_count():
 def test_a_wrong_shape_is_an_error():
     with pytest.raises(BadNoise, match=r"shape \[2\], expected that of x, \[2, 3\]"):
         Meter(lambda x, t: x[:, 0], batch=2).denoiser()(torch.zeros(2, 3), 1.0)
+
+
+def test_evaluations_and_passes_are_one_count():
+    """So that who changes the one is found out by the other, which is compared with the networks'."""
+
+    class Guided:
+        def __call__(self, x, t):
+            return x
+
+        def passes(self, t):
+            return np.where(t.numpy() < 0.5, 2, 1) if isinstance(t, torch.Tensor) else 2
+
+        def of_rows(self, rows):
+            return self
+
+    meter, x = Meter(Guided(), 3), torch.zeros(3, 1)
+    eps = meter.denoiser()
+    eps(x, 0.3)
+    eps(x, torch.tensor([0.1, 0.6, 0.9]))
+    eps(x[:2], torch.tensor([0.9, 0.1]), rows=torch.tensor([2, 0]))
+    assert meter.evaluations.tolist() == [3, 2, 3]
+    assert meter.passes.tolist() == [6, 3, 4]
+    spend = next(c.cell_contents for c in eps._ask.__closure__ if getattr(c.cell_contents, "__name__", "") == "spend")
+    tally = next(c.cell_contents for c in spend.__closure__ if isinstance(c.cell_contents, dict))
+    tally.clear()
+    assert meter.evaluations.tolist() == meter.passes.tolist() == [0, 0, 0]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
 
 from samplerbench import UserError, linear_schedule
 from samplerbench.check.mixture import GaussianMixture
-from samplerbench.diffusion.denoiser import Meter, x0_of
+from samplerbench.diffusion.denoiser import BadNoise, Meter, x0_of
 from samplerbench.diffusion.guidance import Autoguidance, ClassifierFree, Guided
 from samplerbench.diffusion.noise import NoiseSource
 from samplerbench.drawing import draw
+from samplerbench.options import make, parse_spec
 from samplerbench.plugins import load_plugins
 from samplerbench.sampling import plan_grid
 
@@ -198,3 +201,23 @@ def test_a_spec_is_read_back():
     for spec in ("2", "0.1", "cfg:low=0.2:scale=2", "cfg:scale=4:rescale=0.7", "auto:scale=2:model=x"):
         assert registry.guider(spec).spec() == spec
     assert registry.guider("cfg:scale=2").spec() == "2"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean(ClassifierFree):
+    name = "mean"
+    most: float | None = 1.0
+
+    def combine(self, asked, other):
+        return (asked + other).mean(dim=0, keepdim=True)
+
+
+def test_what_is_combined_is_of_every_sample(x):
+    """One for all would be spread over the samples, without a word."""
+    with pytest.raises(BadNoise, match=r"guidance mean combines \[5, 2, 3\] to \[1, 2, 3\]"):
+        guided(Mean(scale=2))(x, 500.0)
+
+
+def test_an_option_that_is_none_is_read_back():
+    assert Mean(scale=2, most=None).spec() == "mean:scale=2:most=none"
+    assert make(Mean, parse_spec("mean:scale=2:most=none")[1]) == Mean(scale=2, most=None)

@@ -128,6 +128,25 @@ def test_metrics_that_the_extractor_cannot_give(tiny_latent, tiny_model, clip, r
         samplerbench.run("ddim", model=tiny_model, metrics="clip_score", **given)
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("config.json", lambda said: said["vision_config"].update(hidden_act="relu")),
+        ("config.json", lambda said: said["text_config"].update(num_attention_heads=4)),
+        ("tokenizer.json", lambda said: said["model"]["vocab"].update(boot=2, dress=1)),
+    ],
+)
+def test_what_embeddings_hang_on_besides_the_weights_is_in_the_hash(clip, tmp_path, name, change):
+    folder, before = without(clip, tmp_path / "clip", ""), loaded(clip)
+    said = json.loads((clip / name).read_text())
+    change(said)
+    (folder / name).write_text(json.dumps(said))
+    after, images = loaded(folder), torch.randint(0, 256, (2, 3, 20, 16), dtype=torch.uint8)
+    found = [(one(images), one.text(["boot"])[0]) for one in (before, after)]
+    assert not all(map(torch.equal, *found))
+    assert after.sha256 != before.sha256
+
+
 def without(clip, folder, name):
     folder.mkdir()
     for file in clip.iterdir():

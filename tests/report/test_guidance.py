@@ -66,7 +66,8 @@ def test_two_guidances_may_be_compared_and_it_is_said(noise, read, fid):
 
 def test_without_a_common_guidance_one_has_to_be_chosen(noise, read, fid):
     other = [{**one, "guidance": int(one["guidance"] or 2)} for one in cells(noise)]
-    message = r"two have no guidance in common, and .*two has 2 and 4; choose one with --where guidance=2"
+    choice = "choose one of each, like --where guidance=1 --where guidance=2"
+    message = rf"two have no guidance in common, and .*two has 2 and 4; {choice}"
     with pytest.raises(UserError, match=message):
         compare(read(one=cells(noise, scales=("",)), two=other), fid)
 

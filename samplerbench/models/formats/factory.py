@@ -81,7 +81,7 @@ class Factory(ModelFormat):
 
 def _check_output(spec: str, said: Checkpoint, path: NoiseSchedule) -> None:
     """Raises UserError where the network does not give what it must, asked once: one sample of standard normal noise,
-    and what it is given for a time in the middle of the path.
+    and what it is given for a time in the middle of the path, and for something that it can be asked for.
     """
     import torch
 
@@ -90,7 +90,8 @@ def _check_output(spec: str, said: Checkpoint, path: NoiseSchedule) -> None:
     x = torch.randn(1, *said.sample_shape, generator=torch.Generator().manual_seed(0))
     try:
         with contained("the network"), torch.no_grad():
-            output = said.network.eval()(x, label)
+            asked = said.conditioner.rows([said.conditioner.example]) if said.conditioner else {}
+            output = said.network.eval()(x, label, **asked)
     except Exception as error:
         raise PluginError(
             f"model '{spec}': network(x {list(x.shape)}, label [1]) fails: {one_line(error)}", traceback.format_exc()

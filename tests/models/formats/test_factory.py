@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+import samplerbench
 from samplerbench import UserError
 from samplerbench.errors import PluginError
 from samplerbench.models.model import load_model
@@ -211,3 +213,53 @@ def test_files_and_reference_lie_beside_the_module(write, tmp_path, monkeypatch)
 def test_a_file_that_is_not_there():
     with pytest.raises(UserError, match=r"nowhere\.py"):
         load_model("nowhere.py:model")
+
+
+LATENT = """
+from pathlib import Path
+
+import torch
+from samplerbench import Checkpoint, linear_schedule
+from samplerbench.models.condition import Classes
+from samplerbench.models.preconditioning import Preconditioning
+
+
+class Network(torch.nn.Module):
+    def forward(self, x, label, labels):
+        return x * labels.view(-1, 1, 1, 1)
+
+
+class Decoder:
+    def __init__(self, factor, scale):
+        self.module, self.image_shape, self.scale = torch.nn.Conv2d(1, 1, 1), (1, 4, 4), torch.tensor([scale])
+        torch.nn.init.constant_(self.module.weight, factor)
+        torch.nn.init.zeros_(self.module.bias)
+
+    def decode(self, latents):
+        return self.module(latents * self.scale)
+
+
+def made():
+    factor, scale = map(float, Path("weights.txt").read_text().split())
+    return Checkpoint(
+        network=Network(), schedule=linear_schedule(), preconditioning=Preconditioning("epsilon"),
+        sample_shape=(1, 4, 4), decoder=Decoder(factor, scale), conditioner=Classes(3),
+    )
+"""
+
+
+def test_a_conditional_latent_model_from_a_function(tmp_path, monkeypatch):
+    """What a decoder holds counts in the hash, be it from a file that nobody names, and be it changed in memory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(LATENT)
+    hashes = []
+    for text in ("2 1", "3 1", "2 1.5"):
+        (tmp_path / "weights.txt").write_text(text)
+        model = load_model("mine.py:made")
+        hashes.append(model.sha256)
+    assert len({*hashes}) == 3
+    assert model.current() is model
+    model.checkpoint.decoder.scale += 1
+    assert model.current().sha256 != model.sha256
+    drawn = samplerbench.sample("ddim", model, samples=3, steps=2, prompts=["0", "2"])
+    torch.testing.assert_close(drawn.images, drawn.x0 * 5)
