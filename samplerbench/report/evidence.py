@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..bench.influences import Kept, influence_path, load_kept
@@ -129,8 +130,9 @@ def _read(table: _Table, files: Sequence[Results], metric: str) -> list[tuple[Es
             kept, trouble = _kept(path, value, metric) if path.name in present[file] else (None, MISSING)
             trouble = trouble.replace(MISSING, f"{files[file].called / 'influences'} has no file of theirs")
         if kept is not None:
-            if kept.influences is not None and len(kept.influences) == samples:
-                n = int(samples)  # of a ratio, such as the share of those that were asked for a class, all have a part
+            own = kept.influences
+            if own is not None and len(own) == samples and np.count_nonzero(own) <= n:
+                n = int(samples)  # a figure of some of the samples, such as those that were asked for a class
             try:
                 read.append((Estimate(value, n, se, kept.influences, kept.halves), ""))
                 continue

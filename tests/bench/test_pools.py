@@ -454,7 +454,7 @@ def test_a_cell_that_fails_without_a_traceback_ends_the_command_with_1(
 
 def test_processes_share_the_processors_that_a_scheduler_gave(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {3, 4, 5, 6}, raising=False)
-    setup = Setup("m", None, None, (), "cpu", "float32", "no", 8, 0, "c", False)
+    setup = Setup("m", "e", None, (), "cpu", "float32", "no", 8, 0, (), "c", False)
     assert [one.threads for one in _setups("2", setup)] == [2, 2]
     assert [one.threads for one in _setups("9", setup)] == [1] * 9
 

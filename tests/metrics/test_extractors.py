@@ -114,7 +114,10 @@ def test_bad_extractors(tmp_path):
     )
     assert "unknown value of fashion-mnist-cnn:channels" in error(f"{SHIPPED}:channels=thrice")
     large = error(SHIPPED, image_shape=(3, 256, 256))
-    assert "extractor 'fashion-mnist-cnn' takes images of 1×28×28, not of 3×256×256; as they are, clip-rn101" in large
+    assert (
+        "extractor 'fashion-mnist-cnn' takes images of 1×28×28, not of 3×256×256; as they are, clip, clip-rn101"
+        in large
+    )
     assert "inception-v3-compat" in large
     grey = error("inception-v3-compat", image_shape=GREY)
     assert "takes images of 3×H×W, not of 1×28×28; to give it the grey channel 3 times, choose --extractor " in grey
