@@ -131,7 +131,7 @@ def _read(table: _Table, files: Sequence[Results], metric: str) -> list[tuple[Es
             trouble = trouble.replace(MISSING, f"{files[file].called / 'influences'} has no file of theirs")
         if kept is not None:
             own = kept.influences
-            if own is not None and len(own) == samples and np.count_nonzero(own) <= n:
+            if own is not None and np.count_nonzero(own) <= n <= samples == len(own):
                 n = int(samples)  # a figure of some of the samples, such as those that were asked for a class
             try:
                 read.append((Estimate(value, n, se, kept.influences, kept.halves), ""))
