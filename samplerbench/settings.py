@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -62,6 +62,21 @@ def _tensor(state: bytes) -> torch.Tensor:
     return torch.frombuffer(bytearray(state), dtype=torch.uint8)
 
 
+def _nesting() -> int:
+    """How many autocasts are open."""
+    torch.autocast_increment_nesting()
+    return int(torch.autocast_decrement_nesting())
+
+
+def _set_autocast(nesting: int, enabled: Sequence[bool]) -> None:
+    """One that was left open would keep what it has cast of weights for good, whatever becomes of them."""
+    for kind, one in zip(AUTOCAST, enabled, strict=True):
+        torch.set_autocast_enabled(kind, one)
+    while _nesting() > nesting:
+        torch.autocast_decrement_nesting()
+    torch.clear_autocast_cache()
+
+
 SETTINGS: dict[str, State] = {
     "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
     "torch's gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled),
@@ -73,8 +88,8 @@ SETTINGS: dict[str, State] = {
         _set_products,
     ),
     "torch's autocast": (
-        lambda: [torch.is_autocast_enabled(kind) for kind in AUTOCAST],
-        lambda before: [torch.set_autocast_enabled(*pair) for pair in zip(AUTOCAST, before, strict=True)],
+        lambda: (_nesting(), [torch.is_autocast_enabled(kind) for kind in AUTOCAST]),
+        lambda before: _set_autocast(*before),
     ),
     "torch's use of MKL-DNN": (
         lambda: torch.backends.mkldnn.enabled,

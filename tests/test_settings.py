@@ -51,3 +51,23 @@ def test_they_are_put_back_after_an_error(as_before):
     with pytest.raises(ZeroDivisionError), products("tf32"):
         raise ZeroDivisionError
     assert states(SETTINGS) == before
+
+
+def test_an_autocast_that_was_left_open_keeps_no_weights():
+    before, layer = states(SETTINGS), torch.nn.Linear(4, 4)
+    x = torch.ones(2, 4)
+
+    def through():
+        with torch.autocast("cpu", torch.bfloat16):
+            return layer(x)
+
+    torch.autocast("cpu", torch.bfloat16).__enter__()
+    old = through()
+    assert changed(SETTINGS, before) == ["torch's autocast"]
+    with torch.no_grad():
+        layer.weight.mul_(2)
+    assert not torch.equal(through(), old)
+    with torch.no_grad():
+        layer.weight.mul_(3)
+    assert not torch.equal(through(), old)
+    assert changed(SETTINGS, before) == []
